@@ -1,0 +1,72 @@
+// The page delta: how one 4,096-byte page that changed since the standby last saw it is written.
+//
+//   record  ┌──────────┬──────┬──────┬────────┬───────────────┐
+//           │ gfn  u32 │ kind │ zero │ len u16│ payload (len) │      little-endian
+//           │          │  u8  │  u8  │        │               │
+//           └──────────┴──────┴──────┴────────┴───────────────┘
+//   kind 1  zero        len 0                    the page is all zero bytes
+//   kind 2  raw         len 4096                 the page itself
+//   kind 3  sparseXor   len 9…4095               changed 64-bit words only:
+//             lineMask u64     bit i: line i (64 bytes) has a change; never 0
+//             wordMask u8 × popcount(lineMask)   bit j: word j of the line changed; never 0
+//             xor u64 × Σ popcount(wordMask)     old XOR new
+//   An unchanged page has no record: the encoder writes nothing.
+//
+// The decoder trusts nothing: every record is verified whole before a byte of a page is written,
+// and no content can make it write outside the page that the record names.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "core/result.h"
+
+namespace ft {
+
+inline constexpr size_t kPageBytes = 4096;
+inline constexpr size_t kRecordHeaderBytes = 8;
+/// The most bytes that one page can take: a raw record. Encoders need this much room.
+inline constexpr size_t kRecordBytesMax = kRecordHeaderBytes + kPageBytes;
+
+enum class PageKind : uint8_t { kUnchanged = 0, kZero = 1, kRaw = 2, kSparseXor = 3 };
+
+struct EncodedPage {
+  PageKind kind;
+  size_t bytes;  // record bytes written to `out`, 0 for kUnchanged
+};
+
+/// Writes the record that turns `shadow` into `page`, and copies `page` over `shadow`.
+/// `page` and `shadow` are 4096 bytes each (any alignment), not overlapping; `out` has room for
+/// kRecordBytesMax bytes. With `force_raw` the page is written raw whatever the shadow says (used
+/// to heal a page whose copy on the standby is known to differ). Any thread, one caller per shadow.
+EncodedPage encode_page(uint32_t gfn, const uint8_t* page, uint8_t* shadow, uint8_t* out,
+                        bool force_raw = false);
+
+/// What a verified batch of records holds.
+struct BatchFacts {
+  uint32_t records = 0;
+  uint32_t zero = 0;
+  uint32_t raw = 0;
+  uint32_t sparse = 0;
+};
+
+/// Checks a run of records that must fill `bytes` exactly: kinds, lengths, masks, and every gfn
+/// below `gfn_limit`. Writes nothing. Errors: FT_ERR_DELTA with the offset and what is wrong.
+Result<BatchFacts> verify_records(std::span<const uint8_t> bytes, uint64_t gfn_limit);
+
+/// Applies a run of records that verify_records accepted to `memory` (gfn_limit × 4096 bytes).
+/// Precondition: verified with a gfn_limit of at most memory.size() / 4096; a violation found
+/// while applying stops the process.
+void apply_records(std::span<const uint8_t> bytes, std::span<uint8_t> memory);
+
+/// Which implementation of the comparison encode_page uses; chosen once from CPUID.
+enum class DeltaImpl : uint8_t { kScalar, kAvx2 };
+DeltaImpl delta_impl();
+/// For tests and benchmarks: forces one. Returns false when the CPU cannot run it.
+bool set_delta_impl(DeltaImpl impl);
+
+/// True when all 4096 bytes are zero.
+bool page_is_zero(const uint8_t* page);
+
+}  // namespace ft

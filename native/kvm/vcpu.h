@@ -1,0 +1,66 @@
+// One vCPU: its descriptor, its shared kvm_run page, its ring, and running it.
+// Source: api.rst, "vcpu ioctls", KVM_RUN, KVM_CAP_SYNC_REGS, KVM_CAP_IMMEDIATE_EXIT.
+#pragma once
+
+#include <linux/kvm.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "core/mapped_region.h"
+#include "core/result.h"
+#include "core/unique_fd.h"
+#include "kvm/dirty_ring.h"
+#include "kvm/vm.h"
+
+namespace ft {
+
+class Vcpu {
+ public:
+  static Result<Vcpu> create(const Kvm& kvm, const Vm& vm, uint32_t id,
+                             const std::vector<kvm_cpuid_entry2>& cpuid);
+
+  uint32_t id() const { return id_; }
+  int fd() const { return fd_.get(); }
+  /// The page shared with KVM: exit reason and data, immediate_exit, synced registers.
+  kvm_run* run_page() const { return run_; }
+  DirtyRing& ring() { return ring_; }
+
+  enum class Exit : uint8_t {
+    kInterrupted,  // a signal or immediate_exit
+    kIo,           // run_page()->io
+    kMmio,         // run_page()->mmio
+    kHalt,
+    kShutdown,     // triple fault
+    kSystemEvent,
+    kRingFull,     // KVM_EXIT_DIRTY_RING_FULL
+    kInternalError,
+    kFailEntry,
+    kOther,
+  };
+  /// Enters the guest until it exits. Registers named in `KvmCaps::sync_regs` are valid in
+  /// run_page()->s.regs at every return. The vCPU's own thread only.
+  /// Error: FT_ERR_KVM_RUN for anything but EINTR/EAGAIN, which are kInterrupted.
+  Result<Exit> run();
+  /// A word for the exit reason in run_page() ("mmio", "internal error 1 (emulation)…").
+  std::string describe_exit() const;
+
+  /// Finishes an instruction whose MMIO or port read KVM still has to complete: enters with
+  /// immediate_exit set and comes back at once. Must be called before state is captured after an
+  /// exit kIo or kMmio.
+  Status complete_pending_io();
+
+  /// Initial state for a PVH entry: 32-bit protected mode, flat segments, paging off,
+  /// EIP = entry, EBX = start_info_gpa. Source: xen/include/public/arch-x86/hvm/start_info.h.
+  Status set_pvh_entry(uint32_t entry, uint32_t start_info_gpa);
+
+ private:
+  UniqueFd fd_;
+  MappedRegion run_region_;
+  kvm_run* run_ = nullptr;
+  DirtyRing ring_;
+  uint32_t id_ = 0;
+  uint32_t sync_regs_ = 0;
+};
+
+}  // namespace ft

@@ -1,0 +1,142 @@
+/**
+ * The machine as the roles see it. Two implementations: KvmMachine (native/) and SimulatedMachine.
+ *
+ * One object serves both roles, since a standby's image becomes the running guest on promotion:
+ *
+ *   blank ──boot──▶ running ──beginReplication──▶ replicating ──endReplication──▶ running
+ *     │                ▲
+ *     └──(verify/apply epochs)──promote──┘            any ──stop──▶ stopped
+ *
+ * Bytes never cross into TypeScript page by page: the machine encodes into a caller's buffer and
+ * decodes from one; TypeScript moves whole bodies. Every method is called on the event loop.
+ */
+import type { FtError } from '../common/errors';
+
+/** What both hosts must agree on; compared field by field in the handshake. */
+export interface MachineDescription {
+  readonly kind: 'kvm' | 'simulated';
+  readonly memoryBytes: number;
+  readonly vcpus: number;
+  /** Name → value of every CPU feature word the guest was given ("cpuid.7.0.ebx" → number). */
+  readonly cpuFeatures: Readonly<Record<string, number>>;
+  /** Devices in order ("virtio-net", "serial"). */
+  readonly devices: readonly string[];
+  readonly stateVersion: number;
+}
+
+/** When the machine ends an epoch by itself. */
+export interface CutPolicy {
+  /** Time between cuts, µs. */
+  readonly intervalUs: number;
+  /** Past this many dirty pages, the guest waits for room instead of running on. */
+  readonly dirtyBudgetPages: number;
+  /** Cut at once when output waits and no epoch is in flight. */
+  readonly cutOnOutput: boolean;
+  /** Cuts wait while this many epochs are cut and not yet committed. */
+  readonly inFlightMax: number;
+  /** Guest pages hashed at each cut for the audit. */
+  readonly auditPages: number;
+}
+
+/** Facts of one cut. The object is reused: read it before the next call. */
+export interface Cut {
+  epoch: number;
+  /** True for the first epoch whose image is restorable (see holdOutput). */
+  base: boolean;
+  dirtyPages: number;
+  outputFrames: number;
+  /** Guest stopped → guest about to run again. */
+  pauseUs: number;
+  harvestUs: number;
+  copyUs: number;
+  stateUs: number;
+  resetUs: number;
+  /** True when the whole memory must be sent because the ring may have lost entries. */
+  overrun: boolean;
+}
+
+/** One encoded piece of an epoch or of the sync, in the caller's buffer. */
+export interface EncodedChunk {
+  bytes: number;
+  /** Page bytes that these records stand for (4096 × pages that were dirty). */
+  rawBytes: number;
+  /** True when nothing of this epoch (or of the scan) is left. */
+  last: boolean;
+}
+
+export interface ApplyResult {
+  pages: number;
+  /** Guest frame numbers whose audit hash did not match. */
+  auditMismatches: readonly number[];
+}
+
+export interface MachineHandlers {
+  /** At least one cut waits for nextCut(). */
+  onCut(): void;
+  /** The guest ended by itself, or the machine cannot go on. */
+  onStopped(reason: 'guest-shutdown' | 'guest-reset' | 'error', error: FtError | undefined): void;
+}
+
+export interface MachineStats {
+  readonly outboxFrames: number;
+  readonly outboxBytes: number;
+  readonly framesReleased: number;
+  readonly framesDropped: number;
+  readonly exits: Readonly<Record<string, number>>;
+  readonly auditPagesHealed: number;
+}
+
+export interface Machine {
+  readonly description: MachineDescription;
+  setHandlers(handlers: MachineHandlers): void;
+
+  // ── the active side ────────────────────────────────────────────────────────────────────────────
+  /** Loads the kernel and starts the vCPUs, output open. */
+  boot(): void;
+  /**
+   * Starts logging dirty pages and cutting epochs, numbered from `firstEpoch`. The shadow is zero,
+   * as is the memory of a standby that begins to sync. Output stays open.
+   */
+  beginReplication(policy: CutPolicy, firstEpoch: number): void;
+  /** Stops logging and cutting; waiting cuts are forgotten. The guest runs. Output mode unchanged. */
+  endReplication(): void;
+  /**
+   * Encodes the next slice of the initial sync: a scan over all memory, live, while the guest runs.
+   * What changes behind the scan's back travels in the epochs.
+   */
+  scanNext(into: Buffer): EncodedChunk;
+  /** 0…1: how far the scan has come. */
+  scanProgress(): number;
+  /**
+   * The scan is done: the next cut is the base epoch. From that cut on output is held; epochs from
+   * the base on are restorable.
+   */
+  holdOutput(): void;
+  /** The oldest waiting cut, or undefined. It stays current until encodeCut returned `last`. */
+  nextCut(): Cut | undefined;
+  /** Encodes the next piece of the current cut into `into` (at most its length). */
+  encodeCut(into: Buffer): EncodedChunk;
+  /** Epoch acknowledged: releases its output and everything older, and lets further cuts happen. */
+  commit(epoch: number): void;
+  /** Sends these pages raw with the next epoch (their copies on the standby are known to differ). */
+  heal(gfns: readonly number[]): void;
+  /** This host alone owns the output: hands out what is held and passes on what comes. */
+  openOutput(): void;
+  /** Stops the vCPUs and forgets held output. */
+  fence(): void;
+
+  // ── the standby ────────────────────────────────────────────────────────────────────────────────
+  /** Forgets memory and state: all zero, ready for a sync from its beginning. */
+  beginSync(): void;
+  /** Checks a body whole and writes nothing; undefined when every record in it can be applied. */
+  verify(body: Uint8Array): FtError | undefined;
+  /** Applies a verified body to the image. Bodies in order. */
+  apply(body: Uint8Array): ApplyResult;
+  /** Restores the state of the last applied epoch and starts the vCPUs, output open; announces the
+   * guest's address on the network. Throws FtError when the state cannot be restored here. */
+  promote(): void;
+
+  stats(): MachineStats;
+  /** Stops the vCPUs and frees everything. */
+  close(): void;
+}

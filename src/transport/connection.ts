@@ -1,0 +1,33 @@
+/**
+ * A connection that carries wire frames, as the roles see it: no sockets here, so the simulator can
+ * hand in its own. The TCP one is in tcp.ts.
+ */
+import type { FtError } from '../common/errors';
+import type { Frame, FrameBuffer, FrameHeader } from '../wire/frame';
+
+export interface Connection {
+  /** "127.0.0.1:7001", for messages. */
+  readonly remote: string;
+  /** Bytes handed over with send and not yet taken by the system. */
+  readonly bytesQueued: number;
+
+  /**
+   * Sends one frame. `buffer` holds the body at FRAME_HEADER_BYTES (see FrameBuffer); the header is
+   * written in front of it, checksums included. The connection owns the buffer until `onFlushed` is
+   * called (also when the connection closes). Sending on a closed connection is a no-op that still
+   * calls `onFlushed`.
+   */
+  send(header: FrameHeader, buffer: FrameBuffer, bodyBytes: number, onFlushed?: () => void): void;
+
+  /** Set by the owner. `frame.body` is valid only during the call; frames come in order. */
+  onFrame: (frame: Frame) => void;
+  /** Called once. `error` is undefined for an orderly end by either side. */
+  onClose: (error: FtError | undefined) => void;
+  /** Called when bytesQueued falls back under the low-water mark. */
+  onDrain: () => void;
+
+  /** Raises the largest body accepted (small until the handshake is done). */
+  setMaxBodyBytes(bytes: number): void;
+  /** Closes; `onClose` follows. With an error the peer is cut off at once (RST), else FIN. */
+  close(error?: FtError): void;
+}

@@ -1,0 +1,33 @@
+/**
+ * The witness: who may run is decided here, by an atomic test-and-set, never by a timeout alone.
+ *
+ * A pair's generations are numbered from 1. Each has exactly one owner for ever: the node whose
+ * claim created it. `claim` is idempotent for its owner, so a claim whose answer was lost can be
+ * made again (or read back) without harm.
+ */
+
+export interface GenerationRecord {
+  readonly generation: number;
+  readonly owner: string;
+}
+
+export type ClaimResult =
+  /** The generation is ours: newly, or because an earlier try of ours succeeded. */
+  | { readonly outcome: 'won'; readonly generation: number }
+  /** Somebody else owns it, or the pair has moved past `fromGeneration`. */
+  | { readonly outcome: 'lost'; readonly current: GenerationRecord };
+
+export interface Witness {
+  /** One line for logs: "file:/var/lib/romulus/witness". */
+  readonly description: string;
+  /** The newest generation, or undefined for a pair that never ran. Rejects with an FtError
+   * (`FT_ERR_WITNESS_…`) when the witness cannot be reached or its content makes no sense. */
+  current(pair: string): Promise<GenerationRecord | undefined>;
+  /**
+   * Atomically makes `nodeId` the owner of `fromGeneration + 1`, if the newest generation is
+   * `fromGeneration` (0: the pair never ran). Rejects with an FtError when the outcome is unknown;
+   * the caller then does not open its output, and may ask again.
+   */
+  claim(pair: string, fromGeneration: number, nodeId: string): Promise<ClaimResult>;
+  close(): Promise<void>;
+}
