@@ -1,0 +1,65 @@
+# The commands of this project. `make` alone explains them.
+#
+# Everything is incremental: what is up to date is left alone. Each target sets up what it needs, so
+# `make test` and `make demo` work in a fresh clone on a new machine.
+
+MAKEFLAGS += --no-print-directory
+NODE := node
+BIN := node_modules/.bin
+# How many kills `make drills` does.
+RUNS ?= 100
+# Passed on by `make demo` and `make bench`, for example: make bench ARGS=--help
+ARGS ?=
+
+.PHONY: help setup setup-root build typescript native guest demo test bench drills lint format clean
+
+help:
+	@echo 'make demo        shows the main job: a guest survives the death of its host (as root)'
+	@echo 'make test        sets up, builds, lints and runs every test (as root)'
+	@echo 'make bench       measures; tables on the terminal and JSON in build/bench/ (as root)'
+	@echo 'make drills      kills the primary RUNS=100 times under load and judges (as root)'
+	@echo 'make build       TypeScript to dist/, native addon and fixture guest to build/'
+	@echo 'make lint        checks the form of TypeScript and C++; make format puts it right'
+	@echo 'make setup       installs what is missing (Debian packages only as root)'
+	@echo 'make clean       removes dist/ and build/'
+
+setup:
+	@tools/setup
+
+# The same, for what needs KVM, TAP devices and network namespaces.
+setup-root:
+	@MAKE_GOAL='$(firstword $(MAKECMDGOALS))' tools/setup --root
+
+build: setup typescript native guest
+
+# tsc keeps its own record of what is up to date in dist/.
+typescript: setup
+	@$(BIN)/tsc -p tsconfig.json
+
+native: setup
+	@tools/build-native
+
+guest: setup
+	@mkdir -p build/guest
+	@$(MAKE) -s -C guest/beacon
+
+demo: setup-root build
+	@$(NODE) dist/demo/demo.js $(ARGS)
+
+test: setup-root build lint
+	@tools/run-tests
+
+bench: setup-root build
+	@$(NODE) dist/bench/epochs.js $(ARGS)
+
+drills: setup-root build
+	@RUNS=$(RUNS) tools/run-tests --project drill-long
+
+lint: setup
+	@tools/lint
+
+format: setup
+	@tools/lint --write
+
+clean:
+	rm -rf dist build

@@ -1,0 +1,41 @@
+/**
+ * One Jest project per kind of test; `test/<project>/` holds its files.
+ *
+ *   unit          one module, no KVM, no network, fast
+ *   property      generated input (fast-check): round trips, truncation, bit flips
+ *   sim           the production roles on a simulated clock, network, disk and witness
+ *   native        the C++ tests and fuzzers, built and run as standalone programs
+ *   integration   real KVM, real processes, real TAP in a network namespace
+ *   drill         kills, stops and partitions under load, judged by the client's oracle
+ *   drill-long    the same, many times over; only by `make drills`
+ *
+ * Files run one after another: a guest and its client want both cores to themselves.
+ */
+'use strict';
+
+const project = (name, testTimeout, more = {}) => ({
+  displayName: name,
+  rootDir: __dirname,
+  testEnvironment: 'node',
+  testMatch: [`<rootDir>/test/${name}/**/*.test.ts`],
+  modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/build/'],
+  transform: { '^.+\\.ts$': '@swc/jest' },
+  testTimeout,
+  ...more,
+});
+
+module.exports = {
+  maxWorkers: 1,
+  reporters: ['default', '<rootDir>/tools/jest-reporter.js'],
+  projects: [
+    project('unit', 10_000),
+    project('property', 60_000),
+    project('sim', 60_000),
+    project('native', 300_000),
+    project('integration', 60_000),
+    project('drill', 600_000, { testPathIgnorePatterns: ['\\.long\\.test\\.ts$'] }),
+    project('drill-long', 7_200_000, {
+      testMatch: ['<rootDir>/test/drill/**/*.long.test.ts'],
+    }),
+  ],
+};
