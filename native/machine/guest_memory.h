@@ -21,10 +21,14 @@
 
 namespace ft {
 
+/// Guest memory ends below the 32-bit device window.
+inline constexpr uint64_t kMemoryBytesMax = 3ull << 30;
+
 class GuestMemory {
  public:
   /// Creates a memfd of `bytes` (a multiple of 4096, at least 1 MiB). The whole of it is mapped at
-  /// gpa 0. Errors: FT_ERR_MEMORY_SIZE (zero, unaligned, beyond what the host has), FT_ERR_MAP.
+  /// gpa 0. Errors: FT_ERR_MEMORY_SIZE (zero, unaligned, above the 3 GiB that lie below the device
+  /// window, beyond what the host has), FT_ERR_MAP.
   static Result<GuestMemory> create(uint64_t bytes);
 
   uint64_t size() const { return region_.size(); }
@@ -45,6 +49,15 @@ class GuestMemory {
   [[nodiscard]] bool write_value(uint64_t gpa, const T& value) {
     return write(gpa, {reinterpret_cast<const uint8_t*>(&value), sizeof(T)});
   }
+  /// Loads the 16-bit word at `gpa` (even) with acquire ordering: what the guest wrote before it
+  /// stored the word is seen after it. For ring indexes.
+  [[nodiscard]] bool load_acquire(uint64_t gpa, uint16_t* out) const;
+  /// Stores the 16-bit word at `gpa` (even) with release ordering, and marks its page.
+  [[nodiscard]] bool store_release(uint64_t gpa, uint16_t value);
+  /// Whether [gpa, gpa + bytes) lies inside guest memory.
+  bool contains(uint64_t gpa, uint64_t bytes) const {
+    return gpa <= size() && bytes <= size() - gpa;
+  }
   /// A read-only view for scatter/gather output (empty when out of range).
   std::span<const uint8_t> view(uint64_t gpa, uint64_t bytes) const;
   /// A writable view for scatter input (readv from the TAP); the caller has it marked whole.
@@ -55,10 +68,12 @@ class GuestMemory {
   /// The pages marked since the last clear, each once, in order of first marking.
   std::span<const uint32_t> dirty_gfns() const { return dirty_; }
   void clear_dirty();
-  /// While off (nobody replicates) marks are dropped.
+  /// While off (nobody replicates) marks are dropped; switching forgets the marks there are.
   void set_tracking(bool on);
+  bool tracking() const { return tracking_; }
 
  private:
+  void mark_range(uint64_t gpa, uint64_t bytes);
   UniqueFd fd_;
   MappedRegion region_;
   std::vector<uint64_t> bitmap_;

@@ -5,19 +5,26 @@
 //   │ frames of epoch e     │──▶│ e-1 │ e-2 │ …   │──ack──▶ sink (TAP, console), in order
 //   └───────────────────────┘   └─────┴─────┴─────┘
 //
+//    mode   open ──hold()──▶ held ──open()──▶ open        drop() from anywhere ──▶ dropped, for
+//    good
+//
 // Held: a frame goes into the open segment; seal(epoch) closes it at the cut; release(epoch) hands
 // every segment up to that epoch to its sink, in order. Open: this host alone owns its output (no
 // standby, or the witness was won), so frames pass straight through.
 // Promise 1 lives here: while held, nothing reaches a sink except through release() of an
 // acknowledged epoch.
 //
-// Thread: all calls under the machine lock, except release(), which takes the outbox's own lock
-// (the event loop must not wait for a pause to end in order to release). append() takes it too.
+// Threads: every call may come from any thread. Two locks, always taken in this order:
+//   sink_mutex_  whoever calls a sink holds it, so what leaves keeps its order;
+//   mutex_       the lists, held for a few instructions, never while a sink runs.
+// The mode changes only with both held. So append() and seal() while held, which the guest's pause
+// waits for, never wait for a sink; release() never waits for the pause to end.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <vector>
@@ -29,57 +36,92 @@ inline constexpr size_t kOutputPorts = 2;
 
 class Outbox {
  public:
-  /// Writes one frame outside; must not block. Called with the outbox's lock held.
+  /// Writes one frame outside; must not block, nor call the outbox. One call at a time.
   using Sink = std::function<void(std::span<const uint8_t> frame)>;
   enum class Mode : uint8_t { kOpen, kHeld, kDropped };
 
   struct Facts {
     uint64_t frames_held = 0;
     uint64_t bytes_held = 0;
-    uint64_t frames_released = 0;
+    uint64_t frames_released = 0;  // handed to a sink, held before or not
     uint64_t frames_dropped = 0;
   };
 
-  void set_sink(OutputPort port, Sink sink);
-  Mode mode() const;
+  Outbox() = default;
+  Outbox(const Outbox&) = delete;
+  Outbox& operator=(const Outbox&) = delete;
+  ~Outbox();
 
-  /// From the guest: passes through (open), is kept (held) or is forgotten (dropped).
+  /// Frames for a port without a sink are dropped and counted.
+  void set_sink(OutputPort port, Sink sink);
+  Mode mode() const { return mode_.load(std::memory_order_acquire); }
+
+  /// From the guest: passes through (open), is kept (held) or is forgotten (dropped). The bytes are
+  /// copied. On the console, a stream, held bytes that follow each other become one frame.
   void append(OutputPort port, std::span<const uint8_t> frame);
-  /// From now on frames are held (the cut of the base epoch calls this).
-  void hold();
-  /// Closes the open segment as belonging to `epoch`. Epochs must grow. Returns its frame count.
+  /// From now on frames are held (the cut of the base epoch calls this). False after drop().
+  bool hold();
+  /// Closes the open segment as belonging to `epoch`; returns its frame count. Epochs must grow
+  /// until open() starts a new count; anything else is a broken invariant and stops the process.
   uint32_t seal(uint64_t epoch);
-  /// Hands out every sealed segment with an epoch ≤ `epoch`. Idempotent.
-  void release(uint64_t epoch);
-  /// The witness was won: everything held is ours alone; hands all of it out and passes through.
-  void open();
-  /// The witness was lost: everything held is forgotten, and so is all that comes.
+  /// Hands out every sealed segment with an epoch ≤ `epoch`. Idempotent; nothing to do unless held.
+  /// False, and nothing leaves, when `epoch` was never sealed: such an acknowledgement is not ours.
+  /// Acknowledgements carry no generation here: the caller drops those of an earlier one.
+  bool release(uint64_t epoch);
+  /// The witness was won: everything held is ours alone; hands all of it out, in order, and passes
+  /// through from then on. False, and nothing leaves, after drop().
+  bool open();
+  /// The witness was lost: everything held is forgotten, and so is all that comes, for good. When
+  /// this returns no sink is running and none will be called again.
   void drop();
-  /// True when the open segment has frames (output waits for a cut).
-  bool output_waiting() const;
+  /// True when the open segment has frames (output waits for a cut). Takes no lock.
+  bool output_waiting() const { return waiting_.load(std::memory_order_acquire); }
   Facts facts() const;
-  /// At this many held bytes the guest must be paused (checked by the vCPU loop).
-  void set_bytes_max(uint64_t bytes_max);
-  bool over_limit() const;
+  /// At this many held bytes (frame records included) the guest must be paused; checked by the
+  /// vCPU loop. Takes no lock.
+  void set_bytes_max(uint64_t bytes_max) { bytes_max_.store(bytes_max); }
+  bool over_limit() const {
+    return charge_.load(std::memory_order_relaxed) >= bytes_max_.load(std::memory_order_relaxed);
+  }
 
  private:
+  struct Frame {
+    OutputPort port;
+    uint32_t length;
+  };
   struct Segment {
     uint64_t epoch = 0;
-    std::vector<uint8_t> bytes;     // frames back to back
-    struct Frame { OutputPort port; uint32_t length; };
+    std::vector<uint8_t> bytes;  // frames back to back
     std::vector<Frame> frames;
+    std::unique_ptr<Segment> next;
   };
-  void emit(const Segment& segment);
-  void recycle(Segment&& segment);
+  /// First in, first out; moving a segment from list to list allocates nothing.
+  struct SegmentList {
+    std::unique_ptr<Segment> head;
+    Segment* tail = nullptr;
+    void push(std::unique_ptr<Segment> segment);
+    std::unique_ptr<Segment> pop();
+  };
 
+  void keep(OutputPort port, std::span<const uint8_t> frame);
+  bool emit(const Segment& segment, Facts* facts);
+  void settle(SegmentList&& emitted, const Facts& facts);
+  void recycle(std::unique_ptr<Segment> segment);
+  void forget(std::unique_ptr<Segment> segment);
+  void start_segment();
+
+  std::mutex sink_mutex_;
   mutable std::mutex mutex_;
   Sink sinks_[kOutputPorts];
-  Mode mode_ = Mode::kOpen;
-  Segment open_;
-  std::deque<Segment> sealed_;
-  std::vector<Segment> spare_;  // emptied segments, their buffers kept
+  std::atomic<Mode> mode_{Mode::kOpen};
+  std::atomic<bool> waiting_{false};
+  std::atomic<uint64_t> charge_{0};  // held bytes and frame records
+  std::atomic<uint64_t> bytes_max_{64ull << 20};
+  std::unique_ptr<Segment> open_;  // present while held
+  SegmentList sealed_;
+  SegmentList spare_;  // emptied segments, their buffers kept
+  uint32_t spare_count_ = 0;
   uint64_t last_sealed_ = 0;
-  uint64_t bytes_max_ = 64ull << 20;
   Facts facts_;
 };
 
