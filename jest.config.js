@@ -11,7 +11,6 @@
  *
  * Files run one after another: a guest and its client want both cores to themselves.
  */
-'use strict';
 
 const project = (name, testTimeout, more = {}) => ({
   displayName: name,

@@ -5,7 +5,7 @@
  *
  *   { complete, running: [file…], passed, failed: [name…], skipped: [name…], broken: [file…] }
  */
-'use strict';
+
 const { mkdirSync, writeFileSync } = require('node:fs');
 const path = require('node:path');
 

@@ -6,7 +6,7 @@
  * are compared package by package. Optional packages may be missing (they are for other platforms),
  * but one that is there must have the version asked for.
  */
-'use strict';
+
 const { existsSync, readFileSync } = require('node:fs');
 const path = require('node:path');
 
