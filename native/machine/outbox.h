@@ -104,9 +104,8 @@ class Outbox {
   };
 
   void keep(OutputPort port, std::span<const uint8_t> frame);
-  bool emit(const Segment& segment, Facts* facts);
+  void emit(const Segment& segment, Facts* facts);
   void settle(SegmentList&& emitted, const Facts& facts);
-  void recycle(std::unique_ptr<Segment> segment);
   void forget(std::unique_ptr<Segment> segment);
   void start_segment();
 
