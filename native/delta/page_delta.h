@@ -6,11 +6,13 @@
 //           └──────────┴──────┴──────┴────────┴───────────────┘
 //   kind 1  zero        len 0                    the page is all zero bytes
 //   kind 2  raw         len 4096                 the page itself
-//   kind 3  sparseXor   len 9…4095               changed 64-bit words only:
+//   kind 3  sparseXor   len 17…4095              changed 64-bit words only:
 //             lineMask u64     bit i: line i (64 bytes) has a change; never 0
 //             wordMask u8 × popcount(lineMask)   bit j: word j of the line changed; never 0
 //             xor u64 × Σ popcount(wordMask)     old XOR new
-//   An unchanged page has no record: the encoder writes nothing.
+//   An unchanged page has no record: the encoder writes nothing. A page that is zero and whose
+//   shadow is zero too is unchanged. A page of which a sparse record would not be smaller than the
+//   page goes raw. Two records of one gfn in a batch are applied in their order.
 //
 // The decoder trusts nothing: every record is verified whole before a byte of a page is written,
 // and no content can make it write outside the page that the record names.
@@ -39,7 +41,9 @@ struct EncodedPage {
 /// Writes the record that turns `shadow` into `page`, and copies `page` over `shadow`.
 /// `page` and `shadow` are 4096 bytes each (any alignment), not overlapping; `out` has room for
 /// kRecordBytesMax bytes. With `force_raw` the page is written raw whatever the shadow says (used
-/// to heal a page whose copy on the standby is known to differ). Any thread, one caller per shadow.
+/// to heal a page whose copy on the standby is known to differ). `page` may be live guest memory
+/// that a vCPU writes during the call: each word is then the old or the new one, and the record
+/// still says exactly what the shadow holds afterwards. Any thread, one caller per shadow.
 EncodedPage encode_page(uint32_t gfn, const uint8_t* page, uint8_t* shadow, uint8_t* out,
                         bool force_raw = false);
 
