@@ -69,7 +69,11 @@ export interface FrameHeader {
   rawBytes?: number;
 }
 
-/** A decoded frame. `body` points into a receive buffer and is valid only during the callback. */
+/**
+ * A decoded frame. `body` points into a receive buffer and is valid only during the callback; the
+ * frame object itself is used again for the next frame, so keep copies of fields, never the frame.
+ * With FrameFlag.lz4 the body is still compressed: see compressor.ts.
+ */
 export interface Frame {
   type: FrameType;
   flags: number;

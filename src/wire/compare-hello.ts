@@ -1,0 +1,91 @@
+/**
+ * The handshake's comparison: may these two nodes be a pair? The first field that differs is named
+ * in the refusal, with both values, so that the person who reads it knows what to change.
+ */
+import type { Hello, HelloMachine, Refuse } from './messages';
+
+type Same = string | number;
+
+/**
+ * Returns undefined when `theirs` fits `ours`, else the refusal to send. Compared in this order:
+ * protocolVersion, pair, nodeId (which must differ), machine.kind, memoryBytes, vcpus, devices,
+ * stateVersion, and every CPU feature word by name. Channel and session are for the caller to judge.
+ */
+export function compareHello(ours: Hello, theirs: Hello): Refuse | undefined {
+  if (ours.protocolVersion !== theirs.protocolVersion) {
+    return refusal(
+      'FT_ERR_PROTOCOL_VERSION',
+      'protocolVersion',
+      ours.protocolVersion,
+      theirs.protocolVersion,
+      'Run the same release on both nodes.',
+    );
+  }
+  if (ours.pair !== theirs.pair) {
+    const todo = 'Give both nodes the same pair name, or check the address that was dialled.';
+    return refusal('FT_ERR_PAIR', 'pair', ours.pair, theirs.pair, todo);
+  }
+  if (ours.nodeId === theirs.nodeId) {
+    return {
+      code: 'FT_ERR_NODE_ID',
+      field: 'nodeId',
+      ours: ours.nodeId,
+      theirs: theirs.nodeId,
+      message: `Both nodes call themselves ${ours.nodeId}. Give each node a name of its own.`,
+    };
+  }
+  return compareMachines(ours.machine, theirs.machine);
+}
+
+function compareMachines(ours: HelloMachine, theirs: HelloMachine): Refuse | undefined {
+  const sameSettings = 'Start both nodes with the same machine settings.';
+  const fields: readonly (readonly [string, Same, Same, string])[] = [
+    ['machine.kind', ours.kind, theirs.kind, sameSettings],
+    ['machine.memoryBytes', ours.memoryBytes, theirs.memoryBytes, sameSettings],
+    ['machine.vcpus', ours.vcpus, theirs.vcpus, sameSettings],
+    ['machine.devices', ours.devices.join(' '), theirs.devices.join(' '), sameSettings],
+    [
+      'machine.stateVersion',
+      ours.stateVersion,
+      theirs.stateVersion,
+      'Run the same release on both nodes.',
+    ],
+  ];
+  for (const [field, our, their, todo] of fields) {
+    if (our !== their) return refusal('FT_ERR_MACHINE_DIFFERS', field, our, their, todo);
+  }
+  return compareCpuFeatures(ours.cpuFeatures, theirs.cpuFeatures);
+}
+
+function compareCpuFeatures(
+  ours: Readonly<Record<string, number>>,
+  theirs: Readonly<Record<string, number>>,
+): Refuse | undefined {
+  const names = [...new Set([...Object.keys(ours), ...Object.keys(theirs)])].sort();
+  for (const name of names) {
+    const our = Object.hasOwn(ours, name) ? ours[name] : undefined;
+    const their = Object.hasOwn(theirs, name) ? theirs[name] : undefined;
+    if (our === their) continue;
+    return refusal(
+      'FT_ERR_CPU_FEATURES',
+      `machine.cpuFeatures.${name}`,
+      hexWord(our),
+      hexWord(their),
+      'Both hosts must offer the guest the same CPU features.',
+    );
+  }
+  return undefined;
+}
+
+function hexWord(word: number | undefined): string {
+  return word === undefined ? 'absent' : `0x${word.toString(16).padStart(8, '0')}`;
+}
+
+const VALUE_CHARS_MAX = 200;
+
+function refusal(code: string, field: string, ours: Same, theirs: Same, todo: string): Refuse {
+  const our = String(ours).slice(0, VALUE_CHARS_MAX);
+  const their = String(theirs).slice(0, VALUE_CHARS_MAX);
+  const message = `The nodes differ in ${field}: here ${our}, there ${their}. ${todo}`;
+  return { code, field, ours: our, theirs: their, message };
+}

@@ -1,0 +1,192 @@
+/**
+ * Control messages: what the bodies of hello, welcome, refuse, auditMismatch and bye mean. They
+ * travel as one MessagePack map each.
+ *
+ * What arrives is trusted with nothing. Before msgpackr sees a byte, `plain-msgpack.ts` walks the
+ * body and lets only plain data through: no extension types (msgpackr would let a peer define
+ * record structures with them), bounded depth and count. Then every field is checked by hand, by
+ * name. Fields that are not known are ignored, so that a later version may add some.
+ */
+import { Packr, Unpackr } from 'msgpackr';
+import { assert } from '../common/assert';
+import { FtError } from '../common/errors';
+import type { FrameBuffer } from './frame';
+import { Fields, numberRecordField, stringListField } from './message-fields';
+import { checkPlainMsgpack } from './plain-msgpack';
+
+export type Channel = 'replication' | 'heartbeat';
+
+/**
+ * What both hosts must agree on. The fields are those of the machine interface's
+ * MachineDescription, which is assignable to this; the wire has its own so that it depends on
+ * nothing but bytes.
+ */
+export interface HelloMachine {
+  readonly kind: 'kvm' | 'simulated';
+  readonly memoryBytes: number;
+  readonly vcpus: number;
+  /** Name → 32-bit word of every CPU feature word that the guest was given. */
+  readonly cpuFeatures: Readonly<Record<string, number>>;
+  readonly devices: readonly string[];
+  readonly stateVersion: number;
+}
+
+/** The dialling side's first frame on every connection. */
+export interface Hello {
+  readonly protocolVersion: number;
+  /** Name of the pair, [a-zA-Z0-9._-]{1,64}. */
+  readonly pair: string;
+  readonly nodeId: string;
+  readonly channel: Channel;
+  /** Random; the replication connection draws it and the heartbeat connection repeats it. */
+  readonly session: string;
+  readonly machine: HelloMachine;
+}
+
+/** The accepting side's answer. */
+export interface Welcome {
+  readonly nodeId: string;
+  /** The session of the hello that is accepted. */
+  readonly session: string;
+}
+
+/** Why a connection is refused: the field that differs, both values as text, and a sentence. */
+export interface Refuse {
+  readonly code: string;
+  readonly field: string;
+  /** As the refusing side has it. */
+  readonly ours: string;
+  readonly theirs: string;
+  readonly message: string;
+}
+
+/** Pages whose audit hash differs on the standby; the frame's epoch says when. */
+export interface AuditMismatch {
+  readonly gfns: readonly number[];
+}
+
+/** The connection ends in order. */
+export interface Bye {
+  readonly reason: string;
+}
+
+export const AUDIT_GFNS_MAX = 1024;
+export const NAME_CHARS_MAX = 64;
+export const TEXT_CHARS_MAX = 1024;
+export const DEVICES_MAX = 64;
+export const CPU_FEATURES_MAX = 512;
+
+const NAME = /^[a-zA-Z0-9._-]{1,64}$/;
+const CODE = /^FT_ERR_[A-Z0-9_]{1,64}$/;
+
+const packr = new Packr({ useRecords: false, variableMapSize: true });
+const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' });
+
+/** True for a name of a pair, a node or a session as it may stand in a message or a file name. */
+export function isName(text: string): boolean {
+  return NAME.test(text);
+}
+
+/**
+ * Writes a message as MessagePack into `buffer.body`; returns its length. A message that does not
+ * fit is a broken invariant: messages are bounded far below the room of any send buffer.
+ */
+export function packMessage(
+  message: Hello | Welcome | Refuse | AuditMismatch | Bye,
+  buffer: FrameBuffer,
+): number {
+  const packed = packr.pack(message);
+  assert(packed.length <= buffer.body.length, 'a control message fits into its send buffer');
+  packed.copy(buffer.body);
+  return packed.length;
+}
+
+/** Errors: FT_ERR_MESSAGE with the message's name and the field, likewise for all below. */
+export function unpackHello(body: Uint8Array): Hello | FtError {
+  const fields = open('hello', body);
+  if (fields instanceof FtError) return fields;
+  const channel = fields.text('channel', /^(replication|heartbeat)$/);
+  const hello: Hello = {
+    protocolVersion: fields.integer('protocolVersion', 0, 0xffff),
+    pair: fields.text('pair', NAME),
+    nodeId: fields.text('nodeId', NAME),
+    channel: channel === 'heartbeat' ? 'heartbeat' : 'replication',
+    session: fields.text('session', NAME),
+    machine: machineField(fields),
+  };
+  return fields.error ?? hello;
+}
+
+export function unpackWelcome(body: Uint8Array): Welcome | FtError {
+  const fields = open('welcome', body);
+  if (fields instanceof FtError) return fields;
+  const welcome: Welcome = {
+    nodeId: fields.text('nodeId', NAME),
+    session: fields.text('session', NAME),
+  };
+  return fields.error ?? welcome;
+}
+
+export function unpackRefuse(body: Uint8Array): Refuse | FtError {
+  const fields = open('refuse', body);
+  if (fields instanceof FtError) return fields;
+  const refuse: Refuse = {
+    code: fields.text('code', CODE),
+    field: fields.words('field', TEXT_CHARS_MAX),
+    ours: fields.words('ours', TEXT_CHARS_MAX),
+    theirs: fields.words('theirs', TEXT_CHARS_MAX),
+    message: fields.words('message', TEXT_CHARS_MAX),
+  };
+  return fields.error ?? refuse;
+}
+
+export function unpackAuditMismatch(body: Uint8Array): AuditMismatch | FtError {
+  const fields = open('auditMismatch', body);
+  if (fields instanceof FtError) return fields;
+  const gfns: readonly number[] = fields.integerList('gfns', AUDIT_GFNS_MAX, 0xffffffff);
+  return fields.error ?? { gfns };
+}
+
+export function unpackBye(body: Uint8Array): Bye | FtError {
+  const fields = open('bye', body);
+  if (fields instanceof FtError) return fields;
+  const reason = fields.words('reason', TEXT_CHARS_MAX);
+  return fields.error ?? { reason };
+}
+
+function machineField(fields: Fields): HelloMachine {
+  const machine = fields.map('machine');
+  const kind = machine.text('kind', /^(kvm|simulated)$/);
+  return {
+    kind: kind === 'simulated' ? 'simulated' : 'kvm',
+    memoryBytes: machine.integer('memoryBytes', 0, Number.MAX_SAFE_INTEGER),
+    vcpus: machine.integer('vcpus', 0, 0xffff),
+    cpuFeatures: numberRecordField(machine, 'cpuFeatures', CPU_FEATURES_MAX),
+    devices: stringListField(machine, 'devices', DEVICES_MAX),
+    stateVersion: machine.integer('stateVersion', 0, 0xffffffff),
+  };
+}
+
+/** Decodes a body to its fields; an FtError when it is not one map of plain data. */
+function open(message: string, body: Uint8Array): Fields | FtError {
+  const refused = checkPlainMsgpack(body);
+  if (refused !== undefined) return notMsgpack(message, refused);
+  let value: unknown;
+  try {
+    value = unpackr.unpack(body);
+  } catch (thrown) {
+    return notMsgpack(message, thrown instanceof Error ? thrown.message : String(thrown));
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    return notMsgpack(message, 'it is not a map');
+  }
+  return new Fields(message, value as Record<string, unknown>);
+}
+
+function notMsgpack(message: string, why: string): FtError {
+  return new FtError(
+    'FT_ERR_MESSAGE',
+    `The peer's ${message} message cannot be read: ${why}. The connection is closed.`,
+    { message, why },
+  );
+}
