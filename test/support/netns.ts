@@ -1,0 +1,128 @@
+/**
+ * A network of its own for each test: a namespace with a bridge and TAP devices, so that nothing of
+ * the host's network is touched and nothing of it can disturb a measurement.
+ *
+ *   ┌ namespace ft-<pid>-<n> ──────────────────────────────┐
+ *   │  lo   br0 10.77.0.1/24 ── clients                     │
+ *   │        ├── tap0 ── node a ┐                           │
+ *   │        └── tap1 ── node b ┘ one guest, 10.77.0.2      │
+ *   └───────────────────────────────────────────────────────┘
+ *
+ * Removed on close, on exit and on a signal; those whose maker is dead are swept when the next one
+ * is made.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+
+export const BRIDGE_ADDRESS = '10.77.0.1';
+export const GUEST_ADDRESS = '10.77.0.2';
+
+const open = new Set<NetworkNamespace>();
+let made = 0;
+let hooksSet = false;
+
+export class NetworkNamespace {
+  readonly taps: readonly string[];
+
+  private constructor(
+    readonly name: string,
+    tapCount: number,
+  ) {
+    this.taps = Array.from({ length: tapCount }, (_, n) => `tap${n}`);
+  }
+
+  /** Makes the namespace with `tapCount` TAPs on its bridge. Needs root. */
+  static make(tapCount = 2): NetworkNamespace {
+    sweep();
+    setHooks();
+    const netns = new NetworkNamespace(`ft-${process.pid}-${made++}`, tapCount);
+    ip(['netns', 'add', netns.name]);
+    open.add(netns);
+    try {
+      netns.build();
+    } catch (thrown) {
+      netns.close();
+      throw thrown;
+    }
+    return netns;
+  }
+
+  /** Runs a command in the namespace to its end; returns its output, throws when it fails. */
+  run(command: string, ...args: string[]): string {
+    return run('ip', ['netns', 'exec', this.name, command, ...args]);
+  }
+
+  addTap(name: string): void {
+    this.ip('tuntap', 'add', 'dev', name, 'mode', 'tap');
+    this.ip('link', 'set', name, 'master', 'br0', 'up');
+  }
+
+  removeTap(name: string): void {
+    this.ip('link', 'del', name);
+  }
+
+  close(): void {
+    if (open.delete(this)) spawnSync('ip', ['netns', 'del', this.name]);
+  }
+
+  private build(): void {
+    // IPv6 would send router solicitations of its own into the TAPs.
+    this.run('sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1');
+    this.run('sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1');
+    this.ip('link', 'set', 'lo', 'up');
+    this.ip('link', 'add', 'br0', 'type', 'bridge', 'stp_state', '0', 'forward_delay', '0');
+    this.ip('addr', 'add', `${BRIDGE_ADDRESS}/24`, 'dev', 'br0');
+    this.ip('link', 'set', 'br0', 'up');
+    for (const tap of this.taps) this.addTap(tap);
+  }
+
+  private ip(...args: string[]): void {
+    ip(['-n', this.name, ...args]);
+  }
+}
+
+/** Removes namespaces whose maker is gone. */
+export function sweep(): void {
+  for (const line of run('ip', ['netns', 'list']).split('\n')) {
+    const match = /^ft-(\d+)-\d+\b/.exec(line);
+    if (match === null || existsSync(`/proc/${match[1]}`)) continue;
+    const name = line.split(' ')[0] ?? '';
+    // Whoever still runs in there belongs to the dead maker.
+    for (const pid of run('ip', ['netns', 'pids', name]).split('\n')) {
+      if (pid !== '') killQuietly(Number(pid));
+    }
+    spawnSync('ip', ['netns', 'del', name]);
+  }
+}
+
+function killQuietly(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It ended by itself meanwhile.
+  }
+}
+
+function ip(args: readonly string[]): void {
+  run('ip', args);
+}
+
+function run(command: string, args: readonly string[]): string {
+  const { status, stdout, stderr, error } = spawnSync(command, [...args], { encoding: 'utf8' });
+  if (status === 0) return stdout;
+  const why = error?.message ?? stderr.trim();
+  throw new Error(`${command} ${args.join(' ')} failed (${status}): ${why}`);
+}
+
+function setHooks(): void {
+  if (hooksSet) return;
+  hooksSet = true;
+  const closeAll = (): void => {
+    for (const netns of [...open]) netns.close();
+  };
+  process.on('exit', closeAll);
+  // With a handler a signal no longer ends the process by itself, so it is ended here.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => process.exit(signal === 'SIGINT' ? 130 : 143));
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * The clients as a process of their own, so that they can live inside a network namespace and their
+ * event loop is theirs alone. Commands come on stdin, one JSON object a line; answers go to stdout:
+ *
+ *   → {"id":1,"command":"start","ratePerSecond":1000}        ← {"id":1,"ok":true,"result":{…}}
+ *                                                            ← {"id":1,"ok":false,"error":"…"}
+ *
+ * The first argument is ClientOptions as JSON. Ends when stdin ends.
+ */
+import { createInterface } from 'node:readline';
+import { judge } from './oracle';
+import { type ClientOptions, OracleClients } from './oracle-client';
+import { At, Op, u64At } from './oracle-layout';
+import type { BeaconStats, OracleCommand } from './oracle-process';
+
+const U64_MAX = 2n ** 64n - 1n;
+const SPIN = 2n ** 63n;
+
+function readStats(answer: Buffer): BeaconStats {
+  return {
+    bootId: answer.readBigUInt64LE(At.bootId).toString(16),
+    sequence: u64At(answer, At.sequence),
+    uptimeNs: u64At(answer, At.uptimeNs),
+    progress: u64At(answer, At.progress),
+    pagesDirtied: u64At(answer, At.pagesDirtied),
+    gapMaxNs: u64At(answer, At.gapMaxNs),
+    gapP50Ns: u64At(answer, At.gapP50Ns),
+    gapP99Ns: u64At(answer, At.gapP99Ns),
+    gapCount: u64At(answer, At.gapCount),
+    loadPagesMax: u64At(answer, At.loadPagesMax),
+  };
+}
+
+async function perform(clients: OracleClients, command: OracleCommand): Promise<unknown> {
+  switch (command.command) {
+    case 'start':
+      clients.start(command.ratePerSecond);
+      return {};
+    case 'stop':
+      return { unanswered: await clients.rest(command.timeoutMs) };
+    case 'sample':
+      return clients.sample();
+    case 'silence':
+      return { silence: clients.arrivals.longestSilence(command.fromUs, command.withinMs) };
+    case 'stats':
+      return readStats(await clients.ask1({ op: Op.stats }, command.timeoutMs));
+    case 'load': {
+      const rate = command.pagesPerMs === 'max' ? U64_MAX : BigInt(command.pagesPerMs);
+      const set = BigInt(command.workingSetPages) | (command.spin ? SPIN : 0n);
+      const request = { op: Op.load, a: rate, b: BigInt(command.bytesPerPage), c: set };
+      return readStats(await clients.ask1(request, command.timeoutMs));
+    }
+    case 'finish': {
+      await clients.rest(command.timeoutMs);
+      await clients.readBack(command.timeoutMs);
+      return judge(clients.history, command.judge ?? {});
+    }
+  }
+}
+
+async function main(): Promise<void> {
+  const options = JSON.parse(process.argv[2] ?? '{}') as ClientOptions;
+  const clients = new OracleClients(options);
+  await clients.open();
+  const reply = (value: object): void => {
+    process.stdout.write(`${JSON.stringify(value)}\n`);
+  };
+  reply({ event: 'ready' });
+  const lines = createInterface({ input: process.stdin });
+  lines.on('line', (line) => {
+    const command = JSON.parse(line) as OracleCommand & { id: number };
+    perform(clients, command).then(
+      (result) => reply({ id: command.id, ok: true, result }),
+      (thrown: unknown) => {
+        const error = thrown instanceof Error ? thrown.message : String(thrown);
+        reply({ id: command.id, ok: false, error });
+      },
+    );
+  });
+  lines.on('close', () => {
+    clients.close();
+    process.exit(0);
+  });
+}
+
+main().catch((thrown: unknown) => {
+  process.stderr.write(`oracle: ${thrown instanceof Error ? thrown.stack : String(thrown)}\n`);
+  process.exit(70);
+});
