@@ -12,14 +12,15 @@
  * Files run one after another: a guest and its client want both cores to themselves.
  */
 
-const project = (name, testTimeout, more = {}) => ({
+const project = (name, timeoutMs, more = {}) => ({
   displayName: name,
   rootDir: __dirname,
   testEnvironment: 'node',
   testMatch: [`<rootDir>/test/${name}/**/*.test.ts`],
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/build/'],
   transform: { '^.+\\.ts$': '@swc/jest' },
-  testTimeout,
+  globals: { TEST_TIMEOUT_MS: timeoutMs },
+  setupFilesAfterEnv: ['<rootDir>/tools/jest-timeout.js'],
   ...more,
 });
 

@@ -3,7 +3,6 @@
  *
  * Record: { complete, running: [file…], passed, failed: [name…], skipped: [name…], broken: [file…] }
  */
-'use strict';
 
 /**
  * Everything that counts as a failure, in words. `record` is undefined when Jest did not start;
