@@ -19,14 +19,21 @@ export interface Connection {
    */
   send(header: FrameHeader, buffer: FrameBuffer, bodyBytes: number, onFlushed?: () => void): void;
 
-  /** Set by the owner. `frame.body` is valid only during the call; frames come in order. */
+  /**
+   * Set by the owner; nothing is read before the first handler is set, and a new one holds from the
+   * next frame on. `frame` and `frame.body` are valid only during the call; frames come in order.
+   */
   onFrame: (frame: Frame) => void;
   /** Called once. `error` is undefined for an orderly end by either side. */
   onClose: (error: FtError | undefined) => void;
   /** Called when bytesQueued falls back under the low-water mark. */
   onDrain: () => void;
 
-  /** Raises the largest body accepted (small until the handshake is done). */
+  /**
+   * Raises the largest body accepted (small until the handshake is done). A listener takes the call
+   * as the end of the handshake: until then the connection counts among the few that may wait, so
+   * call it on every connection, heartbeats included.
+   */
   setMaxBodyBytes(bytes: number): void;
   /** Closes; `onClose` follows. With an error the peer is cut off at once (RST), else FIN. */
   close(error?: FtError): void;

@@ -1,0 +1,294 @@
+/**
+ * Connections over TCP. Frames go out as one contiguous write each; what comes in runs through the
+ * decoder. Whatever the peer sends or the network does ends in `onClose`, never in an exception.
+ *
+ *   open ──close()──▶ closing (FIN after the last write) ──▶ closed ──▶ onClose(undefined)
+ *    ├──close(error) ──────────────── RST ─────────────────▶ closed ──▶ onClose(error)
+ *    ├──peer's FIN between frames ─────────────────────────▶ closed ──▶ onClose(undefined)
+ *    ├──peer's FIN within a frame · bytes that are no frame ▶ closed ──▶ onClose(FT_ERR_FRAME_…)
+ *    └──reset, timeout ────────────────────────────────────▶ closed ──▶ onClose(FT_ERR_CONNECTION_LOST)
+ */
+import { connect, type Socket } from 'node:net';
+import { type Address, formatAddress } from '../common/address';
+import { assert } from '../common/assert';
+import { crc32c } from '../common/crc32c';
+import { FtError } from '../common/errors';
+import { allocFrameBuffer } from '../wire/buffer-pool';
+import { FrameDecoder } from '../wire/decoder';
+import { encodeFrame } from '../wire/encoder';
+import {
+  type Checksum,
+  type Frame,
+  type FrameBuffer,
+  type FrameHeader,
+  FrameType,
+  PROTOCOL_VERSION,
+} from '../wire/frame';
+import { packMessage, type Refuse } from '../wire/messages';
+import type { Connection } from './connection';
+
+/** bytesQueued falling under this calls onDrain. */
+export const LOW_WATER_BYTES = 256 * 1024;
+/** How long an orderly close waits for the peer to take what is queued. */
+const CLOSE_WAIT_MS = 2000;
+const KEEP_ALIVE_MS = 1000;
+
+export interface TcpOptions {
+  /** CRC-32C over bodies; the portable one unless the native one is handed in. */
+  readonly checksum?: Checksum;
+}
+
+interface PendingWrite {
+  readonly bytes: number;
+  readonly onFlushed: (() => void) | undefined;
+}
+
+const noop = (): void => {};
+
+export class TcpConnection implements Connection {
+  readonly remote: string;
+  onClose: (error: FtError | undefined) => void = noop;
+  onDrain: () => void = noop;
+
+  private readonly socket: Socket;
+  private readonly checksum: Checksum;
+  private readonly decoder: FrameDecoder;
+  private readonly pending: PendingWrite[] = [];
+  private pendingHead = 0;
+  private queued = 0;
+  private state: 'open' | 'closing' | 'closed' = 'open';
+  private sentThisTick = false;
+  private corked = false;
+  /** What onClose is told at the end of an orderly close. */
+  private closeReason: FtError | undefined;
+  private closeTimer: NodeJS.Timeout | undefined;
+  private frameHandler: ((frame: Frame) => void) | undefined;
+  private handshakeDone: () => void = noop;
+
+  /** Takes over a connected socket. Reading begins when `onFrame` is set. */
+  constructor(socket: Socket, options: TcpOptions = {}) {
+    this.socket = socket;
+    this.checksum = options.checksum ?? crc32c;
+    this.decoder = new FrameDecoder(this.checksum);
+    this.remote = formatAddress({
+      host: socket.remoteAddress ?? 'unknown',
+      port: socket.remotePort ?? 0,
+    });
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    socket.on('error', (error) => this.closed(this.lost(error)));
+    socket.on('end', () => this.ended());
+    socket.on('close', () => {
+      this.closed(this.lost(undefined));
+      this.flushAll();
+    });
+    socket.pause();
+  }
+
+  get bytesQueued(): number {
+    return this.queued;
+  }
+
+  get onFrame(): (frame: Frame) => void {
+    return this.frameHandler ?? noop;
+  }
+
+  /** The first handler starts the reading, so no frame comes before somebody takes it. */
+  set onFrame(handler: (frame: Frame) => void) {
+    const first = this.frameHandler === undefined;
+    this.frameHandler = handler;
+    if (!first) return;
+    this.socket.on('data', (chunk: Buffer) => this.received(chunk));
+    this.socket.resume();
+  }
+
+  send(header: FrameHeader, buffer: FrameBuffer, bodyBytes: number, onFlushed?: () => void): void {
+    if (this.state !== 'open') {
+      if (onFlushed !== undefined) queueMicrotask(onFlushed);
+      return;
+    }
+    const frameBytes = encodeFrame(header, buffer, bodyBytes, this.checksum);
+    this.queued += frameBytes;
+    this.pending.push({ bytes: frameBytes, onFlushed });
+    this.corkSecondSend();
+    this.socket.write(buffer.bytes.subarray(0, frameBytes), this.flushedOne);
+  }
+
+  setMaxBodyBytes(bytes: number): void {
+    this.decoder.setMaxBodyBytes(bytes);
+    this.handshakeDone();
+  }
+
+  close(error?: FtError): void {
+    if (this.state === 'closed') return;
+    if (error !== undefined) {
+      this.closed(error);
+      return;
+    }
+    if (this.state === 'closing') return;
+    this.state = 'closing';
+    this.decoder.stop();
+    this.socket.resume();
+    this.socket.end();
+    this.closeTimer = setTimeout(() => this.closed(this.closeReason), CLOSE_WAIT_MS);
+    this.closeTimer.unref();
+  }
+
+  /** For the listener: called at the first setMaxBodyBytes and on every later one. */
+  whenHandshakeDone(call: () => void): void {
+    this.handshakeDone = call;
+  }
+
+  /**
+   * The first frame of a turn leaves at once. When a second follows in the same turn, it and all
+   * others of that turn are gathered and leave as one system call.
+   */
+  private corkSecondSend(): void {
+    if (!this.sentThisTick) {
+      this.sentThisTick = true;
+      process.nextTick(this.endOfTick);
+      return;
+    }
+    if (this.corked) return;
+    this.corked = true;
+    this.socket.cork();
+  }
+
+  private readonly endOfTick = (): void => {
+    this.sentThisTick = false;
+    if (!this.corked) return;
+    this.corked = false;
+    this.socket.uncork();
+  };
+
+  /** Writes complete in order, so one callback serves them all. */
+  private readonly flushedOne = (error?: Error | null): void => {
+    // A failed write is settled when the socket has let go of all buffers: see flushAll.
+    if (error) return;
+    this.settleOldest();
+    if (this.pendingHead === this.pending.length) this.forgetSettled();
+  };
+
+  private settleOldest(): void {
+    const write = this.pending[this.pendingHead];
+    assert(write !== undefined, 'a write that completed was pending');
+    this.pendingHead++;
+    if (this.pendingHead >= 1024) this.forgetSettled();
+    const before = this.queued;
+    this.queued -= write.bytes;
+    write.onFlushed?.();
+    if (before >= LOW_WATER_BYTES && this.queued < LOW_WATER_BYTES && this.state === 'open') {
+      this.onDrain();
+    }
+  }
+
+  private forgetSettled(): void {
+    if (this.pendingHead === this.pending.length) this.pending.length = 0;
+    else this.pending.splice(0, this.pendingHead);
+    this.pendingHead = 0;
+  }
+
+  /** The socket is gone: no byte is read from any buffer any more. */
+  private flushAll(): void {
+    while (this.pendingHead < this.pending.length) this.settleOldest();
+    this.forgetSettled();
+  }
+
+  private received(chunk: Buffer): void {
+    if (this.state !== 'open') return;
+    const error = this.decoder.push(chunk, this.dispatch);
+    if (error === undefined) return;
+    if (error.code === 'FT_ERR_FRAME_VERSION' && this.decoder.frames === 0) {
+      this.refuseVersion(error);
+    } else {
+      this.closed(error);
+    }
+  }
+
+  /** Looks the handler up for each frame: it may be replaced between two frames of one chunk. */
+  private readonly dispatch = (frame: Frame): void => {
+    this.frameHandler?.(frame);
+  };
+
+  private ended(): void {
+    if (this.state === 'closing') this.closed(this.closeReason);
+    else this.closed(this.decoder.end());
+  }
+
+  /** Tells a peer of another protocol version why it is turned away, then closes. */
+  private refuseVersion(error: FtError): void {
+    const refuse: Refuse = {
+      code: 'FT_ERR_PROTOCOL_VERSION',
+      field: 'protocolVersion',
+      ours: String(PROTOCOL_VERSION),
+      theirs: String(error.facts['theirs']),
+      message: 'The nodes speak different protocol versions. Run the same release on both nodes.',
+    };
+    const buffer = allocFrameBuffer(4096);
+    const header = { type: FrameType.refuse, flags: 0, generation: 0, epoch: 0 };
+    this.send(header, buffer, packMessage(refuse, buffer));
+    this.closeReason = error;
+    this.close();
+  }
+
+  private lost(cause: Error | undefined): FtError | undefined {
+    if (this.state === 'closing') return this.closeReason;
+    const code = (cause as { code?: string } | undefined)?.code ?? 'closed';
+    return new FtError(
+      'FT_ERR_CONNECTION_LOST',
+      `The connection to ${this.remote} broke (${code}).`,
+      { remote: this.remote, cause: code },
+      cause,
+    );
+  }
+
+  /** The one way to `closed`; what was sent is settled when the socket has let go of it. */
+  private closed(error: FtError | undefined): void {
+    if (this.state === 'closed') return;
+    this.state = 'closed';
+    this.decoder.stop();
+    if (this.closeTimer !== undefined) clearTimeout(this.closeTimer);
+    if (error === undefined || error === this.closeReason) this.socket.destroy();
+    else this.socket.resetAndDestroy();
+    this.handshakeDone();
+    // On a turn of its own, so that nobody is called back from within close() or send().
+    queueMicrotask(() => this.onClose(error));
+  }
+}
+
+/**
+ * Connects to `address`. Rejects with FT_ERR_DIAL_REFUSED (nobody listens there),
+ * FT_ERR_DIAL_TIMEOUT, or FT_ERR_DIAL with the system's reason.
+ */
+export function dial(
+  address: Address,
+  timeoutMs: number,
+  options: TcpOptions = {},
+): Promise<TcpConnection> {
+  const where = formatAddress(address);
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: address.host, port: address.port, noDelay: true });
+    const timer = setTimeout(() => {
+      failed('FT_ERR_DIAL_TIMEOUT', `${where} did not answer within ${timeoutMs} ms.`);
+    }, timeoutMs);
+    const failed = (code: string, message: string, cause?: Error): void => {
+      clearTimeout(timer);
+      socket.removeAllListeners();
+      socket.on('error', noop);
+      socket.destroy();
+      reject(new FtError(code, message, { address: where }, cause));
+    };
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ECONNREFUSED') {
+        failed('FT_ERR_DIAL_REFUSED', `Nobody listens at ${where}.`, error);
+      } else {
+        failed('FT_ERR_DIAL', `Cannot connect to ${where}: ${error.message}.`, error);
+      }
+    });
+    socket.once('connect', () => {
+      clearTimeout(timer);
+      socket.removeAllListeners('error');
+      resolve(new TcpConnection(socket, options));
+    });
+  });
+}
