@@ -125,6 +125,7 @@ describe('TypeScript import directions', () => {
     ['common', "import './errors';", 'accepted'],
     ['wire', "import '../transport/connection';", 'refused'],
     ['wire', "import 'node:net';", 'refused'],
+    ['wire', "import '../machine/machine';", 'refused'],
     ['wire', "import '../common/errors';", 'accepted'],
     ['transport', "import '../primary/pipeline';", 'refused'],
     ['transport', "import 'node:net';", 'accepted'],
