@@ -215,7 +215,8 @@ Result<BatchFacts> verify_records(std::span<const uint8_t> bytes, uint64_t gfn_l
   return facts;
 }
 
-void apply_records(std::span<const uint8_t> bytes, std::span<uint8_t> memory) {
+uint32_t apply_records(std::span<const uint8_t> bytes, std::span<uint8_t> memory) {
+  uint32_t records = 0;
   const uint64_t gfn_limit = memory.size() / kPageBytes;
   for (size_t at = 0; at < bytes.size();) {
     const auto rest = bytes.subspan(at);
@@ -231,7 +232,9 @@ void apply_records(std::span<const uint8_t> bytes, std::span<uint8_t> memory) {
       delta::apply_sparse(payload, page);
     }
     at += kRecordHeaderBytes + h.length;
+    records++;
   }
+  return records;
 }
 
 DeltaImpl delta_impl() {

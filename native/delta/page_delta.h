@@ -61,8 +61,8 @@ Result<BatchFacts> verify_records(std::span<const uint8_t> bytes, uint64_t gfn_l
 
 /// Applies a run of records that verify_records accepted to `memory` (gfn_limit × 4096 bytes).
 /// Precondition: verified with a gfn_limit of at most memory.size() / 4096; a violation found
-/// while applying stops the process.
-void apply_records(std::span<const uint8_t> bytes, std::span<uint8_t> memory);
+/// while applying stops the process. Returns how many records there were.
+uint32_t apply_records(std::span<const uint8_t> bytes, std::span<uint8_t> memory);
 
 /// Which implementation of the comparison encode_page uses; chosen once from CPUID.
 enum class DeltaImpl : uint8_t { kScalar, kAvx2 };

@@ -1,0 +1,36 @@
+// The addon's exports: the machine class and the few functions that need no machine.
+#include <napi.h>
+
+#include "binding/native_machine.h"
+#include "core/crc32c.h"
+#include "kvm/kvm.h"
+
+namespace ft {
+namespace {
+
+// crc32c(bytes): CRC-32C as an unsigned number.
+Napi::Value checksum(const Napi::CallbackInfo& info) {
+  auto array = info[0].As<Napi::Uint8Array>();
+  return Napi::Number::New(info.Env(), crc32c({array.Data(), array.ByteLength()}));
+}
+
+// probeKvm(path): throws when this host's KVM cannot run a protected guest, saying why.
+void probe_kvm(const Napi::CallbackInfo& info) {
+  const auto kvm = Kvm::open(info[0].ToString().Utf8Value());
+  if (!kvm.ok()) throw_error(info.Env(), kvm.error());
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  exports.Set("NativeMachine", NativeMachine::define(env));
+  exports.Set("crc32c", Napi::Function::New(env, checksum, "crc32c"));
+  exports.Set("probeKvm", Napi::Function::New(env, probe_kvm, "probeKvm"));
+  return exports;
+}
+
+}  // namespace
+}  // namespace ft
+
+static Napi::Object init_romulus(Napi::Env env, Napi::Object exports) {
+  return ft::init(env, exports);
+}
+NODE_API_MODULE(romulus, init_romulus)

@@ -1,0 +1,313 @@
+#include "binding/native_machine.h"
+
+#include "core/crc32c.h"
+
+namespace ft {
+namespace {
+
+std::span<uint8_t> bytes_of(const Napi::Value& value) {
+  auto array = value.As<Napi::Uint8Array>();
+  return {array.Data(), array.ByteLength()};
+}
+
+Napi::Object error_object(Napi::Env env, const Error& error) {
+  Napi::Object object = Napi::Error::New(env, error.message).Value();
+  object.Set("code", Napi::String::New(env, error.code));
+  object.Set("errno", Napi::Number::New(env, error.sys_errno));
+  return object;
+}
+
+const char* reason_word(StopReason reason) {
+  switch (reason) {
+    case StopReason::kGuestShutdown:
+      return "guest-shutdown";
+    case StopReason::kGuestReset:
+      return "guest-reset";
+    case StopReason::kError:
+      break;
+  }
+  return "error";
+}
+
+MachineOptions read_options(const Napi::Object& from) {
+  const auto number = [&](const char* key) { return from.Get(key).ToNumber().DoubleValue(); };
+  const auto text = [&](const char* key) { return from.Get(key).ToString().Utf8Value(); };
+  MachineOptions options;
+  options.memory_bytes = static_cast<uint64_t>(number("memoryBytes"));
+  options.vcpus = static_cast<uint32_t>(number("vcpus"));
+  options.kernel_path = text("kernelPath");
+  options.cmdline = text("cmdline");
+  options.tap_name = text("tapName");
+  const auto mac = bytes_of(from.Get("mac"));
+  std::copy_n(mac.begin(), std::min(mac.size(), options.mac.size()), options.mac.begin());
+  options.console_fd = static_cast<int>(number("consoleFd"));
+  options.first_cpu = static_cast<int>(number("vcpuCpu"));
+  options.outbox_bytes_max = static_cast<uint64_t>(number("outboxBytesMax"));
+  options.kvm_path = text("kvmPath");
+  options.faults.hide_dirty_page = from.Get("hideDirtyPage").ToBoolean();
+  options.faults.release_early = from.Get("releaseEarly").ToBoolean();
+  return options;
+}
+
+}  // namespace
+
+void throw_error(Napi::Env env, const Error& error) {
+  Napi::Error(env, error_object(env, error)).ThrowAsJavaScriptException();
+}
+
+Napi::Function NativeMachine::define(Napi::Env env) {
+  using Self = NativeMachine;
+  return DefineClass(env, "NativeMachine",
+                     {
+                         InstanceMethod("cpuFeatures", &Self::cpu_features),
+                         InstanceMethod("boot", &Self::boot),
+                         InstanceMethod("beginReplication", &Self::begin_replication),
+                         InstanceMethod("endReplication", &Self::end_replication),
+                         InstanceMethod("scanNext", &Self::scan_next),
+                         InstanceMethod("scanProgress", &Self::scan_progress),
+                         InstanceMethod("holdOutput", &Self::hold_output),
+                         InstanceMethod("nextCut", &Self::next_cut),
+                         InstanceMethod("encodeCut", &Self::encode_cut),
+                         InstanceMethod("commit", &Self::commit),
+                         InstanceMethod("heal", &Self::heal),
+                         InstanceMethod("openOutput", &Self::open_output),
+                         InstanceMethod("fence", &Self::fence),
+                         InstanceMethod("beginSync", &Self::begin_sync),
+                         InstanceMethod("verify", &Self::verify),
+                         InstanceMethod("apply", &Self::apply),
+                         InstanceMethod("promote", &Self::promote),
+                         InstanceMethod("stats", &Self::stats),
+                         InstanceMethod("close", &Self::close),
+                     });
+}
+
+// Arguments: options (see src/machine/native.ts), facts, onCut(), onStopped(reason, message).
+NativeMachine::NativeMachine(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<NativeMachine>(info) {
+  const Napi::Env env = info.Env();
+  auto facts = info[1].As<Napi::Float64Array>();
+  FT_CHECK(facts.ElementLength() >= kFactsLength, "the facts array is too short");
+  facts_ref_ = Napi::Reference<Napi::Float64Array>::New(facts, 1);
+  facts_ = facts.Data();
+  on_cut_ = Napi::ThreadSafeFunction::New(env, info[2].As<Napi::Function>(), "onCut", 0, 1);
+  on_stopped_ = Napi::ThreadSafeFunction::New(env, info[3].As<Napi::Function>(), "onStopped", 0, 1);
+  auto made = Machine::create(
+      read_options(info[0].As<Napi::Object>()),
+      MachineHooks{
+          .on_cut = [this] { notify_cut(); },
+          .on_stopped = [this](StopReason r, std::string m) { notify_stopped(r, std::move(m)); },
+      });
+  if (!made.ok()) {
+    shut_down();
+    throw_error(env, made.error());
+    return;
+  }
+  machine_ = made.take();
+  // A process that ends without close() must not leave vCPUs running into freed memory.
+  napi_add_env_cleanup_hook(env, at_exit, this);
+}
+
+NativeMachine::~NativeMachine() {
+  napi_remove_env_cleanup_hook(Env(), at_exit, this);
+  shut_down();
+}
+
+void NativeMachine::at_exit(void* self) {
+  static_cast<NativeMachine*>(self)->shut_down();
+}
+
+void NativeMachine::shut_down() {
+  if (closed_) return;
+  closed_ = true;
+  if (machine_) machine_->stop();
+  on_cut_.Release();
+  on_stopped_.Release();
+}
+
+// At most one call is on its way to the event loop: it takes every cut that waits.
+void NativeMachine::notify_cut() {
+  if (cut_notified_.exchange(true)) return;
+  on_cut_.NonBlockingCall([this](Napi::Env, Napi::Function js) {
+    cut_notified_.store(false);
+    if (!closed_) js.Call({});
+  });
+}
+
+void NativeMachine::notify_stopped(StopReason reason, std::string message) {
+  auto text = std::make_shared<std::string>(std::move(message));
+  on_stopped_.NonBlockingCall([reason, text](Napi::Env env, Napi::Function js) {
+    js.Call({Napi::String::New(env, reason_word(reason)), Napi::String::New(env, *text)});
+  });
+}
+
+bool NativeMachine::alive(const Napi::CallbackInfo& info) {
+  if (machine_ && !closed_) return true;
+  throw_error(info.Env(), Error{"FT_ERR_MACHINE_CLOSED", 0, "the machine is closed"});
+  return false;
+}
+
+void NativeMachine::store(const EncodedBody& body) {
+  facts_[0] = static_cast<double>(body.bytes);
+  facts_[1] = static_cast<double>(body.raw_bytes);
+  facts_[2] = body.last ? 1 : 0;
+}
+
+Napi::Value NativeMachine::cpu_features(const Napi::CallbackInfo& info) {
+  Napi::Object object = Napi::Object::New(info.Env());
+  if (!alive(info)) return object;
+  for (const auto& [name, value] : machine_->cpu_features()) {
+    object.Set(name, Napi::Number::New(info.Env(), value));
+  }
+  return object;
+}
+
+void NativeMachine::boot(const Napi::CallbackInfo& info) {
+  if (!alive(info)) return;
+  const auto status = machine_->boot();
+  if (!status.ok()) throw_error(info.Env(), status.error());
+}
+
+// Arguments: intervalUs, dirtyBudgetPages, cutOnOutput, inFlightMax, auditPages, firstEpoch.
+void NativeMachine::begin_replication(const Napi::CallbackInfo& info) {
+  if (!alive(info)) return;
+  CutPolicy policy;
+  policy.interval_us = info[0].ToNumber().Uint32Value();
+  policy.dirty_budget_pages = info[1].ToNumber().Uint32Value();
+  policy.cut_on_output = info[2].ToBoolean();
+  policy.in_flight_max = info[3].ToNumber().Uint32Value();
+  policy.audit_pages = info[4].ToNumber().Uint32Value();
+  const auto first_epoch = static_cast<uint64_t>(info[5].ToNumber().DoubleValue());
+  const auto status = machine_->begin_replication(policy, first_epoch);
+  if (!status.ok()) throw_error(info.Env(), status.error());
+}
+
+void NativeMachine::end_replication(const Napi::CallbackInfo& info) {
+  if (!alive(info)) return;
+  const auto status = machine_->end_replication();
+  if (!status.ok()) throw_error(info.Env(), status.error());
+}
+
+void NativeMachine::scan_next(const Napi::CallbackInfo& info) {
+  if (alive(info)) store(machine_->scan(bytes_of(info[0])));
+}
+
+Napi::Value NativeMachine::scan_progress(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), alive(info) ? machine_->scan_progress() : 0);
+}
+
+void NativeMachine::hold_output(const Napi::CallbackInfo& info) {
+  if (alive(info)) machine_->hold_output();
+}
+
+Napi::Value NativeMachine::next_cut(const Napi::CallbackInfo& info) {
+  const EpochSlot* slot = alive(info) ? machine_->front_cut() : nullptr;
+  if (slot != nullptr) {
+    const CutFacts& f = slot->facts;
+    facts_[0] = static_cast<double>(f.epoch);
+    facts_[1] = f.base ? 1 : 0;
+    facts_[2] = f.overrun ? 1 : 0;
+    facts_[3] = f.dirty_pages;
+    facts_[4] = f.output_frames;
+    facts_[5] = static_cast<double>(f.pause_ns) / 1000;
+    facts_[6] = static_cast<double>(f.harvest_ns) / 1000;
+    facts_[7] = static_cast<double>(f.copy_ns) / 1000;
+    facts_[8] = static_cast<double>(f.reset_ns) / 1000;
+    facts_[9] = static_cast<double>(f.state_ns) / 1000;
+  }
+  return Napi::Boolean::New(info.Env(), slot != nullptr);
+}
+
+void NativeMachine::encode_cut(const Napi::CallbackInfo& info) {
+  if (alive(info)) store(machine_->encode_cut(bytes_of(info[0])));
+}
+
+void NativeMachine::commit(const Napi::CallbackInfo& info) {
+  if (alive(info)) machine_->commit(static_cast<uint64_t>(info[0].ToNumber().DoubleValue()));
+}
+
+void NativeMachine::heal(const Napi::CallbackInfo& info) {
+  if (!alive(info)) return;
+  auto gfns = info[0].As<Napi::Uint32Array>();
+  machine_->heal({gfns.Data(), gfns.ElementLength()});
+}
+
+void NativeMachine::open_output(const Napi::CallbackInfo& info) {
+  if (alive(info)) machine_->open_output();
+}
+
+void NativeMachine::fence(const Napi::CallbackInfo& info) {
+  if (alive(info)) machine_->fence();
+}
+
+void NativeMachine::begin_sync(const Napi::CallbackInfo& info) {
+  if (!alive(info)) return;
+  const auto status = machine_->begin_sync();
+  if (!status.ok()) throw_error(info.Env(), status.error());
+}
+
+// Returns undefined for a sound body, else the error (not thrown: it is expected from outside).
+Napi::Value NativeMachine::verify(const Napi::CallbackInfo& info) {
+  if (!alive(info)) return info.Env().Undefined();
+  const auto status = machine_->verify(bytes_of(info[0]));
+  if (status.ok()) return info.Env().Undefined();
+  return error_object(info.Env(), status.error());
+}
+
+// Returns the number of records applied; facts[0] is the number of audit mismatches, which
+// auditMismatches lists when it is not 0.
+Napi::Value NativeMachine::apply(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!alive(info)) return env.Undefined();
+  mismatches_.clear();
+  const auto applied = machine_->apply(bytes_of(info[0]), &mismatches_);
+  if (!applied.ok()) {
+    throw_error(env, applied.error());
+    return env.Undefined();
+  }
+  facts_[0] = applied.value();
+  if (mismatches_.empty()) return env.Undefined();
+  auto list = Napi::Array::New(env, mismatches_.size());
+  for (uint32_t i = 0; i < mismatches_.size(); i++)
+    list.Set(i, Napi::Number::New(env, mismatches_[i]));
+  return list;
+}
+
+void NativeMachine::promote(const Napi::CallbackInfo& info) {
+  if (!alive(info)) return;
+  const auto status = machine_->promote();
+  if (!status.ok()) throw_error(info.Env(), status.error());
+}
+
+Napi::Value NativeMachine::stats(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Napi::Object out = Napi::Object::New(env);
+  if (!alive(info)) return out;
+  const auto put = [&](const char* key, uint64_t value) {
+    out.Set(key, Napi::Number::New(env, static_cast<double>(value)));
+  };
+  const Outbox::Facts facts = machine_->outbox_facts();
+  put("outboxFrames", facts.frames_held);
+  put("outboxBytes", facts.bytes_held);
+  put("framesReleased", facts.frames_released);
+  put("framesDropped", facts.frames_dropped);
+  put("auditPagesHealed", machine_->pages_healed());
+  static constexpr const char* kExitNames[VcpuThreads::kExitKinds] = {
+      "interrupted",   "io",        "mmio", "halt", "shutdown", "systemEvent", "dirtyRingFull",
+      "internalError", "failEntry", "other"};
+  Napi::Object exits = Napi::Object::New(env);
+  for (size_t i = 0; i < VcpuThreads::kExitKinds; i++) {
+    exits.Set(
+        kExitNames[i],
+        Napi::Number::New(env, static_cast<double>(machine_->exits(static_cast<Vcpu::Exit>(i)))));
+  }
+  out.Set("exits", exits);
+  return out;
+}
+
+void NativeMachine::close(const Napi::CallbackInfo&) {
+  if (closed_) return;
+  shut_down();
+  machine_.reset();
+}
+
+}  // namespace ft

@@ -1,0 +1,72 @@
+// The machine as a JavaScript class. Calls cross a constant number of times per epoch, never per
+// page; facts come back through one Float64Array that is shared for the object's whole life, so
+// that the hot path makes no JavaScript objects.
+//
+//   facts after nextCut()                        facts after encodeCut() / scanNext()
+//   0 epoch       4 outputFrames   8 resetUs     0 bytes   1 rawBytes   2 last
+//   1 base        5 pauseUs
+//   2 overrun     6 harvestUs … 7 copyUs, 9 stateUs
+//   3 dirtyPages
+//
+// Thread: JavaScript's, except notify_cut() and notify_stopped(), which vCPU threads call.
+#pragma once
+
+#include <napi.h>
+
+#include <atomic>
+#include <memory>
+
+#include "machine/machine.h"
+
+namespace ft {
+
+class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  explicit NativeMachine(const Napi::CallbackInfo& info);
+  ~NativeMachine() override;
+
+ private:
+  static constexpr size_t kFactsLength = 10;
+
+  Napi::Value cpu_features(const Napi::CallbackInfo& info);
+  void boot(const Napi::CallbackInfo& info);
+  void begin_replication(const Napi::CallbackInfo& info);
+  void end_replication(const Napi::CallbackInfo& info);
+  void scan_next(const Napi::CallbackInfo& info);
+  Napi::Value scan_progress(const Napi::CallbackInfo& info);
+  void hold_output(const Napi::CallbackInfo& info);
+  Napi::Value next_cut(const Napi::CallbackInfo& info);
+  void encode_cut(const Napi::CallbackInfo& info);
+  void commit(const Napi::CallbackInfo& info);
+  void heal(const Napi::CallbackInfo& info);
+  void open_output(const Napi::CallbackInfo& info);
+  void fence(const Napi::CallbackInfo& info);
+  void begin_sync(const Napi::CallbackInfo& info);
+  Napi::Value verify(const Napi::CallbackInfo& info);
+  Napi::Value apply(const Napi::CallbackInfo& info);
+  void promote(const Napi::CallbackInfo& info);
+  Napi::Value stats(const Napi::CallbackInfo& info);
+  void close(const Napi::CallbackInfo& info);
+
+  bool alive(const Napi::CallbackInfo& info);
+  void store(const EncodedBody& body);
+  void notify_cut();
+  void notify_stopped(StopReason reason, std::string message);
+  void shut_down();
+  static void at_exit(void* self);
+
+  std::unique_ptr<Machine> machine_;
+  Napi::Reference<Napi::Float64Array> facts_ref_;
+  double* facts_ = nullptr;
+  Napi::ThreadSafeFunction on_cut_;
+  Napi::ThreadSafeFunction on_stopped_;
+  std::atomic<bool> cut_notified_{false};
+  std::vector<uint32_t> mismatches_;
+  bool closed_ = false;
+};
+
+/// Throws `error` into JavaScript: an Error with `code` and `errno`.
+void throw_error(Napi::Env env, const Error& error);
+
+}  // namespace ft

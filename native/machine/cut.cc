@@ -1,0 +1,174 @@
+#include "machine/cut.h"
+
+#include <time.h>
+
+#include <cstring>
+
+#include "core/crc32c.h"
+#include "delta/page_delta.h"
+
+namespace ft {
+namespace {
+// KVM stops a vCPU whose ring is full but for 64 entries. Where kernel-mode stores are emulated a
+// burst can run through that reserve and lose entries without a word; so a ring this full is not
+// believed, and the whole memory is sent instead.
+constexpr uint32_t kRingReserve = 5536;
+// With the test fault, one page is hidden in each cut whose number is a multiple of this.
+constexpr uint64_t kHideEvery = 16;
+}  // namespace
+
+uint64_t monotonic_ns() {
+  timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return static_cast<uint64_t>(ts.tv_sec) * 1'000'000'000ull + static_cast<uint64_t>(ts.tv_nsec);
+}
+
+Cutter::Cutter(Parts parts) : parts_(std::move(parts)), dirty_(parts_.memory.page_count()) {}
+
+void Cutter::begin(const CutPolicy& policy, uint64_t first_epoch) {
+  FT_CHECK(!active_.load() && first_epoch > 0, "replication begins twice, or at epoch 0");
+  const std::lock_guard lock(parts_.machine_lock);
+  policy_ = policy;
+  cut_.store(first_epoch - 1);
+  committed_.store(first_epoch - 1);
+  hold_next_.store(false);
+  frozen_.store(false);
+  dirty_.clear();
+  last_cut_ns_ = monotonic_ns();
+  active_.store(true);
+}
+
+void Cutter::end() {
+  active_.store(false);
+  frozen_.store(false);
+  hold_next_.store(false);
+}
+
+bool Cutter::can_cut() const {
+  return active() && !frozen() && cut_.load() - committed_.load() < policy_.in_flight_max &&
+         parts_.slots.has_free();
+}
+
+bool Cutter::output_wants_cut() const {
+  return active() && policy_.cut_on_output && cut_.load() == committed_.load() &&
+         parts_.outbox.output_waiting();
+}
+
+bool Cutter::past_budget() const {
+  uint32_t pending = 0;
+  for (Vcpu& vcpu : parts_.vcpus) {
+    pending += vcpu.ring().pending(policy_.dirty_budget_pages);
+  }
+  return pending >= policy_.dirty_budget_pages;
+}
+
+void Cutter::cut() {
+  const uint64_t start = monotonic_ns();
+  EpochSlot* slot = parts_.slots.take();
+  FT_CHECK(slot != nullptr, "a cut without a free slot");
+  CutFacts& facts = slot->facts;
+  {
+    const std::lock_guard lock(parts_.machine_lock);
+    facts.epoch = cut_.load() + 1;
+    const uint32_t harvested = harvest(facts);
+    const uint64_t t1 = monotonic_ns();
+    copy_pages(*slot);
+    const uint64_t t2 = monotonic_ns();
+    capture_state(*slot);
+    hash_audit_pages(*slot);
+    const uint64_t t3 = monotonic_ns();
+    if (harvested > 0) {
+      const auto reset = parts_.vm.reset_dirty_rings();
+      FT_CHECK(reset.ok() && reset.value() == harvested,
+               "KVM re-protected another number of pages than was harvested");
+    }
+    if (hold_next_.exchange(false)) {
+      facts.base = true;
+      parts_.outbox.hold();
+    }
+    facts.output_frames = parts_.outbox.seal(facts.epoch);
+    if (parts_.faults.release_early) parts_.outbox.release(facts.epoch);
+    const uint64_t end = monotonic_ns();
+    facts.harvest_ns = t1 - start;
+    facts.copy_ns = t2 - t1;
+    facts.state_ns = t3 - t2;
+    facts.reset_ns = end - t3;
+    facts.pause_ns = end - start;
+    last_cut_ns_ = end;
+    if (facts.overrun) frozen_.store(true);
+    cut_.store(facts.epoch);
+  }
+  parts_.slots.publish(slot);
+  parts_.on_cut();
+}
+
+// Drains every ring and the VMM's own marks into the dirty set. Returns the ring entries taken,
+// which is what KVM must re-protect.
+uint32_t Cutter::harvest(CutFacts& facts) {
+  dirty_.clear();
+  uint32_t harvested = 0;
+  bool hide = parts_.faults.hide_dirty_page && facts.epoch % kHideEvery == 0;
+  for (Vcpu& vcpu : parts_.vcpus) {
+    DirtyRing& ring = vcpu.ring();
+    const uint32_t taken = ring.harvest([&](const DirtyEntry& entry) {
+      if (hide) {
+        hide = false;
+        return;
+      }
+      dirty_.add(entry.offset);
+    });
+    // A small ring has a small reserve; its own ring-full exit comes long before entries are lost.
+    if (ring.capacity() > 2 * kRingReserve && taken > ring.capacity() - kRingReserve) {
+      facts.overrun = true;
+    }
+    harvested += taken;
+  }
+  for (const uint32_t gfn : parts_.memory.dirty_gfns()) dirty_.add(gfn);
+  parts_.memory.clear_dirty();
+  facts.dirty_pages = static_cast<uint32_t>(dirty_.size());
+  return harvested;
+}
+
+void Cutter::copy_pages(EpochSlot& slot) {
+  // An overrun epoch is encoded from guest memory itself, while the guest stays frozen.
+  if (slot.facts.overrun) return;
+  const uint8_t* base = parts_.memory.host_base();
+  uint8_t* out = slot.pages.data();
+  const auto gfns = dirty_.gfns();
+  slot.gfns.assign(gfns.begin(), gfns.end());
+  constexpr size_t kAhead = 2;  // pages scattered over memory are cold: fetch the next ones early
+  for (size_t i = 0; i < gfns.size(); i++) {
+    if (i + kAhead < gfns.size()) {
+      const uint8_t* next = base + static_cast<uint64_t>(gfns[i + kAhead]) * kPageBytes;
+      for (size_t line = 0; line < 8; line++) __builtin_prefetch(next + line * 64);
+    }
+    std::memcpy(out, base + static_cast<uint64_t>(gfns[i]) * kPageBytes, kPageBytes);
+    out += kPageBytes;
+  }
+}
+
+void Cutter::capture_state(EpochSlot& slot) {
+  StateWriter& writer = slot.state_writer;
+  writer.begin();
+  for (size_t i = 0; i < parts_.vcpus.size(); i++) {
+    const auto status = parts_.vcpu_states[i].capture(parts_.vcpus[i], writer);
+    FT_CHECK(status.ok(), status.error().message.c_str());
+  }
+  const auto status = capture_vm_state(parts_.vm, writer);
+  FT_CHECK(status.ok(), status.error().message.c_str());
+  parts_.capture_devices(writer);
+  slot.state = writer.finish();
+}
+
+// Hashes a few pages as they are at the cut, walking through all memory. The standby compares: a
+// page that changed without being logged is found within one walk.
+void Cutter::hash_audit_pages(EpochSlot& slot) {
+  const uint64_t page_count = parts_.memory.page_count();
+  for (uint32_t i = 0; i < policy_.audit_pages; i++) {
+    const uint64_t gfn = audit_cursor_++ % page_count;
+    const uint8_t* page = parts_.memory.host_base() + gfn * kPageBytes;
+    slot.audit.push_back({static_cast<uint32_t>(gfn), crc32c({page, kPageBytes})});
+  }
+}
+
+}  // namespace ft

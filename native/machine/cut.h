@@ -1,0 +1,110 @@
+// The cut: ends the open epoch while the guest stands still.
+//
+//   harvest rings ∪ VMM writes → copy pages → state blob → audit hashes → reset rings → seal outbox
+//
+// Nothing else happens in the pause; encoding, compression, checksums and sending follow after the
+// guest went on, from the staging slot. Why the cut is exact: no vCPU is in KVM_RUN from before the
+// harvest until after the reset, and the machine lock keeps devices from writing meanwhile; so
+// between the copies and the reset nothing can change, and whatever changes later is logged anew.
+//
+// Credit: at most `in_flight_max` epochs are cut and not yet committed, and a staging slot must be
+// free. Without credit the cut waits while the guest runs; past the dirty budget the guest waits.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <vector>
+
+#include "kvm/state.h"
+#include "kvm/vcpu.h"
+#include "kvm/vm.h"
+#include "machine/dirty_set.h"
+#include "machine/epoch_slot.h"
+#include "machine/guest_memory.h"
+#include "machine/outbox.h"
+
+namespace ft {
+
+struct CutPolicy {
+  uint32_t interval_us = 400;
+  uint32_t dirty_budget_pages = 4096;
+  bool cut_on_output = true;
+  uint32_t in_flight_max = 8;
+  uint32_t audit_pages = 2;
+};
+
+/// Faults that tests plant to prove that the oracle and the audit can fail. Off in any real use.
+struct TestFaults {
+  bool hide_dirty_page = false;  // leave one page of the ring out of the dirty set now and then
+  bool release_early = false;    // release output at the cut instead of at the acknowledgement
+};
+
+class Cutter {
+ public:
+  struct Parts {
+    Vm& vm;
+    std::vector<Vcpu>& vcpus;
+    std::vector<VcpuStateAccess>& vcpu_states;
+    GuestMemory& memory;
+    Outbox& outbox;
+    SlotPool& slots;
+    std::mutex& machine_lock;
+    /// Adds the devices' entries to the state blob. Called with the machine lock held.
+    std::function<void(StateWriter&)> capture_devices;
+    /// A slot was published. Called on the cutting thread; must not block.
+    std::function<void()> on_cut;
+    TestFaults faults;
+  };
+
+  explicit Cutter(Parts parts);
+
+  // Event loop, every vCPU parked; begin() takes the machine lock, since the I/O thread reads the
+  // policy under it.
+  void begin(const CutPolicy& policy, uint64_t first_epoch);
+  void end();
+
+  // Event loop.
+  /// The next cut is the base epoch: output is held from it on.
+  void hold_output_at_next_cut() { hold_next_.store(true); }
+  void commit(uint64_t epoch) { committed_.store(epoch); }
+  /// The overrun epoch is encoded: the guest may run on.
+  void thaw() { frozen_.store(false); }
+
+  // Any thread.
+  bool active() const { return active_.load(); }
+  bool can_cut() const;
+  bool frozen() const { return frozen_.load(); }
+  /// Output waits, nothing is in flight, and the policy says not to wait for the timer then.
+  bool output_wants_cut() const;
+
+  // Leader thread.
+  /// Walks the rings: true when so many pages are dirty that the guest should wait.
+  bool past_budget() const;
+  uint64_t last_cut_ns() const { return last_cut_ns_; }
+  /// Makes the cut. Every vCPU is stopped; can_cut() holds.
+  void cut();
+
+ private:
+  uint32_t harvest(CutFacts& facts);
+  void copy_pages(EpochSlot& slot);
+  void capture_state(EpochSlot& slot);
+  void hash_audit_pages(EpochSlot& slot);
+
+  Parts parts_;
+  CutPolicy policy_;
+  DirtySet dirty_;
+  std::atomic<bool> active_{false};
+  std::atomic<bool> frozen_{false};
+  std::atomic<bool> hold_next_{false};
+  std::atomic<uint64_t> cut_{0};
+  std::atomic<uint64_t> committed_{0};
+  uint64_t last_cut_ns_ = 0;
+  uint64_t audit_cursor_ = 0;
+};
+
+/// CLOCK_MONOTONIC in nanoseconds.
+uint64_t monotonic_ns();
+
+}  // namespace ft

@@ -1,0 +1,240 @@
+#include "machine/epoch_codec.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "core/crc32c.h"
+#include "delta/page_delta.h"
+
+namespace ft {
+namespace {
+
+struct BodyHeader {
+  uint32_t page_bytes;
+  uint32_t state_bytes;
+  uint32_t audit_count;
+  uint32_t zero;
+};
+static_assert(sizeof(BodyHeader) == kBodyHeaderBytes);
+static_assert(sizeof(AuditRecord) == 8);
+
+Error body_error(std::string message) {
+  return Error{"FT_ERR_BODY", 0, std::move(message)};
+}
+
+// A body cut into its three parts; lengths come from outside and are checked against each other.
+struct BodyParts {
+  std::span<const uint8_t> pages;
+  std::span<const uint8_t> state;
+  std::span<const uint8_t> audit;
+};
+
+Result<BodyParts> split(std::span<const uint8_t> body) {
+  BodyHeader header;
+  if (body.size() < sizeof(header)) {
+    return body_error("a body of " + std::to_string(body.size()) +
+                      " bytes has no room for its header");
+  }
+  std::memcpy(&header, body.data(), sizeof(header));
+  if (header.zero != 0) return body_error("reserved bytes of a body are not zero");
+  if (header.audit_count > kAuditCountMax) {
+    return body_error("a body claims " + std::to_string(header.audit_count) + " audit records");
+  }
+  const uint64_t audit_bytes = uint64_t{header.audit_count} * sizeof(AuditRecord);
+  const uint64_t total =
+      sizeof(header) + uint64_t{header.page_bytes} + uint64_t{header.state_bytes} + audit_bytes;
+  if (total != body.size()) {
+    return body_error("the parts of a body take " + std::to_string(total) +
+                      " bytes, the body has " + std::to_string(body.size()));
+  }
+  BodyParts parts;
+  size_t at = sizeof(header);
+  parts.pages = body.subspan(at, header.page_bytes);
+  at += header.page_bytes;
+  parts.state = body.subspan(at, header.state_bytes);
+  at += header.state_bytes;
+  parts.audit = body.subspan(at, audit_bytes);
+  return parts;
+}
+
+AuditRecord audit_record(std::span<const uint8_t> audit, size_t index) {
+  AuditRecord record;
+  std::memcpy(&record, audit.data() + index * sizeof(record), sizeof(record));
+  return record;
+}
+
+}  // namespace
+
+bool DataWalker::next(const GuestMemory& memory, uint64_t* gfn) {
+  if (cursor_ >= extent_end_) {
+    const off_t data = ::lseek(memory.fd(), static_cast<off_t>(cursor_), SEEK_DATA);
+    if (data < 0) {
+      cursor_ = memory.size();
+      return false;
+    }
+    const off_t hole = ::lseek(memory.fd(), data, SEEK_HOLE);
+    cursor_ = static_cast<uint64_t>(data);
+    extent_end_ = hole < 0 ? memory.size() : static_cast<uint64_t>(hole);
+  }
+  *gfn = cursor_ / kPageBytes;
+  cursor_ += kPageBytes;
+  return true;
+}
+
+EpochEncoder::EpochEncoder(const GuestMemory& memory)
+    : memory_(memory), force_raw_((memory.page_count() + 63) / 64) {}
+
+Result<std::unique_ptr<EpochEncoder>> EpochEncoder::create(const GuestMemory& memory) {
+  auto shadow = MappedRegion::anonymous(memory.size(), "the shadow of guest memory");
+  if (!shadow.ok()) return shadow.error();
+  std::unique_ptr<EpochEncoder> encoder(new EpochEncoder(memory));
+  encoder->shadow_ = shadow.take();
+  return encoder;
+}
+
+void EpochEncoder::begin() {
+  end();
+  slot_cursor_ = 0;
+  overrun_.rewind();
+  scan_.rewind();
+}
+
+void EpochEncoder::end() {
+  shadow_.discard();
+  state_shadow_.reset();
+  std::fill(force_raw_.begin(), force_raw_.end(), 0);
+  any_forced_ = false;
+}
+
+size_t EpochEncoder::encode_one(uint32_t gfn, const uint8_t* page, uint8_t* out) {
+  bool raw = false;
+  if (any_forced_) {
+    uint64_t& word = force_raw_[gfn / 64];
+    const uint64_t bit = 1ull << (gfn % 64);
+    raw = (word & bit) != 0;
+    if (raw) pages_healed_++;
+    word &= ~bit;
+  }
+  return encode_page(gfn, page, shadow_page(gfn), out, raw).bytes;
+}
+
+EncodedBody EpochEncoder::encode_slot(const EpochSlot& slot, std::span<uint8_t> out) {
+  FT_CHECK(out.size() >= kChunkRoomMin, "the chunk buffer is too small for any epoch");
+  EncodedBody body;
+  size_t at = kBodyHeaderBytes;
+  const auto fits = [&](size_t bytes) { return at + bytes <= out.size(); };
+  bool pages_left = false;
+  if (slot.facts.overrun) {
+    uint64_t gfn = 0;
+    while ((pages_left = fits(kRecordBytesMax)) && overrun_.next(memory_, &gfn)) {
+      at += encode_one(static_cast<uint32_t>(gfn), memory_.host_base() + gfn * kPageBytes,
+                       out.data() + at);
+      body.raw_bytes += kPageBytes;
+    }
+    pages_left = !pages_left;
+  } else {
+    for (; slot_cursor_ < slot.gfns.size() && fits(kRecordBytesMax); slot_cursor_++) {
+      at += encode_one(slot.gfns[slot_cursor_], slot.pages.data() + slot_cursor_ * kPageBytes,
+                       out.data() + at);
+      body.raw_bytes += kPageBytes;
+    }
+    pages_left = slot_cursor_ < slot.gfns.size();
+  }
+  BodyHeader header{static_cast<uint32_t>(at - kBodyHeaderBytes), 0, 0, 0};
+  const size_t audit_bytes = slot.audit.size() * sizeof(AuditRecord);
+  if (!pages_left && fits(state_delta_bytes_max(slot.state.size()) + audit_bytes)) {
+    const size_t state_bytes =
+        encode_state(slot.state, state_shadow_, out.data() + at, out.size() - at - audit_bytes);
+    header.state_bytes = static_cast<uint32_t>(state_bytes);
+    at += state_bytes;
+    header.audit_count = static_cast<uint32_t>(slot.audit.size());
+    if (audit_bytes > 0) std::memcpy(out.data() + at, slot.audit.data(), audit_bytes);
+    at += audit_bytes;
+    body.last = true;
+    slot_cursor_ = 0;
+    overrun_.rewind();
+  }
+  std::memcpy(out.data(), &header, sizeof(header));
+  body.bytes = at;
+  return body;
+}
+
+EncodedBody EpochEncoder::scan(std::span<uint8_t> out) {
+  FT_CHECK(out.size() >= kChunkRoomMin, "the chunk buffer is too small for the scan");
+  EncodedBody body;
+  size_t at = kBodyHeaderBytes;
+  // The guest writes while we read. The page is copied first, so that the record and the shadow
+  // come from the same bytes; if the copy is torn, the write that tore it is in the dirty ring, and
+  // the page follows with that epoch.
+  alignas(64) uint8_t copy[kPageBytes];
+  uint64_t gfn = 0;
+  bool room = true;
+  while ((room = at + kRecordBytesMax <= out.size()) && scan_.next(memory_, &gfn)) {
+    std::memcpy(copy, memory_.host_base() + gfn * kPageBytes, kPageBytes);
+    at += encode_one(static_cast<uint32_t>(gfn), copy, out.data() + at);
+    body.raw_bytes += kPageBytes;
+  }
+  body.last = room;
+  const BodyHeader header{static_cast<uint32_t>(at - kBodyHeaderBytes), 0, 0, 0};
+  std::memcpy(out.data(), &header, sizeof(header));
+  body.bytes = at;
+  return body;
+}
+
+double EpochEncoder::scan_progress() const {
+  return static_cast<double>(scan_.cursor_gfn()) / static_cast<double>(memory_.page_count());
+}
+
+void EpochEncoder::force_raw(uint32_t gfn) {
+  if (gfn >= memory_.page_count()) return;
+  force_raw_[gfn / 64] |= 1ull << (gfn % 64);
+  any_forced_ = true;
+}
+
+Status ImageApplier::begin() {
+  state_.clear();
+  verified_state_bytes_ = 0;
+  if (::fallocate(memory_.fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                  static_cast<off_t>(memory_.size())) != 0) {
+    return sys_error("FT_ERR_MAP", "cannot clear guest memory");
+  }
+  return Ok{};
+}
+
+Status ImageApplier::verify(std::span<const uint8_t> body) {
+  const auto parts = split(body);
+  if (!parts.ok()) return parts.error();
+  const auto facts = verify_records(parts.value().pages, memory_.page_count());
+  if (!facts.ok()) return facts.error();
+  const auto audit = parts.value().audit;
+  for (size_t i = 0; i < audit.size() / sizeof(AuditRecord); i++) {
+    if (audit_record(audit, i).gfn >= memory_.page_count()) {
+      return body_error("an audit record names a page beyond guest memory");
+    }
+  }
+  if (!parts.value().state.empty()) {
+    const auto state = verify_state_delta(parts.value().state, verified_state_bytes_);
+    if (!state.ok()) return state.error();
+    verified_state_bytes_ = state.value().new_bytes;
+  }
+  return Ok{};
+}
+
+Result<uint32_t> ImageApplier::apply(std::span<const uint8_t> body,
+                                     std::vector<uint32_t>* mismatches) {
+  const auto parts = split(body);
+  if (!parts.ok()) return parts.error();
+  const auto [pages, state, audit] = parts.value();
+  if (!state.empty()) FT_TRY(apply_state_delta(state, state_));
+  const uint32_t records = apply_records(pages, {memory_.host_base(), memory_.size()});
+  for (size_t i = 0; i < audit.size() / sizeof(AuditRecord); i++) {
+    const AuditRecord record = audit_record(audit, i);
+    const uint8_t* page = memory_.host_base() + uint64_t{record.gfn} * kPageBytes;
+    if (crc32c({page, kPageBytes}) != record.crc) mismatches->push_back(record.gfn);
+  }
+  return records;
+}
+
+}  // namespace ft

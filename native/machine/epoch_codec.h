@@ -1,0 +1,113 @@
+// Between guest memory and the wire: what a cut left behind becomes bodies, and bodies become the
+// standby's image.
+//
+//   body  ┌───────────┬────────────┬────────────┬──────┬──────────────┬───────────┬──────────────┐
+//         │ pageBytes │ stateBytes │ auditCount │ zero │ page records │ state     │ audit        │
+//         │    u32    │    u32     │    u32     │  u32 │ (page_delta) │ delta     │ gfn u32 crc  │
+//         └───────────┴────────────┴────────────┴──────┴──────────────┴───────────┴──────────────┘
+//
+// Every piece of an epoch and every piece of the initial sync is one body. State and audit come
+// with the last piece of an epoch only. The encoder's shadow always equals what the standby will
+// hold once it has applied everything encoded so far, in order; that is the whole invariant, and it
+// makes the scan and the epochs mix freely.
+//
+// Thread: the event loop.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/mapped_region.h"
+#include "core/result.h"
+#include "delta/state_delta.h"
+#include "machine/epoch_slot.h"
+#include "machine/guest_memory.h"
+
+namespace ft {
+
+inline constexpr size_t kBodyHeaderBytes = 16;
+inline constexpr uint32_t kAuditCountMax = 1024;
+
+struct EncodedBody {
+  size_t bytes = 0;
+  uint64_t raw_bytes = 0;  // 4096 × pages looked at
+  bool last = false;
+};
+
+/// Walks the pages of guest memory that hold data, in order. Holes of the memfd were never written:
+/// they are zero here and on the standby, and reading them would only make them take memory.
+class DataWalker {
+ public:
+  void rewind() { cursor_ = extent_end_ = 0; }
+  /// The next page's gfn, or false at the end of memory.
+  bool next(const GuestMemory& memory, uint64_t* gfn);
+  uint64_t cursor_gfn() const { return cursor_ / 4096; }
+
+ private:
+  uint64_t cursor_ = 0;      // bytes
+  uint64_t extent_end_ = 0;  // the cursor is inside data up to here
+};
+
+class EpochEncoder {
+ public:
+  static Result<std::unique_ptr<EpochEncoder>> create(const GuestMemory& memory);
+
+  /// Forgets everything: the standby starts from zero memory and no state.
+  void begin();
+  /// Gives the shadow's memory back.
+  void end();
+
+  /// Encodes the next piece of `slot` into `out` (at least kChunkRoomMin bytes).
+  EncodedBody encode_slot(const EpochSlot& slot, std::span<uint8_t> out);
+  /// Encodes the next piece of the scan over all memory, live.
+  EncodedBody scan(std::span<uint8_t> out);
+  double scan_progress() const;
+  /// The page's copy on the standby is known to differ: its next record is written raw.
+  void force_raw(uint32_t gfn);
+  uint64_t pages_healed() const { return pages_healed_; }
+
+  /// Room for a header, one raw page, the state of a machine and its audit.
+  static constexpr size_t kChunkRoomMin = 256 * 1024;
+
+ private:
+  explicit EpochEncoder(const GuestMemory& memory);
+  size_t encode_one(uint32_t gfn, const uint8_t* page, uint8_t* out);
+  uint8_t* shadow_page(uint64_t gfn) { return shadow_.data() + gfn * 4096; }
+
+  const GuestMemory& memory_;
+  MappedRegion shadow_;
+  StateShadow state_shadow_;
+  std::vector<uint64_t> force_raw_;  // bitmap by gfn
+  bool any_forced_ = false;
+  size_t slot_cursor_ = 0;  // next index into the current slot's gfns
+  DataWalker overrun_;
+  DataWalker scan_;
+  uint64_t pages_healed_ = 0;
+};
+
+/// The standby's side: applies bodies to the memory that the guest will run on.
+class ImageApplier {
+ public:
+  explicit ImageApplier(GuestMemory& memory) : memory_(memory) {}
+
+  /// Forgets memory (all zero) and state.
+  Status begin();
+  /// Checks a whole body and writes nothing of the image. Bodies in stream order, each once: a
+  /// state delta is held against the length of the one verified before it. Errors: FT_ERR_BODY,
+  /// FT_ERR_DELTA, FT_ERR_STATE_DELTA.
+  Status verify(std::span<const uint8_t> body);
+  /// Applies a body that verify() accepted. The pages whose audit hash differs go to `mismatches`.
+  /// Returns the number of records applied. Error: FT_ERR_STATE_DELTA when a state delta does not
+  /// fit the state held (the stream is broken; nothing of the state was changed).
+  Result<uint32_t> apply(std::span<const uint8_t> body, std::vector<uint32_t>* mismatches);
+  /// The state blob of the last applied epoch; empty before the first.
+  std::span<const uint8_t> state() const { return state_; }
+
+ private:
+  GuestMemory& memory_;
+  std::vector<uint8_t> state_;
+  size_t verified_state_bytes_ = 0;  // length of the state that the last verified delta makes
+};
+
+}  // namespace ft

@@ -1,0 +1,68 @@
+#include "machine/epoch_slot.h"
+
+#include "delta/page_delta.h"
+
+namespace ft {
+namespace {
+// Above this an epoch's page room is given back after use, so that one burst does not keep memory.
+constexpr size_t kKeepBytes = 8u << 20;
+}  // namespace
+
+Result<std::unique_ptr<SlotPool>> SlotPool::create(uint32_t count, uint64_t pages_max) {
+  auto pool = std::make_unique<SlotPool>();
+  for (uint32_t i = 0; i < count; i++) {
+    auto region = MappedRegion::anonymous(pages_max * kPageBytes, "a staging slot");
+    if (!region.ok()) return region.error();
+    auto slot = std::make_unique<EpochSlot>();
+    slot->pages = region.take();
+    pool->free_.push_back(slot.get());
+    pool->slots_.push_back(std::move(slot));
+  }
+  return pool;
+}
+
+EpochSlot* SlotPool::take() {
+  const std::lock_guard lock(mutex_);
+  if (free_.empty()) return nullptr;
+  EpochSlot* slot = free_.back();
+  free_.pop_back();
+  slot->facts = CutFacts{};
+  slot->gfns.clear();
+  slot->audit.clear();
+  return slot;
+}
+
+bool SlotPool::has_free() const {
+  const std::lock_guard lock(mutex_);
+  return !free_.empty();
+}
+
+void SlotPool::publish(EpochSlot* slot) {
+  const std::lock_guard lock(mutex_);
+  waiting_.push_back(slot);
+}
+
+EpochSlot* SlotPool::front() const {
+  const std::lock_guard lock(mutex_);
+  return waiting_.empty() ? nullptr : waiting_.front();
+}
+
+void SlotPool::retire() {
+  const std::lock_guard lock(mutex_);
+  FT_CHECK(!waiting_.empty(), "a slot is retired that was never published");
+  recycle(waiting_.front());
+  waiting_.pop_front();
+}
+
+void SlotPool::clear() {
+  const std::lock_guard lock(mutex_);
+  for (EpochSlot* slot : waiting_) recycle(slot);
+  waiting_.clear();
+}
+
+void SlotPool::recycle(EpochSlot* slot) {
+  if (slot->gfns.size() * kPageBytes > kKeepBytes) slot->pages.discard();
+  free_.push_back(slot);
+}
+
+}  // namespace ft

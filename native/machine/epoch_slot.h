@@ -1,0 +1,76 @@
+// Staging slots: what a cut leaves behind for the event loop to encode after the guest went on.
+//
+//        vCPU thread                         event loop
+//   free ──take()──▶ filling ──publish()──▶ waiting ──front()──▶ encoding ──retire()──▶ free
+//
+// A slot keeps its buffers from use to use; page room is reserved address space that only takes
+// memory as far as epochs really reach into it, and is given back after an unusually large epoch.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "core/mapped_region.h"
+#include "core/result.h"
+#include "kvm/state.h"
+
+namespace ft {
+
+/// Facts of one cut, in nanoseconds and counts.
+struct CutFacts {
+  uint64_t epoch = 0;
+  bool base = false;
+  bool overrun = false;
+  uint32_t dirty_pages = 0;
+  uint32_t output_frames = 0;
+  uint64_t pause_ns = 0;
+  uint64_t harvest_ns = 0;
+  uint64_t copy_ns = 0;
+  uint64_t state_ns = 0;
+  uint64_t reset_ns = 0;
+};
+
+struct AuditRecord {
+  uint32_t gfn;
+  uint32_t crc;
+};
+
+struct EpochSlot {
+  CutFacts facts;
+  std::vector<uint32_t> gfns;  // pages of the epoch, in harvest order
+  MappedRegion pages;          // gfns.size() × 4096 bytes, same order
+  StateWriter state_writer;
+  std::span<const uint8_t> state;  // points into state_writer
+  std::vector<AuditRecord> audit;
+};
+
+class SlotPool {
+ public:
+  /// `count` slots, each with room for `pages_max` pages.
+  static Result<std::unique_ptr<SlotPool>> create(uint32_t count, uint64_t pages_max);
+
+  /// Cutting thread: an empty slot, or nullptr when all are in use.
+  EpochSlot* take();
+  bool has_free() const;
+  /// Cutting thread: the slot that take() gave is complete.
+  void publish(EpochSlot* slot);
+  /// Event loop: the oldest published slot (it stays the front until retired), or nullptr.
+  EpochSlot* front() const;
+  /// Event loop: the front slot is encoded and may be used again.
+  void retire();
+  /// Forgets every published slot. Only while no cut is being made.
+  void clear();
+
+ private:
+  void recycle(EpochSlot* slot);
+  mutable std::mutex mutex_;
+  std::vector<std::unique_ptr<EpochSlot>> slots_;
+  std::vector<EpochSlot*> free_;
+  std::deque<EpochSlot*> waiting_;
+};
+
+}  // namespace ft

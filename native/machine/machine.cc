@@ -1,0 +1,340 @@
+#include "machine/machine.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "machine/announce.h"
+#include "machine/pvh_loader.h"
+
+namespace ft {
+namespace {
+
+constexpr uint32_t kMemorySlot = 0;
+constexpr uint32_t kSlots = 4;
+constexpr uint32_t kVcpusMax = 8;
+constexpr uint64_t kNetMmioBase = 0xd0000000;
+constexpr uint32_t kNetGsi = 5;
+
+// The CPUID words that say what a guest may use. Topology, sizes and identification differ between
+// equal hosts from call to call and are no features.
+struct FeatureWord {
+  uint32_t function;
+  uint32_t index;
+  uint8_t reg;  // 0 eax, 1 ebx, 2 ecx, 3 edx
+  uint32_t mask;
+};
+constexpr FeatureWord kFeatureWords[] = {
+    {0x1, 0, 2, ~(1u << 27)},  // OSXSAVE mirrors the asking process's CR4
+    {0x1, 0, 3, ~0u},         {0x7, 0, 1, ~0u},        {0x7, 0, 2, ~(1u << 4)},  // OSPKE likewise
+    {0x7, 0, 3, ~0u},         {0x7, 1, 0, ~0u},        {0xd, 0, 0, ~0u},
+    {0xd, 1, 0, ~0u},         {0x80000001, 0, 2, ~0u}, {0x80000001, 0, 3, ~0u},
+    {0x80000007, 0, 3, ~0u},  {0x80000008, 0, 1, ~0u}, {0x40000001, 0, 0, ~0u},
+};
+
+std::vector<std::pair<std::string, uint32_t>> feature_words(
+    const std::vector<kvm_cpuid_entry2>& cpuid) {
+  static constexpr const char* kRegs[] = {"eax", "ebx", "ecx", "edx"};
+  std::vector<std::pair<std::string, uint32_t>> words;
+  for (const FeatureWord& word : kFeatureWords) {
+    for (const kvm_cpuid_entry2& entry : cpuid) {
+      if (entry.function != word.function || entry.index != word.index) continue;
+      const uint32_t values[] = {entry.eax, entry.ebx, entry.ecx, entry.edx};
+      char name[48];
+      std::snprintf(name, sizeof(name), "cpuid.%x.%x.%s", word.function, word.index,
+                    kRegs[word.reg]);
+      words.emplace_back(name, values[word.reg] & word.mask);
+    }
+  }
+  return words;
+}
+
+Result<UniqueFd> make_event() {
+  UniqueFd fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (!fd.valid()) return sys_error("FT_ERR_RESOURCES", "cannot make an event descriptor");
+  return fd;
+}
+
+void pulse(int event_fd) {
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t n = ::write(event_fd, &one, sizeof(one));
+}
+
+// Console output must not stop the machine: what a full pipe does not take is dropped, as a serial
+// line without a reader would.
+void write_console(int fd, std::span<const uint8_t> bytes) {
+  pollfd ready{.fd = fd, .events = POLLOUT, .revents = 0};
+  if (::poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0) return;
+  [[maybe_unused]] const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+}
+
+}  // namespace
+
+Machine::Machine(MachineOptions options, MachineHooks hooks)
+    : options_(std::move(options)), hooks_(std::move(hooks)) {}
+
+Machine::~Machine() {
+  stop();
+}
+
+Result<std::unique_ptr<Machine>> Machine::create(MachineOptions options, MachineHooks hooks) {
+  if (options.vcpus == 0 || options.vcpus > kVcpusMax) {
+    return Error{"FT_ERR_VCPUS", 0,
+                 "a guest has 1 to " + std::to_string(kVcpusMax) + " vCPUs, not " +
+                     std::to_string(options.vcpus)};
+  }
+  std::unique_ptr<Machine> machine(new Machine(std::move(options), std::move(hooks)));
+  const auto kvm = Kvm::open(machine->options_.kvm_path);
+  if (!kvm.ok()) return kvm.error();
+  FT_TRY(machine->make_vm(kvm.value()));
+  FT_TRY(machine->make_devices());
+  FT_TRY(machine->make_threads());
+  return machine;
+}
+
+Status Machine::make_vm(const Kvm& kvm) {
+  auto memory = GuestMemory::create(options_.memory_bytes);
+  if (!memory.ok()) return memory.error();
+  memory_ = std::make_unique<GuestMemory>(memory.take());
+  auto vm = Vm::create(kvm, kvm.caps().ring_bytes_max);
+  if (!vm.ok()) return vm.error();
+  vm_ = std::make_unique<Vm>(vm.take());
+  FT_TRY(vm_->set_memory(kMemorySlot, 0, memory_->host_base(), memory_->size(), false));
+  const auto cpuid = kvm.supported_cpuid();
+  if (!cpuid.ok()) return cpuid.error();
+  features_ = feature_words(cpuid.value());
+  for (uint32_t id = 0; id < options_.vcpus; id++) {
+    auto vcpu = Vcpu::create(kvm, *vm_, id, cpuid.value());
+    if (!vcpu.ok()) return vcpu.error();
+    vcpus_.push_back(vcpu.take());
+    auto access = VcpuStateAccess::probe(kvm, vcpus_.back());
+    if (!access.ok()) return access.error();
+    vcpu_states_.push_back(access.take());
+  }
+  auto slots = SlotPool::create(kSlots, memory_->page_count());
+  if (!slots.ok()) return slots.error();
+  slots_ = slots.take();
+  auto encoder = EpochEncoder::create(*memory_);
+  if (!encoder.ok()) return encoder.error();
+  encoder_ = encoder.take();
+  applier_ = std::make_unique<ImageApplier>(*memory_);
+  return Ok{};
+}
+
+Status Machine::make_devices() {
+  auto tap = Tap::open(options_.tap_name);
+  if (!tap.ok()) return tap.error();
+  tap_ = std::make_unique<Tap>(tap.take());
+  for (UniqueFd* fd : {&serial_irq_, &net_irq_, &net_rx_, &net_tx_}) {
+    auto event = make_event();
+    if (!event.ok()) return event.error();
+    *fd = event.take();
+  }
+  outbox_.set_bytes_max(options_.outbox_bytes_max);
+  outbox_.set_sink(OutputPort::kNet, [this](auto frame) { tap_->write_frame(frame); });
+  if (options_.console_fd >= 0) {
+    outbox_.set_sink(OutputPort::kConsole,
+                     [fd = options_.console_fd](auto bytes) { write_console(fd, bytes); });
+  }
+
+  serial_ = std::make_unique<Serial>(outbox_, [this] { pulse(serial_irq_.get()); });
+  bus_.add_port(kSerialPortBase, kSerialPorts, *serial_);
+  FT_TRY(vm_->add_irqfd(kSerialGsi, serial_irq_.get()));
+
+  net_ = std::make_unique<VirtioNet>(outbox_, options_.mac);
+  net_transport_ = std::make_unique<VirtioMmio>(
+      *memory_, *net_, [this] { pulse(net_irq_.get()); }, 0);
+  bus_.add_mmio(kNetMmioBase, kVirtioMmioBytes, *net_transport_);
+  FT_TRY(vm_->add_irqfd(kNetGsi, net_irq_.get()));
+  const uint64_t notify = kNetMmioBase + kVirtioMmioNotifyOffset;
+  FT_TRY(vm_->add_ioeventfd(notify, kNetQueueRx, net_rx_.get()));
+  FT_TRY(vm_->add_ioeventfd(notify, kNetQueueTx, net_tx_.get()));
+  return Ok{};
+}
+
+Status Machine::make_threads() {
+  cutter_ = std::make_unique<Cutter>(Cutter::Parts{
+      .vm = *vm_,
+      .vcpus = vcpus_,
+      .vcpu_states = vcpu_states_,
+      .memory = *memory_,
+      .outbox = outbox_,
+      .slots = *slots_,
+      .machine_lock = lock_,
+      .capture_devices =
+          [this](StateWriter& writer) {
+            serial_->capture(writer);
+            net_transport_->capture(writer);
+          },
+      .on_cut = hooks_.on_cut,
+      .faults = options_.faults,
+  });
+  threads_ = std::make_unique<VcpuThreads>(VcpuThreads::Parts{
+      .vcpus = vcpus_,
+      .bus = bus_,
+      .machine_lock = lock_,
+      .cutter = *cutter_,
+      .outbox = outbox_,
+      .on_stopped = hooks_.on_stopped,
+      .first_cpu = options_.first_cpu,
+  });
+  auto io = IoThread::create(IoThread::Parts{
+      .tap = *tap_,
+      .transport = *net_transport_,
+      .net = *net_,
+      .cutter = *cutter_,
+      .outbox = outbox_,
+      .machine_lock = lock_,
+      .rx_event_fd = net_rx_.get(),
+      .tx_event_fd = net_tx_.get(),
+      .request_cut = [this] { threads_->request_cut(); },
+      .recheck_limits = [this] { threads_->recheck_limits(); },
+      .on_error = [this](const Error& e) { hooks_.on_stopped(StopReason::kError, e.message); },
+  });
+  if (!io.ok()) return io.error();
+  io_ = io.take();
+  // Receive buffers given by a plain register write never show on the ioeventfd.
+  net_transport_->set_notify_hook([this](uint32_t) { io_->wake(); });
+  return Ok{};
+}
+
+void Machine::start_threads() {
+  threads_->start();
+  io_->start();
+}
+
+Status Machine::boot() {
+  std::string cmdline = options_.cmdline;
+  char device[64];
+  std::snprintf(device, sizeof(device), "virtio_mmio.device=4K@0x%llx:%u",
+                static_cast<unsigned long long>(kNetMmioBase), kNetGsi);
+  if (!cmdline.empty()) cmdline += ' ';
+  cmdline += device;
+  const auto entry = load_pvh(*memory_, options_.kernel_path, cmdline);
+  if (!entry.ok()) return entry.error();
+  FT_TRY(vcpus_[0].set_pvh_entry(entry.value().entry, entry.value().start_info_gpa));
+  start_threads();
+  return Ok{};
+}
+
+Status Machine::begin_replication(const CutPolicy& policy, uint64_t first_epoch) {
+  const VcpuThreads::Parked parked(*threads_);
+  FT_TRY(vm_->set_memory(kMemorySlot, 0, memory_->host_base(), memory_->size(), true));
+  {
+    const std::lock_guard lock(lock_);
+    memory_->set_tracking(true);
+  }
+  encoder_->begin();
+  cutter_->begin(policy, first_epoch);
+  threads_->set_interval(policy.interval_us);
+  return Ok{};
+}
+
+Status Machine::end_replication() {
+  if (!cutter_->active()) return Ok{};
+  const VcpuThreads::Parked parked(*threads_);
+  threads_->set_interval(0);
+  cutter_->end();
+  slots_->clear();
+  FT_TRY(vm_->set_memory(kMemorySlot, 0, memory_->host_base(), memory_->size(), false));
+  uint32_t harvested = 0;
+  for (Vcpu& vcpu : vcpus_) harvested += vcpu.ring().harvest([](const DirtyEntry&) {});
+  if (harvested > 0) {
+    const auto reset = vm_->reset_dirty_rings();
+    if (!reset.ok()) return reset.error();
+  }
+  {
+    const std::lock_guard lock(lock_);
+    memory_->set_tracking(false);
+    memory_->clear_dirty();
+  }
+  encoder_->end();
+  io_->wake();
+  return Ok{};
+}
+
+EncodedBody Machine::encode_cut(std::span<uint8_t> out) {
+  const EpochSlot* slot = slots_->front();
+  FT_CHECK(slot != nullptr, "there is no cut to encode");
+  const bool overrun = slot->facts.overrun;
+  const EncodedBody body = encoder_->encode_slot(*slot, out);
+  if (!body.last) return body;
+  slots_->retire();
+  if (overrun) {
+    cutter_->thaw();
+    io_->wake();
+  }
+  threads_->credit_changed();
+  return body;
+}
+
+void Machine::commit(uint64_t epoch) {
+  outbox_.release(epoch);
+  cutter_->commit(epoch);
+  threads_->credit_changed();
+}
+
+void Machine::heal(std::span<const uint32_t> gfns) {
+  const std::lock_guard lock(lock_);
+  for (const uint32_t gfn : gfns) {
+    if (gfn >= memory_->page_count()) continue;
+    encoder_->force_raw(gfn);
+    memory_->mark_dirty(gfn);
+  }
+}
+
+void Machine::open_output() {
+  {
+    const std::lock_guard lock(lock_);
+    outbox_.open();
+  }
+  threads_->credit_changed();
+}
+
+void Machine::fence() {
+  {
+    const std::lock_guard lock(lock_);
+    outbox_.drop();
+  }
+  stop();
+}
+
+Status Machine::promote() {
+  if (applier_->state().empty()) {
+    return Error{"FT_ERR_STATE_RESTORE", 0, "no epoch was applied yet: there is nothing to run"};
+  }
+  const auto reader = StateReader::open(applier_->state());
+  if (!reader.ok()) return reader.error();
+  FT_TRY(restore_vm_state(*vm_, reader.value()));
+  for (size_t i = 0; i < vcpus_.size(); i++) {
+    FT_TRY(vcpu_states_[i].restore(vcpus_[i], reader.value()));
+  }
+  {
+    const std::lock_guard lock(lock_);
+    FT_TRY(serial_->restore(reader.value()));
+    FT_TRY(net_transport_->restore(reader.value()));
+    announce();
+    // Notifications and interrupts that were on their way at the cut are in no state: say them all
+    // again. A spurious one does no harm.
+    net_transport_->kick_all();
+  }
+  start_threads();
+  return Ok{};
+}
+
+// Before anything else leaves: switches learn the guest's new port, neighbours its address.
+void Machine::announce() {
+  const MacAddress mac = net_->heard_mac();
+  const Ipv4Address ipv4 = net_->heard_ipv4();
+  tap_->write_frame(rarp_request(mac));
+  if (ipv4 == Ipv4Address{}) return;
+  tap_->write_frame(gratuitous_arp_request(mac, ipv4));
+  tap_->write_frame(gratuitous_arp_reply(mac, ipv4));
+}
+
+void Machine::stop() {
+  if (threads_) threads_->stop();
+  if (io_) io_->stop();
+}
+
+}  // namespace ft

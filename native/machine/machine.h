@@ -1,0 +1,132 @@
+// One virtual machine, whole: KVM, memory, devices, threads, the cut and the standby's image.
+//
+//   blank ──boot──▶ running ⇄ replicating          running: output open, nothing logged
+//     │               ▲                            replicating: rings on, epochs cut
+//     └─apply…─promote┘
+//
+// Threads: every public method belongs to the event loop. Inside: one thread a vCPU
+// (vcpu_threads.h), one I/O thread (io_thread.h). Locks, in the order in which they may nest:
+//   gate (vCPU threads)   who is parked, who waits for credit
+//   machine lock          devices, guest memory writes and marks; held for the whole cut
+//   outbox, slot pool     their own, innermost
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "kvm/kvm.h"
+#include "kvm/state.h"
+#include "kvm/vcpu.h"
+#include "kvm/vm.h"
+#include "machine/cut.h"
+#include "machine/device_bus.h"
+#include "machine/epoch_codec.h"
+#include "machine/epoch_slot.h"
+#include "machine/guest_memory.h"
+#include "machine/io_thread.h"
+#include "machine/outbox.h"
+#include "machine/serial.h"
+#include "machine/tap.h"
+#include "machine/vcpu_threads.h"
+#include "machine/virtio_mmio.h"
+#include "machine/virtio_net.h"
+
+namespace ft {
+
+struct MachineOptions {
+  uint64_t memory_bytes = 64ull << 20;
+  uint32_t vcpus = 1;
+  std::string kernel_path;  // empty on a standby
+  std::string cmdline;
+  std::string tap_name;
+  MacAddress mac{};
+  int console_fd = -1;  // not owned; −1: console output goes nowhere
+  int first_cpu = -1;
+  uint64_t outbox_bytes_max = 64ull << 20;
+  std::string kvm_path = "/dev/kvm";
+  TestFaults faults;
+};
+
+struct MachineHooks {
+  /// A cut waits in front_cut(). On the cutting thread; must not block.
+  std::function<void()> on_cut;
+  /// The guest or the machine came to an end. On any thread, at most once each.
+  std::function<void(StopReason, std::string message)> on_stopped;
+};
+
+class Machine {
+ public:
+  /// Makes everything but a running guest. Errors: those of Kvm::open, Vm::create,
+  /// GuestMemory::create, Tap::open, and FT_ERR_VCPUS.
+  static Result<std::unique_ptr<Machine>> create(MachineOptions options, MachineHooks hooks);
+  ~Machine();
+
+  /// The CPU features the guest is given, by name ("cpuid.7.0.ebx").
+  const std::vector<std::pair<std::string, uint32_t>>& cpu_features() const { return features_; }
+
+  // The active side; see src/machine/machine.ts for the meaning of each.
+  Status boot();
+  Status begin_replication(const CutPolicy& policy, uint64_t first_epoch);
+  Status end_replication();
+  EncodedBody scan(std::span<uint8_t> out) { return encoder_->scan(out); }
+  double scan_progress() const { return encoder_->scan_progress(); }
+  void hold_output() { cutter_->hold_output_at_next_cut(); }
+  const EpochSlot* front_cut() const { return slots_->front(); }
+  /// Encodes the next piece of front_cut(); the slot is free again after the last.
+  EncodedBody encode_cut(std::span<uint8_t> out);
+  void commit(uint64_t epoch);
+  void heal(std::span<const uint32_t> gfns);
+  void open_output();
+  void fence();
+
+  // The standby.
+  Status begin_sync() { return applier_->begin(); }
+  Status verify(std::span<const uint8_t> body) { return applier_->verify(body); }
+  Result<uint32_t> apply(std::span<const uint8_t> body, std::vector<uint32_t>* mismatches) {
+    return applier_->apply(body, mismatches);
+  }
+  Status promote();
+
+  /// Stops every thread; the guest does not run again.
+  void stop();
+
+  Outbox::Facts outbox_facts() const { return outbox_.facts(); }
+  uint64_t exits(Vcpu::Exit kind) const { return threads_ ? threads_->exits(kind) : 0; }
+  uint64_t pages_healed() const { return encoder_->pages_healed(); }
+
+ private:
+  explicit Machine(MachineOptions options, MachineHooks hooks);
+  Status make_vm(const Kvm& kvm);
+  Status make_devices();
+  Status make_threads();
+  void start_threads();
+  void announce();
+
+  MachineOptions options_;
+  MachineHooks hooks_;
+  std::vector<std::pair<std::string, uint32_t>> features_;
+
+  std::mutex lock_;  // the machine lock
+  std::unique_ptr<GuestMemory> memory_;
+  std::unique_ptr<Vm> vm_;
+  std::vector<Vcpu> vcpus_;
+  std::vector<VcpuStateAccess> vcpu_states_;
+  Outbox outbox_;
+  std::unique_ptr<Tap> tap_;
+  UniqueFd serial_irq_, net_irq_, net_rx_, net_tx_;
+  std::unique_ptr<Serial> serial_;
+  std::unique_ptr<VirtioNet> net_;
+  std::unique_ptr<VirtioMmio> net_transport_;
+  DeviceBus bus_;
+  std::unique_ptr<SlotPool> slots_;
+  std::unique_ptr<EpochEncoder> encoder_;
+  std::unique_ptr<ImageApplier> applier_;
+  std::unique_ptr<Cutter> cutter_;
+  std::unique_ptr<VcpuThreads> threads_;
+  std::unique_ptr<IoThread> io_;
+};
+
+}  // namespace ft

@@ -1,0 +1,354 @@
+#include "machine/vcpu_threads.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "machine/cut.h"
+#include "machine/outbox.h"
+
+namespace ft {
+namespace {
+
+// The signal that brings a vCPU thread out of KVM_RUN, by tgkill or by the leader's own timer.
+int kick_signal() {
+  return SIGRTMIN + 3;
+}
+
+// What the handler may touch: of the thread it runs on, and only with async-signal-safe stores.
+thread_local kvm_run* tls_run = nullptr;
+thread_local volatile sig_atomic_t tls_tick = 0;
+
+void on_kick(int, siginfo_t* info, void*) {
+  if (info->si_code == SI_TIMER) tls_tick = 1;
+  if (tls_run != nullptr) {
+    __atomic_store_n(&tls_run->immediate_exit, 1, __ATOMIC_RELAXED);
+  }
+}
+
+void install_handler() {
+  struct sigaction action {};
+  action.sa_sigaction = on_kick;
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  sigfillset(&action.sa_mask);
+  FT_CHECK(sigaction(kick_signal(), &action, nullptr) == 0, "cannot install the kick signal");
+}
+
+// vCPU threads take no signal but the kick: everything else is for the event loop's thread.
+void block_other_signals() {
+  sigset_t all;
+  sigfillset(&all);
+  sigdelset(&all, kick_signal());
+  pthread_sigmask(SIG_SETMASK, &all, nullptr);
+}
+
+void pin_to(int cpu) {
+  if (cpu < 0) return;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<size_t>(cpu), &set);
+  // A CPU that does not exist is refused when options are checked; a cpuset may still forbid it,
+  // which costs speed and nothing else.
+  pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+}
+
+}  // namespace
+
+VcpuThreads::VcpuThreads(Parts parts) : parts_(std::move(parts)), tids_(parts_.vcpus.size()) {}
+
+VcpuThreads::~VcpuThreads() {
+  stop();
+}
+
+void VcpuThreads::start() {
+  FT_CHECK(threads_.empty(), "vCPU threads started twice");
+  install_handler();
+  for (size_t i = 0; i < parts_.vcpus.size(); i++) {
+    threads_.emplace_back([this, i] { loop(i); });
+  }
+  for (auto& tid : tids_) {
+    while (tid.load() == 0) sched_yield();
+  }
+}
+
+void VcpuThreads::stop() {
+  if (threads_.empty()) return;
+  {
+    const std::lock_guard lock(gate_mutex_);
+    stop_.store(true);
+  }
+  gate_cv_.notify_all();
+  for (size_t i = 0; i < threads_.size(); i++) kick(i);
+  for (auto& thread : threads_) thread.join();
+  threads_.clear();
+  if (timer_made_) timer_delete(timer_);
+  timer_made_ = false;
+}
+
+void VcpuThreads::kick(size_t index) {
+  const int tid = tids_[index].load();
+  if (tid > 0) syscall(SYS_tgkill, getpid(), tid, kick_signal());
+}
+
+void VcpuThreads::request_cut() {
+  if (!cut_requested_.exchange(true)) kick(0);
+}
+
+void VcpuThreads::recheck_limits() {
+  for (size_t i = 0; i < tids_.size(); i++) kick(i);
+}
+
+void VcpuThreads::credit_changed() {
+  if (waiting_.load() > 0) {
+    // Taking the mutex orders us after a waiter that checked and is about to sleep.
+    { const std::lock_guard lock(gate_mutex_); }
+    gate_cv_.notify_all();
+  }
+  if (cut_wanted_.load() || parts_.cutter.output_wants_cut()) request_cut();
+}
+
+void VcpuThreads::set_interval(uint32_t interval_us) {
+  FT_CHECK(started(), "the interval is set before the vCPU threads run");
+  if (!timer_made_) {
+    sigevent event{};
+    event.sigev_notify = SIGEV_THREAD_ID;
+    event.sigev_signo = kick_signal();
+    event._sigev_un._tid = tids_[0].load();
+    FT_CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer_) == 0, "cannot create the cut timer");
+    timer_made_ = true;
+  }
+  interval_ns_ = static_cast<uint64_t>(interval_us) * 1000;
+  itimerspec spec{};
+  spec.it_interval.tv_sec = static_cast<time_t>(interval_ns_ / 1'000'000'000);
+  spec.it_interval.tv_nsec = static_cast<long>(interval_ns_ % 1'000'000'000);
+  spec.it_value = spec.it_interval;
+  FT_CHECK(timer_settime(timer_, 0, &spec, nullptr) == 0, "cannot set the cut timer");
+}
+
+VcpuThreads::Parked::Parked(VcpuThreads& threads) : threads_(threads) {
+  if (!threads_.started()) return;
+  {
+    const std::lock_guard lock(threads_.gate_mutex_);
+    threads_.park_requests_++;
+  }
+  threads_.gate_cv_.notify_all();
+  for (size_t i = 0; i < threads_.threads_.size(); i++) threads_.kick(i);
+  std::unique_lock lock(threads_.gate_mutex_);
+  threads_.gate_cv_.wait(lock, [&] { return threads_.parked_ == threads_.threads_.size(); });
+}
+
+VcpuThreads::Parked::~Parked() {
+  if (!threads_.started()) return;
+  {
+    const std::lock_guard lock(threads_.gate_mutex_);
+    threads_.park_requests_--;
+  }
+  threads_.gate_cv_.notify_all();
+}
+
+void VcpuThreads::park() {
+  std::unique_lock lock(gate_mutex_);
+  parked_++;
+  gate_cv_.notify_all();
+  gate_cv_.wait(lock, [&] { return park_requests_.load() == 0 || stop_.load(); });
+  parked_--;
+}
+
+// Sleeps until `ready`, or until the thread is wanted elsewhere (parking, stopping).
+template <typename Ready>
+void VcpuThreads::wait_until(Ready ready) {
+  waiting_++;
+  {
+    std::unique_lock lock(gate_mutex_);
+    gate_cv_.wait(lock, [&] { return ready() || stop_.load() || park_requests_.load() > 0; });
+  }
+  waiting_--;
+}
+
+void VcpuThreads::loop(size_t index) {
+  Vcpu& vcpu = parts_.vcpus[index];
+  kvm_run* run = vcpu.run_page();
+  block_other_signals();
+  if (parts_.first_cpu >= 0) pin_to(parts_.first_cpu + static_cast<int>(index));
+  tls_run = run;
+  tls_tick = 0;
+  tids_[index].store(static_cast<int>(syscall(SYS_gettid)));
+
+  // After an MMIO or port exit KVM still has to finish the instruction at the next KVM_RUN. State
+  // must not be captured before that, so requests are served only with nothing unfinished; until
+  // then immediate_exit makes KVM_RUN finish it and come straight back.
+  bool unfinished = false;
+  while (true) {
+    __atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    if (unfinished) {
+      __atomic_store_n(&run->immediate_exit, 1, __ATOMIC_RELAXED);
+    } else {
+      if (stop_.load()) break;
+      if (park_requests_.load() > 0) {
+        park();
+        continue;
+      }
+      if (index == 0) serve_leader();
+      if (stop_.load() || park_requests_.load() > 0) continue;
+      if (parts_.outbox.over_limit()) {
+        wait_for_output_room(index);
+        continue;
+      }
+    }
+    const auto exit = vcpu.run();
+    if (!exit.ok()) {
+      ended(StopReason::kError, exit.error().message);
+      continue;
+    }
+    exits_[static_cast<size_t>(exit.value())].fetch_add(1, std::memory_order_relaxed);
+    unfinished = handle_exit(vcpu, exit.value());
+  }
+  tls_run = nullptr;
+}
+
+// The outbox is full: the guest waits until some of it was released. A cut stays possible while it
+// waits, because only a sealed segment can ever be released.
+void VcpuThreads::wait_for_output_room(size_t index) {
+  if (index == 0 && parts_.cutter.active() && parts_.outbox.output_waiting()) {
+    cut_wanted_.store(true);
+  }
+  wait_until([&] {
+    return !parts_.outbox.over_limit() ||
+           (index == 0 && cut_wanted_.load() && parts_.cutter.can_cut());
+  });
+}
+
+// Returns true when the instruction that caused the exit is not finished yet.
+bool VcpuThreads::handle_exit(Vcpu& vcpu, Vcpu::Exit exit) {
+  kvm_run* run = vcpu.run_page();
+  switch (exit) {
+    case Vcpu::Exit::kInterrupted:
+    case Vcpu::Exit::kHalt:
+      return false;
+    case Vcpu::Exit::kIo:
+      dispatch_io(run);
+      return true;
+    case Vcpu::Exit::kMmio: {
+      const std::lock_guard lock(parts_.machine_lock);
+      const std::span<uint8_t> data{run->mmio.data, std::min<size_t>(run->mmio.len, 8)};
+      if (run->mmio.is_write != 0) {
+        parts_.bus.mmio_write(run->mmio.phys_addr, data);
+      } else {
+        parts_.bus.mmio_read(run->mmio.phys_addr, data);
+      }
+      return true;
+    }
+    case Vcpu::Exit::kRingFull:
+      ring_full_.store(true);
+      if (&vcpu != &parts_.vcpus[0]) {
+        kick(0);
+        wait_until([&] { return !ring_full_.load(); });
+      }
+      return false;
+    case Vcpu::Exit::kShutdown:
+      ended(StopReason::kGuestReset, "the guest stopped with a triple fault");
+      return false;
+    case Vcpu::Exit::kSystemEvent:
+      ended(run->system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN ? StopReason::kGuestShutdown
+                                                                : StopReason::kGuestReset,
+            "the guest ended itself");
+      return false;
+    case Vcpu::Exit::kInternalError:
+    case Vcpu::Exit::kFailEntry:
+    case Vcpu::Exit::kOther:
+      break;
+  }
+  ended(StopReason::kError, "KVM cannot run the guest on: " + vcpu.describe_exit());
+  return false;
+}
+
+void VcpuThreads::dispatch_io(kvm_run* run) {
+  uint8_t* data = reinterpret_cast<uint8_t*>(run) + run->io.data_offset;
+  const std::lock_guard lock(parts_.machine_lock);
+  for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
+    const std::span<uint8_t> bytes{data, run->io.size};
+    if (run->io.direction == KVM_EXIT_IO_OUT) {
+      parts_.bus.port_write(run->io.port, bytes);
+    } else {
+      parts_.bus.port_read(run->io.port, bytes);
+    }
+  }
+}
+
+// The leader's decision before it enters the guest: is a cut due, and is there credit for it?
+void VcpuThreads::serve_leader() {
+  const bool ticked = tls_tick != 0;
+  tls_tick = 0;
+  const bool asked = cut_requested_.exchange(false);
+  const bool full = ring_full_.load();
+  Cutter& cutter = parts_.cutter;
+  if (!cutter.active()) {
+    cut_wanted_.store(false);
+    if (full) ring_served();
+    return;
+  }
+  if (cutter.frozen()) {
+    wait_until([&] { return !cutter.frozen(); });
+    return;
+  }
+  // A tick right after a cut that output asked for would cut an almost empty epoch.
+  const bool tick_due = ticked && monotonic_ns() - cutter.last_cut_ns() >= interval_ns_ / 2;
+  if (!tick_due && !asked && !full && !cut_wanted_.load()) return;
+  if (!cutter.can_cut()) {
+    cut_wanted_.store(true);
+    // Looked at again after the store: credit that came in between saw no wish and did not kick.
+    if (!cutter.can_cut()) {
+      if (full || cutter.past_budget()) wait_until([&] { return cutter.can_cut(); });
+      if (!cutter.can_cut()) return;
+    }
+  }
+  cut_wanted_.store(false);
+  cut_with_others_parked();
+  if (full) ring_served();
+  if (cutter.frozen()) wait_until([&] { return !cutter.frozen(); });
+}
+
+// The full ring was harvested and reset: a vCPU that waits for it may run again.
+void VcpuThreads::ring_served() {
+  {
+    const std::lock_guard lock(gate_mutex_);
+    ring_full_.store(false);
+  }
+  gate_cv_.notify_all();
+}
+
+void VcpuThreads::cut_with_others_parked() {
+  const size_t others = parts_.vcpus.size() - 1;
+  if (others == 0) {
+    parts_.cutter.cut();
+    return;
+  }
+  {
+    std::unique_lock lock(gate_mutex_);
+    park_requests_++;
+    gate_cv_.notify_all();
+    for (size_t i = 1; i <= others; i++) kick(i);
+    gate_cv_.wait(lock, [&] { return parked_ == others || stop_.load(); });
+  }
+  if (!stop_.load()) parts_.cutter.cut();
+  {
+    const std::lock_guard lock(gate_mutex_);
+    park_requests_--;
+  }
+  gate_cv_.notify_all();
+}
+
+// The guest is over: says so once, then keeps the thread out of KVM_RUN until it is stopped.
+void VcpuThreads::ended(StopReason reason, std::string message) {
+  if (!stopped_reported_.exchange(true)) parts_.on_stopped(reason, std::move(message));
+  while (!stop_.load()) {
+    wait_until([] { return false; });
+    if (!stop_.load() && park_requests_.load() > 0) park();
+  }
+}
+
+}  // namespace ft

@@ -1,0 +1,120 @@
+// Runs every vCPU on a thread of its own, stops them when somebody needs the guest still, and lets
+// the leader (vCPU 0's thread) make the cut, so that no other thread has to be woken for it.
+//
+//            timer tick on the leader's own thread, request_cut() or a full ring
+//                 │ signal → handler sets immediate_exit → KVM_RUN returns
+//   KVM_RUN ──────┴─▶ serve ──can_cut──▶ others parked ▶ Cutter::cut ▶ others go on ──▶ KVM_RUN
+//                       └──no credit──▶ run on (cut wanted), or wait here past the dirty budget
+//
+// Why no request is lost: a requester first stores its flag and then signals; the loop clears
+// immediate_exit first and then reads the flags. A signal that lands between the two sets
+// immediate_exit again, and KVM_RUN returns at once.
+#pragma once
+
+#include <linux/kvm.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kvm/vcpu.h"
+#include "machine/device_bus.h"
+
+namespace ft {
+
+class Cutter;
+class Outbox;
+
+/// Why the guest came to an end by itself.
+enum class StopReason : uint8_t { kGuestShutdown, kGuestReset, kError };
+
+class VcpuThreads {
+ public:
+  struct Parts {
+    std::vector<Vcpu>& vcpus;
+    DeviceBus& bus;
+    std::mutex& machine_lock;
+    Cutter& cutter;
+    Outbox& outbox;
+    /// Called on a vCPU thread, once.
+    std::function<void(StopReason, std::string message)> on_stopped;
+    /// Host CPU of the first vCPU's thread, the next ones follow; −1: wherever the scheduler likes.
+    int first_cpu;
+  };
+
+  explicit VcpuThreads(Parts parts);
+  ~VcpuThreads();
+
+  void start();
+  bool started() const { return !threads_.empty(); }
+  /// Ends every thread. Any thread but a vCPU's.
+  void stop();
+
+  /// Asks for a cut as soon as there is credit for one. Any thread.
+  void request_cut();
+  /// Credit, room or output limits changed: whoever waits for them looks again. Any thread.
+  void credit_changed();
+  /// Brings every vCPU out of KVM_RUN, so that it looks at the outbox limit. Any thread.
+  void recheck_limits();
+  /// Ticks the leader every `interval_us`; 0 stops ticking. Not before start().
+  void set_interval(uint32_t interval_us);
+
+  /// Stops every vCPU outside KVM_RUN and keeps it there while in scope.
+  class Parked {
+   public:
+    explicit Parked(VcpuThreads& threads);
+    ~Parked();
+    Parked(const Parked&) = delete;
+    Parked& operator=(const Parked&) = delete;
+
+   private:
+    VcpuThreads& threads_;
+  };
+
+  /// Exits by reason since the start, indexed by Vcpu::Exit. Any thread.
+  static constexpr size_t kExitKinds = static_cast<size_t>(Vcpu::Exit::kOther) + 1;
+  uint64_t exits(Vcpu::Exit kind) const {
+    return exits_[static_cast<size_t>(kind)].load(std::memory_order_relaxed);
+  }
+
+ private:
+  void loop(size_t index);
+  void serve_leader();
+  void cut_with_others_parked();
+  void ring_served();
+  void wait_for_output_room(size_t index);
+  bool handle_exit(Vcpu& vcpu, Vcpu::Exit exit);
+  void dispatch_io(kvm_run* run);
+  void park();
+  template <typename Ready>
+  void wait_until(Ready ready);
+  void kick(size_t index);
+  void ended(StopReason reason, std::string message);
+
+  Parts parts_;
+  std::vector<std::thread> threads_;
+  std::vector<std::atomic<int>> tids_;
+  timer_t timer_{};
+  bool timer_made_ = false;
+  uint64_t interval_ns_ = 0;
+
+  std::atomic<bool> cut_requested_{false};
+  std::atomic<bool> cut_wanted_{false};  // a cut was due and had no credit
+  std::atomic<bool> ring_full_{false};
+  std::atomic<bool> stop_{false};
+  std::atomic<bool> stopped_reported_{false};
+  std::atomic<int> park_requests_{0};
+  std::atomic<int> waiting_{0};
+  std::atomic<uint64_t> exits_[kExitKinds]{};
+
+  std::mutex gate_mutex_;  // parked_, and waiting for credit
+  std::condition_variable gate_cv_;
+  size_t parked_ = 0;
+};
+
+}  // namespace ft

@@ -1,0 +1,241 @@
+/**
+ * The KVM machine: a thin, checked face over the native one. See machine.ts for what each method
+ * means, native/machine/machine.h for threads and locks.
+ */
+import { FtError, toFtError } from '../common/errors';
+import type {
+  ApplyResult,
+  Cut,
+  CutPolicy,
+  EncodedChunk,
+  Machine,
+  MachineDescription,
+  MachineHandlers,
+  MachineStats,
+} from './machine';
+import { addon, type NativeMachine } from './native';
+
+export interface KvmMachineOptions {
+  readonly memoryBytes: number;
+  readonly vcpus: number;
+  /** Empty on a standby: its guest comes from the primary. */
+  readonly kernelPath: string;
+  readonly cmdline: string;
+  readonly tapName: string;
+  /** "52:54:00:12:34:56" */
+  readonly mac: string;
+  /** Descriptor that console output is written to; undefined: nowhere. The caller closes it. */
+  readonly consoleFd?: number | undefined;
+  /** Host CPU for the first vCPU's thread. */
+  readonly vcpuCpu?: number | undefined;
+  readonly outboxBytesMax: number;
+  readonly kvmPath?: string | undefined;
+  readonly testFault?: 'hide-dirty-page' | 'release-early' | undefined;
+}
+
+/** Smallest buffer that encodeCut and scanNext take (EpochEncoder::kChunkRoomMin). */
+const CHUNK_ROOM_MIN = 256 * 1024;
+const FACTS_LENGTH = 10;
+const NO_MISMATCHES: readonly number[] = [];
+
+export class KvmMachine implements Machine {
+  readonly description: MachineDescription;
+  readonly #native: NativeMachine;
+  readonly #facts = new Float64Array(FACTS_LENGTH);
+  #handlers: MachineHandlers = { onCut() {}, onStopped() {} };
+  readonly #cut: Cut = {
+    epoch: 0,
+    base: false,
+    dirtyPages: 0,
+    outputFrames: 0,
+    pauseUs: 0,
+    harvestUs: 0,
+    copyUs: 0,
+    stateUs: 0,
+    resetUs: 0,
+    overrun: false,
+  };
+  readonly #chunk: EncodedChunk = { bytes: 0, rawBytes: 0, last: false };
+
+  /** Throws FtError: FT_ERR_KVM_…, FT_ERR_TAP_…, FT_ERR_MEMORY_SIZE, FT_ERR_VCPUS, FT_ERR_ADDON. */
+  static create(options: KvmMachineOptions): KvmMachine {
+    return new KvmMachine(options);
+  }
+
+  private constructor(options: KvmMachineOptions) {
+    this.#native = natively(
+      () =>
+        new (addon().NativeMachine)(
+          {
+            memoryBytes: options.memoryBytes,
+            vcpus: options.vcpus,
+            kernelPath: options.kernelPath,
+            cmdline: options.cmdline,
+            tapName: options.tapName,
+            mac: parseMac(options.mac),
+            consoleFd: options.consoleFd ?? -1,
+            vcpuCpu: options.vcpuCpu ?? -1,
+            outboxBytesMax: options.outboxBytesMax,
+            kvmPath: options.kvmPath ?? '/dev/kvm',
+            hideDirtyPage: options.testFault === 'hide-dirty-page',
+            releaseEarly: options.testFault === 'release-early',
+          },
+          this.#facts,
+          () => this.#handlers.onCut(),
+          (reason, message) => {
+            const error = reason === 'error' ? new FtError('FT_ERR_MACHINE', message) : undefined;
+            this.#handlers.onStopped(reason, error);
+          },
+        ),
+    );
+    this.description = {
+      kind: 'kvm',
+      memoryBytes: options.memoryBytes,
+      vcpus: options.vcpus,
+      cpuFeatures: this.#native.cpuFeatures(),
+      devices: ['serial', 'virtio-net'],
+      stateVersion: 1,
+    };
+  }
+
+  setHandlers(handlers: MachineHandlers): void {
+    this.#handlers = handlers;
+  }
+
+  boot(): void {
+    natively(() => this.#native.boot());
+  }
+
+  beginReplication(policy: CutPolicy, firstEpoch: number): void {
+    natively(() =>
+      this.#native.beginReplication(
+        policy.intervalUs,
+        policy.dirtyBudgetPages,
+        policy.cutOnOutput,
+        policy.inFlightMax,
+        policy.auditPages,
+        firstEpoch,
+      ),
+    );
+  }
+
+  endReplication(): void {
+    natively(() => this.#native.endReplication());
+  }
+
+  scanNext(into: Buffer): EncodedChunk {
+    checkRoom(into);
+    this.#native.scanNext(into);
+    return this.#readChunk();
+  }
+
+  scanProgress(): number {
+    return this.#native.scanProgress();
+  }
+
+  holdOutput(): void {
+    this.#native.holdOutput();
+  }
+
+  nextCut(): Cut | undefined {
+    if (!this.#native.nextCut()) return undefined;
+    const facts = this.#facts;
+    const cut = this.#cut;
+    cut.epoch = facts[0] as number;
+    cut.base = facts[1] === 1;
+    cut.overrun = facts[2] === 1;
+    cut.dirtyPages = facts[3] as number;
+    cut.outputFrames = facts[4] as number;
+    cut.pauseUs = facts[5] as number;
+    cut.harvestUs = facts[6] as number;
+    cut.copyUs = facts[7] as number;
+    cut.resetUs = facts[8] as number;
+    cut.stateUs = facts[9] as number;
+    return cut;
+  }
+
+  encodeCut(into: Buffer): EncodedChunk {
+    checkRoom(into);
+    this.#native.encodeCut(into);
+    return this.#readChunk();
+  }
+
+  commit(epoch: number): void {
+    this.#native.commit(epoch);
+  }
+
+  heal(gfns: readonly number[]): void {
+    this.#native.heal(Uint32Array.from(gfns));
+  }
+
+  openOutput(): void {
+    this.#native.openOutput();
+  }
+
+  fence(): void {
+    this.#native.fence();
+  }
+
+  beginSync(): void {
+    natively(() => this.#native.beginSync());
+  }
+
+  verify(body: Uint8Array): FtError | undefined {
+    const error = this.#native.verify(body);
+    return error === undefined ? undefined : toFtError(error);
+  }
+
+  apply(body: Uint8Array): ApplyResult {
+    const mismatches = natively(() => this.#native.apply(body));
+    return {
+      pages: this.#facts[0] as number,
+      auditMismatches: mismatches ?? NO_MISMATCHES,
+    };
+  }
+
+  promote(): void {
+    natively(() => this.#native.promote());
+  }
+
+  stats(): MachineStats {
+    return this.#native.stats();
+  }
+
+  close(): void {
+    this.#native.close();
+  }
+
+  #readChunk(): EncodedChunk {
+    const chunk = this.#chunk;
+    chunk.bytes = this.#facts[0] as number;
+    chunk.rawBytes = this.#facts[1] as number;
+    chunk.last = this.#facts[2] === 1;
+    return chunk;
+  }
+}
+
+/** Runs a native call; what it throws comes out as an FtError with the native code. */
+function natively<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (thrown) {
+    throw toFtError(thrown);
+  }
+}
+
+function checkRoom(into: Buffer): void {
+  if (into.length < CHUNK_ROOM_MIN) {
+    throw new RangeError(`a chunk buffer has at least ${CHUNK_ROOM_MIN} bytes, not ${into.length}`);
+  }
+}
+
+function parseMac(text: string): Uint8Array {
+  const parts = text.split(':');
+  const bytes = parts.map((part) =>
+    /^[0-9a-fA-F]{2}$/.test(part) ? Number.parseInt(part, 16) : -1,
+  );
+  if (bytes.length !== 6 || bytes.includes(-1)) {
+    throw new FtError('FT_ERR_CONFIG', `"${text}" is no MAC address such as 52:54:00:12:34:56`);
+  }
+  return Uint8Array.from(bytes);
+}

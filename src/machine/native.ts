@@ -1,0 +1,107 @@
+/**
+ * The addon's typed face: loads build/Release/romulus.node and says what it exports.
+ * Only this folder knows of the addon. Layouts of `facts`: native/binding/native_machine.h.
+ */
+import path from 'node:path';
+import { FtError, toFtError } from '../common/errors';
+
+export interface NativeMachineOptions {
+  readonly memoryBytes: number;
+  readonly vcpus: number;
+  readonly kernelPath: string;
+  readonly cmdline: string;
+  readonly tapName: string;
+  /** Six bytes. */
+  readonly mac: Uint8Array;
+  /** Descriptor that console output is written to; −1: nowhere. Not owned. */
+  readonly consoleFd: number;
+  /** Host CPU for the first vCPU's thread; −1: any. */
+  readonly vcpuCpu: number;
+  readonly outboxBytesMax: number;
+  readonly kvmPath: string;
+  readonly hideDirtyPage: boolean;
+  readonly releaseEarly: boolean;
+}
+
+export interface NativeStats {
+  outboxFrames: number;
+  outboxBytes: number;
+  framesReleased: number;
+  framesDropped: number;
+  auditPagesHealed: number;
+  exits: Record<string, number>;
+}
+
+export interface NativeMachine {
+  cpuFeatures(): Record<string, number>;
+  boot(): void;
+  beginReplication(
+    intervalUs: number,
+    dirtyBudgetPages: number,
+    cutOnOutput: boolean,
+    inFlightMax: number,
+    auditPages: number,
+    firstEpoch: number,
+  ): void;
+  endReplication(): void;
+  scanNext(into: Uint8Array): void;
+  scanProgress(): number;
+  holdOutput(): void;
+  nextCut(): boolean;
+  encodeCut(into: Uint8Array): void;
+  commit(epoch: number): void;
+  heal(gfns: Uint32Array): void;
+  openOutput(): void;
+  fence(): void;
+  beginSync(): void;
+  verify(body: Uint8Array): Error | undefined;
+  apply(body: Uint8Array): number[] | undefined;
+  promote(): void;
+  stats(): NativeStats;
+  close(): void;
+}
+
+export interface Addon {
+  readonly NativeMachine: new (
+    options: NativeMachineOptions,
+    facts: Float64Array,
+    onCut: () => void,
+    onStopped: (reason: 'guest-shutdown' | 'guest-reset' | 'error', message: string) => void,
+  ) => NativeMachine;
+  crc32c(bytes: Uint8Array): number;
+  probeKvm(path: string): void;
+}
+
+/** The folder that holds package.json, seen from src/ and from dist/src/ alike. */
+function packageRoot(): string {
+  const up = path.resolve(__dirname, '..', '..');
+  return path.basename(up) === 'dist' ? path.dirname(up) : up;
+}
+
+let loaded: Addon | undefined;
+
+/** Loads the addon once. Throws FT_ERR_ADDON when it was not built. */
+export function addon(): Addon {
+  if (loaded !== undefined) return loaded;
+  const file = path.join(packageRoot(), 'build', 'Release', 'romulus.node');
+  try {
+    loaded = require(file) as Addon;
+  } catch (thrown) {
+    throw new FtError(
+      'FT_ERR_ADDON',
+      `cannot load the native addon ${file}; build it with "make build"`,
+      { file },
+      thrown,
+    );
+  }
+  return loaded;
+}
+
+/** Throws an FtError (FT_ERR_KVM_…) when this host's KVM cannot run a protected guest. */
+export function probeKvm(path = '/dev/kvm'): void {
+  try {
+    addon().probeKvm(path);
+  } catch (thrown) {
+    throw toFtError(thrown);
+  }
+}
