@@ -1,0 +1,249 @@
+/**
+ * A pair under test: ft-primary and ft-standby as real processes, with the slots they live in.
+ *
+ *   slot a: tap0, 127.0.0.1:7001 ┐  each node listens (or will listen) at its slot's address and
+ *   slot b: tap1, 127.0.0.1:7002 ┘  dials the other's
+ *
+ * A drill kills the node of one slot; the other is promoted; a fresh ft-standby takes the free slot.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { GUEST_ADDRESS, NetworkNamespace } from './netns';
+import { monotonicUs } from './oracle-history';
+import { BEACON_PORT } from './oracle-layout';
+import { type Line, projectRoot, TestProcess } from './process';
+
+export const beaconPath = path.join(projectRoot, 'build/guest/beacon.elf');
+
+export interface PairOptions {
+  readonly machine: 'kvm' | 'simulated';
+  /** Default 64M. */
+  readonly memory?: string;
+  /** Default: the fixture guest. */
+  readonly kernel?: string;
+  /** Flags for both commands, such as ['--interval-us', '400']. */
+  readonly flags?: readonly string[];
+  readonly statusIntervalMs?: number;
+  /** Prefix of the log files. Default "pair". */
+  readonly name?: string;
+  /** Run in the host's own namespace, on loopback alone; simulated machine only. */
+  readonly withoutNamespace?: boolean;
+}
+
+interface Slot {
+  readonly name: 'a' | 'b';
+  readonly tap: string | undefined;
+  readonly port: number;
+}
+
+/** States of a node that has a standby in step, and of one whose guest runs at all. */
+const ACTIVE_STATES: readonly unknown[] = ['solo', 'syncing', 'protected', 'suspended'];
+
+/** One running command. */
+export class PairNode {
+  constructor(
+    readonly process: TestProcess,
+    readonly slot: Slot,
+  ) {}
+
+  /** Waits for a state, on a status line or a state event, from line `from` on. */
+  waitState(states: readonly string[], timeoutMs: number, from = 0): Promise<Line> {
+    const what = `state ${states.join(' or ')} within ${timeoutMs} ms`;
+    return this.process.waitFor(what, (line) => states.includes(stateOf(line)), timeoutMs, from);
+  }
+
+  /** The state of the newest line. */
+  get state(): string {
+    const line = this.process.last((candidate) => stateOf(candidate) !== '');
+    return line === undefined ? '' : stateOf(line);
+  }
+
+  /** The newest status line's fields; empty before the first. */
+  get status(): Readonly<Record<string, unknown>> {
+    return this.process.last((line) => line.fields['event'] === undefined)?.fields ?? {};
+  }
+
+  /** A number of the newest status line, 0 when it is not there. */
+  figure(name: string): number {
+    const value = this.status[name];
+    return typeof value === 'number' ? value : 0;
+  }
+
+  /** A status line that comes after now and matches. */
+  waitStatus(
+    what: string,
+    matches: (fields: Readonly<Record<string, unknown>>) => boolean,
+    timeoutMs: number,
+  ): Promise<Line> {
+    const from = this.process.lines.length;
+    const isMatch = (line: Line): boolean =>
+      line.fields['event'] === undefined && matches(line.fields);
+    return this.process.waitFor(what, isMatch, timeoutMs, from);
+  }
+}
+
+/** How a takeover went. */
+export interface Takeover {
+  /** When SIGKILL was sent, monotonic µs. */
+  readonly killedUs: number;
+  /** SIGKILL sent → the other side said that it runs the guest. */
+  readonly promotedMs: number;
+}
+
+export class Pair {
+  active: PairNode | undefined;
+  standby: PairNode | undefined;
+  readonly netns: NetworkNamespace | undefined;
+  /** Where the clients find the guest. */
+  readonly guest: { readonly host: string; readonly port: number };
+  readonly slots: readonly [Slot, Slot];
+  private readonly folder: string;
+  private readonly nodes: PairNode[] = [];
+  private readonly simPort: number;
+  private started = 0;
+
+  constructor(readonly options: PairOptions) {
+    this.netns = options.withoutNamespace === true ? undefined : NetworkNamespace.make(2);
+    this.folder = mkdtempSync(path.join(os.tmpdir(), 'ft-pair-'));
+    // Without a namespace several test runs may share the loopback.
+    const base = this.netns === undefined ? 20_000 + (process.pid % 20_000) : 7001;
+    this.simPort = base + 2;
+    this.slots = [
+      { name: 'a', tap: this.netns?.taps[0], port: base },
+      { name: 'b', tap: this.netns?.taps[1], port: base + 1 },
+    ];
+    this.guest =
+      options.machine === 'kvm'
+        ? { host: GUEST_ADDRESS, port: BEACON_PORT }
+        : { host: '127.0.0.1', port: this.simPort };
+  }
+
+  /** Starts both sides and waits until the guest is protected. */
+  async start(timeoutMs = 20_000): Promise<void> {
+    this.startStandby(this.slots[1]);
+    const active = this.startPrimary(this.slots[0]);
+    await active.waitState(['protected'], timeoutMs);
+  }
+
+  /** Starts ft-primary in a slot. `more` flags come last. */
+  startPrimary(slot: Slot = this.slots[0], more: readonly string[] = []): PairNode {
+    const kernel = this.options.kernel ?? beaconPath;
+    const guest =
+      this.options.machine === 'kvm'
+        ? ['--kernel', kernel, '--cmdline', `ip=${GUEST_ADDRESS}`]
+        : [];
+    const dial = ['--standby', `127.0.0.1:${this.other(slot).port}`];
+    this.active = this.launch('ft-primary', slot, [...guest, ...dial, ...more]);
+    return this.active;
+  }
+
+  /** Starts ft-primary without a standby: the guest runs unprotected. */
+  startAlone(): PairNode {
+    const guest =
+      this.options.machine === 'kvm'
+        ? ['--kernel', this.options.kernel ?? beaconPath, '--cmdline', `ip=${GUEST_ADDRESS}`]
+        : [];
+    this.active = this.launch('ft-primary', this.slots[0], guest);
+    return this.active;
+  }
+
+  startStandby(slot: Slot = this.slots[1], more: readonly string[] = []): PairNode {
+    const listen = ['--listen', `127.0.0.1:${slot.port}`];
+    const dial = ['--standby', `127.0.0.1:${this.other(slot).port}`];
+    this.standby = this.launch('ft-standby', slot, [...listen, ...dial, ...more]);
+    return this.standby;
+  }
+
+  /** SIGKILL to the active side; waits until the standby runs the guest and makes it the active. */
+  async killActive(timeoutMs = 10_000): Promise<Takeover> {
+    const { active, standby } = this;
+    if (active === undefined || standby === undefined) throw new Error('The pair is not complete.');
+    const from = standby.process.lines.length;
+    const killedUs = active.process.kill('SIGKILL');
+    const isActive = (line: Line): boolean => ACTIVE_STATES.includes(stateOf(line));
+    const line = await standby.process.waitFor('its promotion', isActive, timeoutMs, from);
+    await active.process.waitExit(5000);
+    this.active = standby;
+    this.standby = undefined;
+    return { killedUs, promotedMs: (line.atUs - killedUs) / 1000 };
+  }
+
+  /** A fresh ft-standby in the free slot; waits until the guest is protected again. */
+  async rejoin(timeoutMs = 20_000): Promise<void> {
+    const { active } = this;
+    if (active === undefined) throw new Error('There is no active side to join.');
+    const from = active.process.lines.length;
+    this.startStandby(this.other(active.slot));
+    await active.waitState(['protected'], timeoutMs, from);
+  }
+
+  /** Everything that a log of either side says on stderr, for error reports. */
+  story(): string {
+    return this.nodes.map((node) => `${node.process.failure('(story)').message}`).join('\n');
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.nodes.map((node) => node.process.stop()));
+    this.netns?.close();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** Flags that both commands share, for tests that start one by hand. */
+  commonFlags(slot: Slot): string[] {
+    const { options } = this;
+    const network =
+      options.machine === 'kvm' ? ['--tap', slot.tap ?? ''] : ['--sim-port', `${this.simPort}`];
+    return [
+      ...['--machine', options.machine, '--memory', options.memory ?? '64M', ...network],
+      ...['--pair', 'drill', '--witness', `file:${this.folder}`],
+      ...['--status-interval-ms', `${options.statusIntervalMs ?? 250}`, ...(options.flags ?? [])],
+    ];
+  }
+
+  other(slot: Slot): Slot {
+    return slot === this.slots[0] ? this.slots[1] : this.slots[0];
+  }
+
+  /** Starts a command with exactly these flags besides the common ones. */
+  launch(command: 'ft-primary' | 'ft-standby', slot: Slot, flags: readonly string[]): PairNode {
+    const n = this.started++;
+    const child = new TestProcess({
+      name: `${this.options.name ?? 'pair'}-${n}-${slot.name}`,
+      command: process.execPath,
+      args: [
+        path.join(projectRoot, `dist/src/cli/${command}.js`),
+        ...this.commonFlags(slot),
+        ...['--node', `${slot.name}${n}`, ...flags],
+      ],
+      netns: this.netns?.name,
+    });
+    const node = new PairNode(child, slot);
+    this.nodes.push(node);
+    return node;
+  }
+}
+
+/** Waits, monotonic. */
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Asks again and again until it is true; throws `what` when time is over. */
+export async function until(
+  what: string,
+  isTrue: () => boolean | Promise<boolean>,
+  timeoutMs: number,
+): Promise<void> {
+  const endUs = monotonicUs() + timeoutMs * 1000;
+  while (!(await isTrue())) {
+    if (monotonicUs() > endUs) throw new Error(`Waited ${timeoutMs} ms in vain for ${what}.`);
+    await sleep(10);
+  }
+}
+
+function stateOf(line: Line): string {
+  const { event, to, state } = line.fields;
+  if (event === 'state') return typeof to === 'string' ? to : '';
+  return event === undefined && typeof state === 'string' ? state : '';
+}
