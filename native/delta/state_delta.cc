@@ -117,7 +117,9 @@ Result<StateDeltaFacts> verify_state_delta(std::span<const uint8_t> bytes, size_
                        " bytes, but the blob here has " + std::to_string(base_bytes));
   }
   auto records = verify_records(body, windows_of(h.new_bytes));
-  if (!records.ok()) return delta_error(records.error().message);
+  if (!records.ok()) {
+    return Error{"FT_ERR_STATE_DELTA", 0, "state delta: " + records.error().message};
+  }
   return StateDeltaFacts{h.new_bytes, false};
 }
 
@@ -131,9 +133,10 @@ Status apply_state_delta(std::span<const uint8_t> bytes, std::vector<uint8_t>& b
   if (facts.value().full) {
     next.assign(body.begin(), body.end());
   } else {
-    const size_t kept = std::min<size_t>(base.size(), h.new_bytes);
+    const size_t padded = windows_of(h.new_bytes) * kPageBytes;
+    const size_t kept = std::min(base.size(), padded);
     next.assign(base.begin(), base.begin() + static_cast<ptrdiff_t>(kept));
-    next.resize(windows_of(h.new_bytes) * kPageBytes, 0);
+    next.resize(padded, 0);
     apply_records(body, next);
     next.resize(h.new_bytes);
   }
