@@ -46,6 +46,8 @@ class VirtioTransport {
   virtual void signal_used(VirtQueue& queue) = 0;
   /// A queue broke: DEVICE_NEEDS_RESET and a configuration interrupt. The device stops.
   virtual void needs_reset() = 0;
+  /// The configuration space changed: new generation, configuration interrupt.
+  virtual void config_changed() = 0;
 };
 
 /// The device behind a transport (network, later disk and entropy).
@@ -110,15 +112,13 @@ class VirtioMmio final : public Device, public VirtioTransport {
 
   /// The queue's ioeventfd was signalled. Ignored while the device is not active.
   void notify_queue(uint32_t queue);
-  /// After restore, or whenever a notification may have been lost: notifies every queue, and
-  /// pulses the interrupt again if the driver has not acknowledged the last.
+  /// After restore: notifications and interrupts that were on their way at the cut are lost, so
+  /// this notifies every queue and interrupts the driver once, whether or not anything waits for
+  /// it.
   void kick_all();
   /// Called with the queue number for a notification that came by a plain write, after the device
   /// has had it (the thread that polls the TAP may want to know of new receive buffers).
   void set_notify_hook(std::function<void(uint32_t queue)> hook) { notify_hook_ = std::move(hook); }
-  /// The device changed its configuration space: new generation, configuration interrupt.
-  void config_changed();
-
   bool active() const { return active_; }
   uint32_t status() const { return s_.status; }
   /// Why the device needs a reset, for the log; empty while it does not.
@@ -135,6 +135,7 @@ class VirtioMmio final : public Device, public VirtioTransport {
   VirtQueue& queue(uint32_t index) override { return queues_[index]; }
   void signal_used(VirtQueue& queue) override;
   void needs_reset() override;
+  void config_changed() override;
 
  private:
   uint32_t read_register(uint64_t offset) const;
@@ -143,6 +144,7 @@ class VirtioMmio final : public Device, public VirtioTransport {
   void write_status(uint32_t value);
   void write_queue_ready(VirtQueue& queue, uint32_t value);
   void reset_all();
+  void notify_all();
   void interrupt(uint32_t isr_bit);
   const char* check(const VirtioMmioState& state) const;
   uint64_t features_offered() const { return device_.features() | kVirtioFVersion1; }
