@@ -1,0 +1,9 @@
+/* The Internet checksum (RFC 1071). */
+#pragma once
+
+#include "types.h"
+
+/* Adds bytes to a running sum; only the last piece may have an odd length. */
+u64 checksum_add(u64 sum, const void* bytes, u32 length);
+/* The checksum field's value as it lies in memory; 0 over data that carries a right checksum. */
+u16 checksum_finish(u64 sum);
