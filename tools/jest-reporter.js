@@ -1,7 +1,8 @@
 /**
- * A Jest reporter that keeps a running record in build/test-results.json, rewritten after every
- * test file, so that the summary (tools/run-tests) can be given even when Jest itself dies in the
- * middle: a broken invariant of the native addon stops the whole process.
+ * A Jest reporter that keeps a running record (in the file that TEST_RESULTS names, otherwise in
+ * build/test-results.json), rewritten after every test file, so that the summary (tools/run-tests)
+ * can be given even when Jest itself dies in the middle: a broken invariant of the native addon
+ * stops the whole process.
  *
  *   { complete, running: [file…], passed, failed: [name…], skipped: [name…], broken: [file…] }
  */
@@ -10,7 +11,7 @@ const { mkdirSync, writeFileSync } = require('node:fs');
 const path = require('node:path');
 
 const root = path.join(__dirname, '..');
-const resultsFile = path.join(root, 'build', 'test-results.json');
+const resultsFile = process.env.TEST_RESULTS ?? path.join(root, 'build', 'test-results.json');
 
 class RecordReporter {
   constructor() {

@@ -81,7 +81,7 @@ describe('native include directions', () => {
     machine: ['core', 'delta', 'kvm', 'machine'],
     binding: ['core', 'delta', 'kvm', 'machine', 'binding'],
     tests: ['core', 'delta', 'kvm', 'machine', 'tests'],
-    fuzz: ['core', 'delta', 'kvm', 'machine', 'fuzz'],
+    fuzz: ['core', 'delta', 'kvm', 'machine', 'tests', 'fuzz'],
   };
   const known = Object.keys(allowed);
 
