@@ -110,26 +110,26 @@ RecordHeader read_header(const uint8_t* p) {
   return h;
 }
 
-/// The payload bytes that a sparse record's masks ask for; 0 when the masks are not well formed or
-/// do not lie inside `payload`.
-size_t sparse_bytes_wanted(std::span<const uint8_t> payload) {
-  if (payload.size() < kSparseBytesMin) return 0;
+/// True when the masks of a sparse payload are well formed, lie inside it, and ask for exactly as
+/// many words as it has.
+bool sparse_is_right(std::span<const uint8_t> payload) {
+  if (payload.size() < kSparseBytesMin) return false;
   const auto lines = static_cast<size_t>(std::popcount(load_u64(payload.data())));
-  if (lines == 0 || kLineMaskBytes + lines > payload.size()) return 0;
+  if (lines == 0 || kLineMaskBytes + lines > payload.size()) return false;
   const uint8_t* masks = payload.data() + kLineMaskBytes;
   size_t words = 0;
   size_t i = 0;
   for (; i + 8 <= lines; i += 8) {
     const uint64_t eight = load_u64(masks + i);
     // Sets the top bit of some byte exactly when one of the eight bytes is zero.
-    if (((eight - kEveryByteOne) & ~eight & (kEveryByteOne << 7)) != 0) return 0;
+    if (((eight - kEveryByteOne) & ~eight & (kEveryByteOne << 7)) != 0) return false;
     words += static_cast<size_t>(std::popcount(eight));
   }
   for (; i < lines; i++) {
-    if (masks[i] == 0) return 0;
+    if (masks[i] == 0) return false;
     words += static_cast<size_t>(std::popcount(masks[i]));
   }
-  return kLineMaskBytes + lines + words * kWordBytes;
+  return payload.size() == kLineMaskBytes + lines + words * kWordBytes;
 }
 
 /// What is wrong with the record at the start of `bytes`; nullptr when nothing is.
@@ -146,7 +146,7 @@ const char* record_fault(std::span<const uint8_t> bytes, uint64_t gfn_limit) {
       return h.length == kPageBytes ? nullptr : "a raw record is not one page long";
     case PageKind::kSparseXor:
       if (h.length >= kPageBytes) return "a sparse record is not smaller than a page";
-      if (h.length != sparse_bytes_wanted(bytes.subspan(kRecordHeaderBytes, h.length))) {
+      if (!sparse_is_right(bytes.subspan(kRecordHeaderBytes, h.length))) {
         return "the masks of a sparse record do not agree with its length";
       }
       return nullptr;
@@ -156,7 +156,7 @@ const char* record_fault(std::span<const uint8_t> bytes, uint64_t gfn_limit) {
   return "the record kind is unknown";
 }
 
-/// Precondition: the payload passed sparse_bytes_wanted. A line index is below 64 and a word index
+/// Precondition: the payload passed sparse_is_right. A line index is below 64 and a word index
 /// below 8 by construction, so every write lies inside `page`.
 void apply_sparse(const uint8_t* payload, uint8_t* page) {
   uint64_t line_mask = load_u64(payload);

@@ -146,6 +146,10 @@ TEST_CASE("delta: malformed headers are refused by name") {
 TEST_CASE("delta: malformed sparse records are refused") {
   const char* disagree = "masks of a sparse record";
   CHECK(fault_of(sparse(1, {1}, 1)).empty());
+  CHECK(says(fault_of(record(0, 3, 0, 0, {})), disagree));  // no masks at all
+  for (size_t length = 1; length < 17; length++) {
+    CHECK(says(fault_of(record(0, 3, 0, length, std::vector<uint8_t>(length, 1))), disagree));
+  }
   CHECK(says(fault_of(sparse(0, {}, 0)), disagree));          // no line
   CHECK(says(fault_of(sparse(0, {1}, 1)), disagree));         // no line, but words
   CHECK(says(fault_of(sparse(1, {0}, 0)), disagree));         // a line without a word
