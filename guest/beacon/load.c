@@ -59,6 +59,13 @@ bool load_set(u64 pages_per_ms, u64 bytes, u64 working_set) {
   return true;
 }
 
+/* Spreads every bit over all the others (the finisher of the splitmix64 generator). */
+static u64 mix(u64 x) {
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+  x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+  return x ^ x >> 31;
+}
+
 /* Changes exactly `bytes` bytes, each of them: XOR with noise whose every byte is odd. The noise
  * comes from pass, page and place, so it does not compress better than what real programs write. */
 static void write_page(void) {
@@ -69,10 +76,10 @@ static void write_page(void) {
   u64 left = load.bytes;
   for (; left >= 8; left -= 8, at++) {
     noise += GOLDEN;
-    u64 mixed = noise * 0xbf58476d1ce4e5b9ull;
-    *at ^= (mixed ^ mixed >> 31) | 0x0101010101010101ull;
+    *at ^= mix(noise) | 0x0101010101010101ull;
   }
-  for (u64 i = 0; i < left; i++) ((u8*)at)[i] ^= (u8)(noise >> (56 - 8 * i)) | 1;
+  u64 tail = mix(noise + GOLDEN);
+  for (u64 i = 0; i < left; i++) ((u8*)at)[i] ^= (u8)(tail >> 8 * i) | 1;
 
   load.pages_dirtied++;
   if (++load.cursor >= load.working_set) {

@@ -48,8 +48,9 @@ static u16 execute(const struct BeaconRequest* request, u64* value) {
       *value = ++state.counter;
       return kStatusOk;
     case kOpPut:
+      if (!table_put(request->a, request->b)) return kStatusTableFull;
       *value = request->b;
-      return table_put(request->a, request->b) ? kStatusOk : kStatusTableFull;
+      return kStatusOk;
     case kOpGet:
       return table_get(request->a, value) ? kStatusOk : kStatusNotFound;
     case kOpStats:
