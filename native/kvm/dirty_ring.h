@@ -1,6 +1,7 @@
 // A vCPU's dirty ring, mapped: KVM publishes entries, we harvest them in order.
 //
-//   entry { u32 flags; u32 slot; u64 offset }     flags: 0 empty → 1 dirty → 2 harvested → (reset) 0
+//   entry { u32 flags; u32 slot; u64 offset }     flags: 0 empty → 1 dirty → 2 harvested → (reset)
+//   0
 //
 // Protocol (api.rst §8.29, "KVM_CAP_DIRTY_LOG_RING"): load `flags` with acquire; if dirty, take the
 // entry, store flags = harvested with release, go on with the next index. After every ring was

@@ -5,6 +5,7 @@
 #include <linux/kvm.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -26,13 +27,25 @@ struct KvmCaps {
   bool tsc_control = false;
   uint32_t clock_flags = 0;  // KVM_CAP_ADJUST_CLOCK
   uint32_t vcpu_mmap_bytes = 0;
+  bool exception_payload = false;   // a pending exception keeps its CR2/DR6 apart until delivered
+  bool triple_fault_event = false;  // a pending triple fault is part of the events
+  bool mce = false;                 // KVM_X86_SETUP_MCE is there
 };
+
+/// Answers KVM_CHECK_EXTENSION: 0 or less when the capability is not there.
+using CapQuery = std::function<int(int cap)>;
+
+/// Reads every capability through `query` and refuses a KVM that lacks one we cannot do without.
+/// Apart from Kvm::open so that each refusal can be shown without a KVM that lacks it.
+/// Error: FT_ERR_KVM_CAPABILITY with the name of the first missing one.
+Result<KvmCaps> read_caps(const CapQuery& query);
 
 class Kvm {
  public:
   /// Opens `path` and reads the capabilities. Errors, each saying what to do:
   /// FT_ERR_KVM_MISSING, FT_ERR_KVM_PERMISSION, FT_ERR_KVM_VERSION, FT_ERR_KVM_CAPABILITY (names
-  /// the missing one: dirty ring, irqchip, irqfd, ioeventfd, immediate_exit, sync regs…).
+  /// the missing one: dirty ring, irqchip, irqfd, ioeventfd, immediate_exit…). Synced registers
+  /// are not among the required ones: without them state is read by ioctls, only slower.
   static Result<Kvm> open(const std::string& path = "/dev/kvm");
 
   int fd() const { return fd_.get(); }

@@ -1,19 +1,22 @@
 // The state blob: everything of a VM that is not memory, as versioned, self-describing TLV,
 // independent of the wire (checkpoint files use the same bytes).
 //
-//   blob    { u32 magic "FTST"; u16 version = 1; u16 entry_count; u32 bytes (whole blob); u32 zero }
-//   entry   { u16 kind; u16 index (vCPU id, chip or device number); u32 length; bytes; pad to 8 }
+//   blob    { u32 magic "FTST"; u16 version = 1; u16 entry_count; u32 bytes (whole blob); u32 zero
+//   } entry   { u16 kind; u16 index (vCPU id, chip or device number); u32 length; bytes; pad to 8 }
+//
+//   │ header 16 │ 8 │ bytes … 0 0 │ 8 │ bytes … │   everything little-endian, padding zero, entries
+//                                                 8-aligned, each (kind, index) at most once
 //
 // The layout of one machine's blob is the same at every cut as long as no entry changes length, so
 // consecutive blobs differ in few words and are sent as a delta.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
 #include "core/result.h"
+#include "kvm/uapi.h"
 #include "kvm/vcpu.h"
 #include "kvm/vm.h"
 
@@ -25,19 +28,36 @@ inline constexpr uint16_t kStateVersion = 1;
 /// Kinds are never reused once retired.
 enum class StateKind : uint16_t {
   // per vCPU
-  kRegs = 1, kSregs = 2 /* kvm_sregs2 when flagged by length */, kXsave = 3, kXcrs = 4,
-  kDebugRegs = 5, kEvents = 6, kMpState = 7, kLapic = 8, kMsrs = 9, kNested = 10,
+  kRegs = 1,   // kvm_regs
+  kSregs = 2,  // kvm_sregs2; pdptrs valid only when its flag says so
+  kXsave = 3,  // the XSAVE area in the host's layout (KVM_GET_XSAVE2)
+  kXcrs = 4,
+  kDebugRegs = 5,
+  kEvents = 6,
+  kMpState = 7,
+  kLapic = 8,
+  kMsrs = 9,     // kvm_msr_entry[]
+  kNested = 10,  // kvm_nested_state, padded to the host's largest
+  kTscKhz = 11,  // u32
   // per VM
-  kIrqchip = 20, kPit2 = 21, kClock = 22,
+  kIrqchip = 20,
+  kPit2 = 21,
+  kClock = 22,  // kvm_clock_data, only `clock` filled
   // devices; index = device number
-  kSerial = 40, kVirtioMmio = 41, kVirtioNet = 42,
+  kSerial = 40,
+  kVirtioMmio = 41,
+  kVirtioNet = 42,
 };
+
+/// A word for the kind ("lapic"), or nullptr when this version knows no such kind.
+const char* state_kind_name(StateKind kind);
 
 /// Builds a blob in a buffer that is reused from cut to cut (no allocation once it has grown).
 class StateWriter {
  public:
   void begin();
-  /// Room for an entry of `length` bytes; the caller fills it. Zero-filled.
+  /// Room for an entry of `length` bytes; the caller fills it before the next call. Zero-filled,
+  /// 8-aligned.
   uint8_t* add(StateKind kind, uint16_t index, uint32_t length);
   template <typename T>
   T* add_struct(StateKind kind, uint16_t index) {
@@ -55,42 +75,64 @@ class StateWriter {
 /// Reads a blob that came from outside: every length is checked before it is used.
 class StateReader {
  public:
-  /// Errors: FT_ERR_STATE_FORMAT with what is wrong (magic, version, lengths).
+  /// Errors: FT_ERR_STATE_FORMAT with what is wrong (magic, version, lengths, an unknown kind:
+  /// an entry that nobody here would restore is state lost, so it is refused by number).
+  /// `blob` must outlive the reader.
   static Result<StateReader> open(std::span<const uint8_t> blob);
   /// The entry's bytes, or an empty span when it is not there.
   std::span<const uint8_t> find(StateKind kind, uint16_t index) const;
 
  private:
   struct Entry {
-    StateKind kind;
-    uint16_t index;
+    uint32_t key;  // kind << 16 | index; entries_ is sorted by it
     std::span<const uint8_t> bytes;
   };
   std::vector<Entry> entries_;
 };
 
+/// Copies an entry that must be there with exactly `out.size()` bytes.
+/// Errors: FT_ERR_STATE_FORMAT with the entry's name, index and lengths.
+Status read_state_entry(const StateReader& reader, StateKind kind, uint16_t index,
+                        std::span<uint8_t> out);
+template <typename T>
+Status read_state_struct(const StateReader& reader, StateKind kind, uint16_t index, T* out) {
+  return read_state_entry(reader, kind, index, {reinterpret_cast<uint8_t*>(out), sizeof(T)});
+}
+
 /// Captures and restores the complete state of one vCPU. Owns the list of MSRs that this host can
 /// both read and write back (probed once at construction on a vCPU that has not run).
 class VcpuStateAccess {
  public:
+  /// Errors: FT_ERR_KVM_MSRS, FT_ERR_KVM_STATE.
   static Result<VcpuStateAccess> probe(const Kvm& kvm, Vcpu& vcpu);
 
   /// Adds every per-vCPU entry to `writer`. The vCPU is stopped and has no pending I/O completion
   /// (Vcpu::complete_pending_io). Registers, sregs and events come from the synced registers.
-  /// The vCPU's own thread (or any, with the vCPU stopped).
+  /// With several vCPUs, all of them are stopped first. Call capture_vm_state before it.
+  /// The vCPU's own thread (or any, with the vCPU stopped). Error: FT_ERR_KVM_STATE.
   Status capture(Vcpu& vcpu, StateWriter& writer);
   /// Puts a captured state back, in the order that works: sregs, regs, xcrs, xsave, lapic, MSRs
   /// (TSC_DEADLINE last of them), debugregs, mp_state, events.
-  /// Call after the VM's own state (irqchip, PIT, clock) was restored.
+  /// Call after the VM's own state (irqchip, PIT, clock) was restored, on a vCPU that has not run.
+  /// Errors: FT_ERR_STATE_FORMAT (nothing was changed), FT_ERR_STATE_RESTORE (the vCPU is
+  /// unusable), both with the entry's name.
   Status restore(Vcpu& vcpu, const StateReader& reader);
 
+  /// The MSRs that travel, TSC_DEADLINE last. Two hosts that replicate must agree on them.
+  std::span<const uint32_t> msrs() const { return msrs_; }
+
  private:
+  Status capture_registers(Vcpu& vcpu, StateWriter& writer);
+  Status capture_msrs(Vcpu& vcpu, StateWriter& writer);
+
   std::vector<uint32_t> msrs_;
-  std::vector<uint8_t> msr_buffer_;
+  uapi::Msrs msr_batch_;  // reused from capture to capture
   KvmCaps caps_;
+  uint32_t tsc_khz_ = 0;
 };
 
 /// Irqchips, PIT and clock.
+/// Errors: FT_ERR_KVM_STATE; restoring also FT_ERR_STATE_FORMAT and FT_ERR_STATE_RESTORE.
 Status capture_vm_state(const Vm& vm, StateWriter& writer);
 Status restore_vm_state(Vm& vm, const StateReader& reader);
 

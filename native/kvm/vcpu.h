@@ -5,6 +5,8 @@
 #include <linux/kvm.h>
 
 #include <cstdint>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "core/mapped_region.h"
@@ -17,6 +19,9 @@ namespace ft {
 
 class Vcpu {
  public:
+  /// `cpuid` is the guest's processor model (Kvm::supported_cpuid, perhaps narrowed); the leaves
+  /// that name this vCPU's APIC id are filled in here. `id` is the APIC id, 0…254.
+  /// Errors: FT_ERR_KVM_VCPU, FT_ERR_KVM_CPUID, FT_ERR_MAP.
   static Result<Vcpu> create(const Kvm& kvm, const Vm& vm, uint32_t id,
                              const std::vector<kvm_cpuid_entry2>& cpuid);
 
@@ -31,9 +36,9 @@ class Vcpu {
     kIo,           // run_page()->io
     kMmio,         // run_page()->mmio
     kHalt,
-    kShutdown,     // triple fault
+    kShutdown,  // triple fault
     kSystemEvent,
-    kRingFull,     // KVM_EXIT_DIRTY_RING_FULL
+    kRingFull,  // KVM_EXIT_DIRTY_RING_FULL
     kInternalError,
     kFailEntry,
     kOther,
@@ -45,10 +50,21 @@ class Vcpu {
   /// A word for the exit reason in run_page() ("mmio", "internal error 1 (emulation)…").
   std::string describe_exit() const;
 
-  /// Finishes an instruction whose MMIO or port read KVM still has to complete: enters with
+  /// Finishes an instruction whose MMIO or port access KVM still has to complete: enters with
   /// immediate_exit set and comes back at once. Must be called before state is captured after an
-  /// exit kIo or kMmio.
-  Status complete_pending_io();
+  /// exit kIo or kMmio (writes too: KVM moves RIP past an OUT only now).
+  /// kInterrupted: done, state is whole. Anything else: the same instruction has a further access
+  /// (a string instruction, an access across pages); serve it like an exit of run(), call again.
+  /// Takes a kick that arrives meanwhile: look at the reason for kicking after this call.
+  /// The vCPU's own thread only. Error: FT_ERR_KVM_RUN.
+  Result<Exit> complete_pending_io();
+
+  /// Brings run_page()->s.regs up to date without running the guest (after registers were set by
+  /// ioctls). Error: FT_ERR_KVM_STATE.
+  Status refresh_synced_regs();
+  /// Which of KVM_SYNC_X86_* are kept in run_page()->s.regs.
+  uint32_t sync_regs() const { return sync_regs_; }
+  const VmFacts& vm_facts() const { return *vm_facts_; }
 
   /// Initial state for a PVH entry: 32-bit protected mode, flat segments, paging off,
   /// EIP = entry, EBX = start_info_gpa. Source: xen/include/public/arch-x86/hvm/start_info.h.
@@ -61,6 +77,7 @@ class Vcpu {
   DirtyRing ring_;
   uint32_t id_ = 0;
   uint32_t sync_regs_ = 0;
+  std::shared_ptr<VmFacts> vm_facts_;
 };
 
 }  // namespace ft

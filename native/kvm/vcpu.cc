@@ -1,0 +1,231 @@
+// Creating a vCPU, its processor model, and entering the guest.
+#include "kvm/vcpu.h"
+
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "kvm/uapi.h"
+
+namespace ft {
+namespace {
+
+/// Fills in the leaves in which a processor names itself.
+///   1          EBX[31:24]  initial APIC id
+///   0xb, 0x1f  EDX         x2APIC id, in every subleaf
+///   0x8000001e EAX         extended APIC id (AMD)
+void patch_apic_id(kvm_cpuid_entry2* entry, uint32_t id) {
+  switch (entry->function) {
+    case 1:
+      entry->ebx = (entry->ebx & 0x00ffffff) | (id << 24);
+      break;
+    case 0xb:
+    case 0x1f:
+      entry->edx = id;
+      break;
+    case 0x8000001e:
+      entry->eax = id;
+      break;
+    default:
+      break;
+  }
+}
+
+Status set_cpuid(int fd, uint32_t id, const std::vector<kvm_cpuid_entry2>& cpuid) {
+  uapi::Cpuid table(cpuid.size());
+  for (size_t i = 0; i < cpuid.size(); i++) {
+    table.elements()[i] = cpuid[i];
+    patch_apic_id(&table.elements()[i], id);
+  }
+  if (::ioctl(fd, uapi::kSetCpuid2, table.head()) == 0) return Ok{};
+  return sys_error("FT_ERR_KVM_CPUID", "KVM refuses the processor model of vCPU " +
+                                           std::to_string(id) + " (" +
+                                           std::to_string(cpuid.size()) + " leaves)");
+}
+
+/// One machine-check bank, the fewest that KVM takes. The default is 32 banks of 4 registers each,
+/// all of them state that would have to be read at every cut; no error is ever reported in them.
+Status set_up_machine_check(int fd, const KvmCaps& caps) {
+  if (!caps.mce) return Ok{};
+  uint64_t one_bank = 1;
+  if (::ioctl(fd, KVM_X86_SETUP_MCE, &one_bank) == 0) return Ok{};
+  return sys_error("FT_ERR_KVM_VCPU", "KVM_X86_SETUP_MCE failed");
+}
+
+kvm_segment flat_segment(uint16_t selector, uint8_t type) {
+  kvm_segment s{};
+  s.limit = 0xffffffff;
+  s.selector = selector;
+  s.type = type;
+  s.present = 1;
+  s.db = 1;
+  s.s = 1;
+  s.g = 1;
+  return s;
+}
+
+const char* internal_error_name(uint32_t suberror) {
+  switch (suberror) {
+    case KVM_INTERNAL_ERROR_EMULATION:
+      return "emulation";
+    case KVM_INTERNAL_ERROR_SIMUL_EX:
+      return "simultaneous exceptions";
+    case KVM_INTERNAL_ERROR_DELIVERY_EV:
+      return "event delivery";
+    case KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON:
+      return "unexpected exit reason";
+    default:
+      return "unknown";
+  }
+}
+
+Vcpu::Exit exit_of(uint32_t reason) {
+  switch (reason) {
+    case KVM_EXIT_IO:
+      return Vcpu::Exit::kIo;
+    case KVM_EXIT_MMIO:
+      return Vcpu::Exit::kMmio;
+    case KVM_EXIT_HLT:
+      return Vcpu::Exit::kHalt;
+    case KVM_EXIT_SHUTDOWN:
+      return Vcpu::Exit::kShutdown;
+    case KVM_EXIT_SYSTEM_EVENT:
+      return Vcpu::Exit::kSystemEvent;
+    case KVM_EXIT_DIRTY_RING_FULL:
+      return Vcpu::Exit::kRingFull;
+    case KVM_EXIT_INTERNAL_ERROR:
+      return Vcpu::Exit::kInternalError;
+    case KVM_EXIT_FAIL_ENTRY:
+      return Vcpu::Exit::kFailEntry;
+    case KVM_EXIT_INTR:
+      return Vcpu::Exit::kInterrupted;
+    default:
+      return Vcpu::Exit::kOther;
+  }
+}
+
+}  // namespace
+
+Result<Vcpu> Vcpu::create(const Kvm& kvm, const Vm& vm, uint32_t id,
+                          const std::vector<kvm_cpuid_entry2>& cpuid) {
+  if (id > 254) {
+    return Error{"FT_ERR_KVM_VCPU", 0,
+                 "vCPU id " + std::to_string(id) + " is not possible; the highest is 254."};
+  }
+  const int raw = ::ioctl(vm.fd(), KVM_CREATE_VCPU, id);
+  if (raw < 0) {
+    return sys_error("FT_ERR_KVM_VCPU", "KVM refuses vCPU " + std::to_string(id));
+  }
+  Vcpu vcpu;
+  vcpu.fd_ = UniqueFd(raw);
+  vcpu.id_ = id;
+  auto region = MappedRegion::shared(raw, kvm.caps().vcpu_mmap_bytes, 0, "a vCPU's run page");
+  if (!region.ok()) return region.error();
+  vcpu.run_region_ = region.take();
+  vcpu.run_ = reinterpret_cast<kvm_run*>(vcpu.run_region_.data());
+
+  auto ring = DirtyRing::map(raw, vm.ring_bytes());
+  if (!ring.ok()) return ring.error();
+  vcpu.ring_ = ring.take();
+
+  FT_TRY(set_cpuid(raw, id, cpuid));
+  FT_TRY(set_up_machine_check(raw, kvm.caps()));
+  vcpu.sync_regs_ = kvm.caps().sync_regs;
+  vcpu.run_->kvm_valid_regs = vcpu.sync_regs_;
+  vcpu.vm_facts_ = vm.facts();
+  vcpu.vm_facts_->vcpus.fetch_add(1, std::memory_order_relaxed);
+  FT_TRY(vcpu.refresh_synced_regs());
+  return vcpu;
+}
+
+Result<Vcpu::Exit> Vcpu::run() {
+  if (::ioctl(fd_.get(), KVM_RUN, 0) == 0) return exit_of(run_->exit_reason);
+  // EAGAIN: a vCPU that waits for its start-up signal was woken; there is nothing to do for it.
+  if (errno == EINTR || errno == EAGAIN) return Exit::kInterrupted;
+  return sys_error("FT_ERR_KVM_RUN", "KVM cannot run vCPU " + std::to_string(id_) +
+                                         " any further (last exit: " + describe_exit() + ")");
+}
+
+Result<Vcpu::Exit> Vcpu::complete_pending_io() {
+  run_->immediate_exit = 1;
+  Result<Exit> exit = run();
+  run_->immediate_exit = 0;
+  return exit;
+}
+
+Status Vcpu::refresh_synced_regs() {
+  kvm_sync_regs* synced = &run_->s.regs;
+  const char* what = nullptr;
+  if ((sync_regs_ & KVM_SYNC_X86_REGS) != 0 &&
+      ::ioctl(fd_.get(), KVM_GET_REGS, &synced->regs) != 0) {
+    what = "KVM_GET_REGS";
+  } else if ((sync_regs_ & KVM_SYNC_X86_SREGS) != 0 &&
+             ::ioctl(fd_.get(), KVM_GET_SREGS, &synced->sregs) != 0) {
+    what = "KVM_GET_SREGS";
+  } else if ((sync_regs_ & KVM_SYNC_X86_EVENTS) != 0 &&
+             ::ioctl(fd_.get(), KVM_GET_VCPU_EVENTS, &synced->events) != 0) {
+    what = "KVM_GET_VCPU_EVENTS";
+  }
+  if (what == nullptr) return Ok{};
+  return sys_error("FT_ERR_KVM_STATE",
+                   std::string(what) + " failed for vCPU " + std::to_string(id_));
+}
+
+std::string Vcpu::describe_exit() const {
+  switch (run_->exit_reason) {
+    case KVM_EXIT_IO:
+      return std::string("port ") + (run_->io.direction == KVM_EXIT_IO_OUT ? "write " : "read ") +
+             std::to_string(run_->io.port);
+    case KVM_EXIT_MMIO:
+      return std::string("mmio ") + (run_->mmio.is_write ? "write " : "read ") +
+             std::to_string(run_->mmio.phys_addr);
+    case KVM_EXIT_HLT:
+      return "halt";
+    case KVM_EXIT_SHUTDOWN:
+      return "shutdown (triple fault)";
+    case KVM_EXIT_SYSTEM_EVENT:
+      return "system event " + std::to_string(run_->system_event.type);
+    case KVM_EXIT_DIRTY_RING_FULL:
+      return "dirty ring full";
+    case KVM_EXIT_INTERNAL_ERROR:
+      return "internal error " + std::to_string(run_->internal.suberror) + " (" +
+             internal_error_name(run_->internal.suberror) + ")";
+    case KVM_EXIT_FAIL_ENTRY:
+      return "entry failed, hardware reason " +
+             std::to_string(run_->fail_entry.hardware_entry_failure_reason);
+    case KVM_EXIT_INTR:
+      return "interrupted by a signal";
+    default:
+      return "exit reason " + std::to_string(run_->exit_reason);
+  }
+}
+
+Status Vcpu::set_pvh_entry(uint32_t entry, uint32_t start_info_gpa) {
+  kvm_sregs sregs{};
+  if (::ioctl(fd_.get(), KVM_GET_SREGS, &sregs) != 0) {
+    return sys_error("FT_ERR_KVM_STATE", "KVM_GET_SREGS failed");
+  }
+  sregs.cs = flat_segment(0x08, 0xb);  // code, readable, accessed
+  sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = flat_segment(0x10, 0x3);
+  sregs.tr = flat_segment(0, 0xb);  // busy 32-bit TSS
+  sregs.tr.limit = 0x67;
+  sregs.tr.s = sregs.tr.g = sregs.tr.db = 0;
+  sregs.gdt = sregs.idt = kvm_dtable{};
+  sregs.cr0 = 0x11;  // PE and ET
+  sregs.cr3 = sregs.cr4 = 0;
+  sregs.efer = 0;
+  if (::ioctl(fd_.get(), KVM_SET_SREGS, &sregs) != 0) {
+    return sys_error("FT_ERR_KVM_STATE", "KVM_SET_SREGS failed");
+  }
+  kvm_regs regs{};
+  regs.rip = entry;
+  regs.rbx = start_info_gpa;
+  regs.rflags = 2;
+  if (::ioctl(fd_.get(), KVM_SET_REGS, &regs) != 0) {
+    return sys_error("FT_ERR_KVM_STATE", "KVM_SET_REGS failed");
+  }
+  return refresh_synced_regs();
+}
+
+}  // namespace ft
