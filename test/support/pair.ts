@@ -126,32 +126,24 @@ export class Pair {
     await active.waitState(['protected'], timeoutMs);
   }
 
-  /** Starts ft-primary in a slot. `more` flags come last. */
-  startPrimary(slot: Slot = this.slots[0], more: readonly string[] = []): PairNode {
-    const kernel = this.options.kernel ?? beaconPath;
-    const guest =
-      this.options.machine === 'kvm'
-        ? ['--kernel', kernel, '--cmdline', `ip=${GUEST_ADDRESS}`]
-        : [];
-    const dial = ['--standby', `127.0.0.1:${this.other(slot).port}`];
-    this.active = this.launch('ft-primary', slot, [...guest, ...dial, ...more]);
+  /** Starts ft-primary in a slot; it dials the other slot, or another port of this host. */
+  startPrimary(slot: Slot = this.slots[0], dialPort = this.other(slot).port): PairNode {
+    const dial = ['--standby', `127.0.0.1:${dialPort}`];
+    this.active = this.launch('ft-primary', slot, [...this.guestFlags(), ...dial]);
     return this.active;
   }
 
   /** Starts ft-primary without a standby: the guest runs unprotected. */
   startAlone(): PairNode {
-    const guest =
-      this.options.machine === 'kvm'
-        ? ['--kernel', this.options.kernel ?? beaconPath, '--cmdline', `ip=${GUEST_ADDRESS}`]
-        : [];
-    this.active = this.launch('ft-primary', this.slots[0], guest);
+    this.active = this.launch('ft-primary', this.slots[0], this.guestFlags());
     return this.active;
   }
 
-  startStandby(slot: Slot = this.slots[1], more: readonly string[] = []): PairNode {
+  /** Starts ft-standby in a slot; once promoted it dials the other slot. */
+  startStandby(slot: Slot = this.slots[1], memory = this.options.memory ?? '64M'): PairNode {
     const listen = ['--listen', `127.0.0.1:${slot.port}`];
     const dial = ['--standby', `127.0.0.1:${this.other(slot).port}`];
-    this.standby = this.launch('ft-standby', slot, [...listen, ...dial, ...more]);
+    this.standby = this.launch('ft-standby', slot, [...listen, ...dial], memory);
     return this.standby;
   }
 
@@ -189,31 +181,40 @@ export class Pair {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  /** Flags that both commands share, for tests that start one by hand. */
-  commonFlags(slot: Slot): string[] {
+  private guestFlags(): string[] {
+    if (this.options.machine === 'simulated') return [];
+    const kernel = this.options.kernel ?? beaconPath;
+    return ['--kernel', kernel, '--cmdline', `ip=${GUEST_ADDRESS}`];
+  }
+
+  private commonFlags(slot: Slot, memory: string): string[] {
     const { options } = this;
     const network =
       options.machine === 'kvm' ? ['--tap', slot.tap ?? ''] : ['--sim-port', `${this.simPort}`];
     return [
-      ...['--machine', options.machine, '--memory', options.memory ?? '64M', ...network],
+      ...['--machine', options.machine, '--memory', memory, ...network],
       ...['--pair', 'drill', '--witness', `file:${this.folder}`],
       ...['--status-interval-ms', `${options.statusIntervalMs ?? 250}`, ...(options.flags ?? [])],
     ];
   }
 
-  other(slot: Slot): Slot {
+  private other(slot: Slot): Slot {
     return slot === this.slots[0] ? this.slots[1] : this.slots[0];
   }
 
-  /** Starts a command with exactly these flags besides the common ones. */
-  launch(command: 'ft-primary' | 'ft-standby', slot: Slot, flags: readonly string[]): PairNode {
+  private launch(
+    command: 'ft-primary' | 'ft-standby',
+    slot: Slot,
+    flags: readonly string[],
+    memory = this.options.memory ?? '64M',
+  ): PairNode {
     const n = this.started++;
     const child = new TestProcess({
       name: `${this.options.name ?? 'pair'}-${n}-${slot.name}`,
       command: process.execPath,
       args: [
         path.join(projectRoot, `dist/src/cli/${command}.js`),
-        ...this.commonFlags(slot),
+        ...this.commonFlags(slot, memory),
         ...['--node', `${slot.name}${n}`, ...flags],
       ],
       netns: this.netns?.name,

@@ -14,7 +14,7 @@ import { monotonicUs } from './oracle-history';
 export const projectRoot = findRoot(__dirname);
 export const logFolder = path.join(projectRoot, 'build', 'logs');
 
-const STDERR_TAIL_BYTES = 4000;
+const STDERR_TAIL_CHARS = 16_000;
 
 /** One JSON line of stdout, and when it came. */
 export interface Line {
@@ -202,7 +202,7 @@ export class TestProcess {
 
   private keepText(text: string): void {
     this.log.write(text);
-    this.stderrTail = (this.stderrTail + text).slice(-STDERR_TAIL_BYTES);
+    this.stderrTail = (this.stderrTail + text).slice(-STDERR_TAIL_CHARS);
   }
 
   private failWaiters(): void {

@@ -1,0 +1,180 @@
+/**
+ * A host that lacks something: each is refused with exit code 3 and words that say what to do, and
+ * whatever already runs is not disturbed.
+ */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { kvmDescribe } from '../support/kvm';
+import { GUEST_ADDRESS, NetworkNamespace } from '../support/netns';
+import { beaconPath, until } from '../support/pair';
+import { projectRoot, TestProcess } from '../support/process';
+import { type CommandFlags, commandLine, expectRefusal, runCommand } from './command';
+
+/** A /dev without kvm, private to one process. */
+const WITHOUT_KVM = [
+  'unshare',
+  '-m',
+  'sh',
+  '-c',
+  'mount -t tmpfs none /dev && mkdir /dev/net && mknod /dev/net/tun c 10 200 && ' +
+    'mknod /dev/null c 1 3 && mknod /dev/urandom c 1 9 && mknod /dev/random c 1 8 && exec "$@"',
+  'sh',
+];
+const AS_NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+
+kvmDescribe('a host that lacks something', () => {
+  let netns: NetworkNamespace;
+  let folder = '';
+  let primary: CommandFlags = {};
+  let standby: CommandFlags = {};
+  const helpers: TestProcess[] = [];
+
+  beforeAll(() => {
+    netns = NetworkNamespace.make(2);
+    folder = mkdtempSync(path.join(os.tmpdir(), 'ft-environment-'));
+  });
+
+  beforeEach(() => {
+    const witness = mkdtempSync(path.join(folder, 'witness-'));
+    const common = { witness: `file:${witness}`, pair: 'environment', tap: 'tap0' };
+    primary = { ...common, kernel: beaconPath, cmdline: `ip=${GUEST_ADDRESS}` };
+    standby = { ...common, listen: '127.0.0.1:7001' };
+  });
+
+  afterEach(async () => {
+    await Promise.all(helpers.splice(0).map((helper) => helper.stop()));
+  });
+
+  afterAll(() => {
+    netns.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  const refused = async (
+    command: 'ft-primary' | 'ft-standby',
+    flags: CommandFlags,
+    words: RegExp,
+    wrap: readonly string[] = [],
+  ): Promise<void> => {
+    expectRefusal(await runCommand(command, flags, { netns: netns.name, wrap }), 3, words);
+  };
+
+  /** A copy of the fixture guest with something wrong in it. */
+  const spoiled = (name: string, spoil: (image: Buffer) => Buffer): string => {
+    const file = path.join(folder, name);
+    writeFileSync(file, spoil(readFileSync(beaconPath)));
+    return file;
+  };
+
+  const start = (name: string, words: readonly string[]): TestProcess => {
+    const [command = '', ...args] = words;
+    const helper = new TestProcess({ name, command, args, netns: netns.name });
+    helpers.push(helper);
+    return helper;
+  };
+
+  test('/dev/kvm is missing', async () => {
+    await refused('ft-primary', primary, /\/dev\/kvm/, WITHOUT_KVM);
+    await refused('ft-standby', standby, /\/dev\/kvm/, WITHOUT_KVM);
+  });
+
+  test('/dev/kvm is not permitted', async () => {
+    await refused('ft-primary', primary, /\/dev\/kvm.*permi|permi.*\/dev\/kvm/i, AS_NOBODY);
+    await refused('ft-standby', standby, /\/dev\/kvm.*permi|permi.*\/dev\/kvm/i, AS_NOBODY);
+  });
+
+  test('the TAP is missing', async () => {
+    await refused('ft-primary', { ...primary, tap: 'tap77' }, /tap77/);
+    await refused('ft-standby', { ...standby, tap: 'tap77' }, /tap77/);
+  });
+
+  test('the TAP is a device of another kind', async () => {
+    await refused('ft-primary', { ...primary, tap: 'br0' }, /br0/);
+  });
+
+  test('the TAP is taken, and its owner is not disturbed', async () => {
+    const words = [...commandLine('ft-primary', primary), '--status-interval-ms', '100'];
+    const owner = start('owner', words);
+    await owner.waitFor('solo', (line) => line.fields['state'] === 'solo', 8000);
+    const other = { ...primary, pair: 'another' };
+    await refused('ft-primary', other, /tap0/);
+    expect(owner.exit).toBeUndefined();
+    expect(netns.run('ping', '-c', '2', '-i', '0.2', '-W', '1', GUEST_ADDRESS)).toMatch(
+      / 0% packet loss/,
+    );
+  });
+
+  test('the kernel is not there, or a folder', async () => {
+    await refused('ft-primary', { ...primary, kernel: '/nonexistent.elf' }, /nonexistent\.elf/);
+    await refused('ft-primary', { ...primary, kernel: folder }, /ft-environment/);
+  });
+
+  test('the kernel is no ELF', async () => {
+    const text = spoiled('text.elf', () => Buffer.from('#!/bin/sh\necho no kernel\n'.repeat(100)));
+    await refused('ft-primary', { ...primary, kernel: text }, /ELF/);
+    const empty = spoiled('empty.elf', () => Buffer.alloc(0));
+    await refused('ft-primary', { ...primary, kernel: empty }, /empty\.elf/);
+    const narrow = spoiled('elf32.elf', (image) => {
+      image[4] = 1;
+      return image;
+    });
+    await refused('ft-primary', { ...primary, kernel: narrow }, /ELF|64-bit/);
+  });
+
+  test.each([20, 64, 100, 0.3, 0.9])('the kernel is truncated at %d', async (at) => {
+    const name = `truncated-${at}.elf`;
+    const file = spoiled(name, (image) => image.subarray(0, at < 1 ? image.length * at : at));
+    await refused('ft-primary', { ...primary, kernel: file }, /truncated|short|end|ELF/i);
+  });
+
+  test('the kernel has no PVH note', async () => {
+    const file = spoiled('no-note.elf', (image) => {
+      // Note type 18 (XEN_ELFNOTE_PHYS32_ENTRY), name "Xen".
+      const at = image.indexOf(Buffer.from([18, 0, 0, 0, 0x58, 0x65, 0x6e, 0]));
+      expect(at).toBeGreaterThan(0);
+      image[at] = 99;
+      return image;
+    });
+    await refused('ft-primary', { ...primary, kernel: file }, /PVH/);
+  });
+
+  test('the kernel is larger than memory', async () => {
+    await refused('ft-primary', { ...primary, memory: '1M' }, /memory/);
+    const file = spoiled('huge.elf', (image) => {
+      const headers = Number(image.readBigUInt64LE(32));
+      for (let n = 0; n < image.readUInt16LE(56); n++) {
+        const at = headers + n * image.readUInt16LE(54);
+        if (image.readUInt32LE(at) === 1) image.writeBigUInt64LE(1n << 40n, at + 40);
+      }
+      return image;
+    });
+    await refused('ft-primary', { ...primary, kernel: file }, /memory/);
+  });
+
+  test('memory is beyond the host', async () => {
+    await refused('ft-primary', { ...primary, memory: '1024G' }, /memory/i);
+    await refused('ft-standby', { ...standby, memory: '1024G' }, /memory/i);
+  });
+
+  test('the port is taken', async () => {
+    const stranger = path.join(projectRoot, 'dist/test/support/pair-stranger.js');
+    const holder = start('holder', [process.execPath, stranger, 'proxy', '7001', '1', '{}']);
+    await holder.waitFor('ready', (line) => line.fields['event'] === 'ready', 8000);
+    await refused('ft-standby', standby, /7001/);
+    await refused('ft-primary', { ...primary, metrics: '127.0.0.1:7001' }, /7001/);
+  });
+
+  test('the witness folder is missing', async () => {
+    const missing = { witness: `file:${folder}/not/there` };
+    await refused('ft-primary', { ...primary, ...missing }, /not\/there/);
+  });
+
+  test('nothing of all that is left behind', async () => {
+    await until(
+      'an empty namespace',
+      () => netns.run('ip', 'netns', 'pids', netns.name) === '',
+      3000,
+    );
+  });
+});
