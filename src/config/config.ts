@@ -1,0 +1,210 @@
+/**
+ * One validated, typed value per command. What is in here can be relied on: every combination that
+ * makes no sense was refused with FT_ERR_CONFIG before anything was opened.
+ */
+import os from 'node:os';
+import { type Address, isLoopback } from '../common/address';
+import { FtError } from '../common/errors';
+import { type Flags, parseFlags } from './parse';
+import {
+  configError,
+  parseAddress,
+  parseChoice,
+  parseInteger,
+  parseMac,
+  parseMemory,
+  parseName,
+  parseSize,
+  parseTap,
+} from './values';
+
+export type WitnessConfig =
+  | { readonly kind: 'file'; readonly directory: string }
+  | { readonly kind: 'none' };
+export type ConsoleConfig =
+  | { readonly kind: 'stdio' | 'none' }
+  | { readonly kind: 'file'; readonly path: string };
+export type TestFault = 'hide-dirty-page' | 'release-early';
+
+export interface GuestConfig {
+  readonly kind: 'kvm' | 'simulated';
+  readonly memoryBytes: number;
+  /** Undefined for a standby: its guest comes with the epochs. */
+  readonly kernel: string | undefined;
+  readonly cmdline: string;
+  readonly tap: string | undefined;
+  readonly mac: string;
+  readonly console: ConsoleConfig;
+  readonly vcpuCpu: number | undefined;
+  readonly simPort: number;
+  readonly outboxBytesMax: number;
+  readonly faults: readonly TestFault[];
+}
+
+/** When the machine ends an epoch by itself; the same fields as the machine's CutPolicy. */
+export interface PolicyConfig {
+  readonly intervalUs: number;
+  readonly dirtyBudgetPages: number;
+  readonly cutOnOutput: boolean;
+  readonly inFlightMax: number;
+  readonly auditPages: number;
+}
+
+export interface NodeConfig {
+  readonly guest: GuestConfig;
+  readonly pair: string;
+  readonly nodeId: string;
+  readonly witness: WitnessConfig;
+  /** Standbys to dial, in order; none: the guest runs unprotected. */
+  readonly standbys: readonly Address[];
+  readonly policy: PolicyConfig;
+  readonly heartbeatIntervalMs: number;
+  readonly suspectAfterMs: number;
+  readonly metrics: Address | undefined;
+  readonly statusIntervalMs: number | undefined;
+}
+
+export interface PrimaryConfig extends NodeConfig {
+  readonly command: 'ft-primary';
+  readonly forceClaim: boolean;
+}
+
+export interface StandbyConfig extends NodeConfig {
+  readonly command: 'ft-standby';
+  readonly listen: Address;
+}
+
+/** What the command line asks for; help and version win over everything else. */
+export type Request<T> =
+  | { readonly kind: 'help' | 'version' }
+  | { readonly kind: 'run'; config: T };
+
+/** Throws FT_ERR_CONFIG. */
+export function readPrimaryConfig(words: readonly string[]): Request<PrimaryConfig> {
+  const flags = parseFlags('ft-primary', words);
+  const asked = askedForText(flags);
+  if (asked !== undefined) return { kind: asked };
+  const node = readNode(flags, 'primary');
+  const config = { ...node, command: 'ft-primary', forceClaim: flags.has('force-claim') } as const;
+  return { kind: 'run', config };
+}
+
+/** Throws FT_ERR_CONFIG. */
+export function readStandbyConfig(words: readonly string[]): Request<StandbyConfig> {
+  const flags = parseFlags('ft-standby', words);
+  const asked = askedForText(flags);
+  if (asked !== undefined) return { kind: asked };
+  const text = flags.needed('listen', 'a standby must know where the primary connects to');
+  const listen = parseAddress('listen', text, 0);
+  refusePlaintext(flags, 'listen', text, listen);
+  return { kind: 'run', config: { ...readNode(flags, 'standby'), command: 'ft-standby', listen } };
+}
+
+function askedForText(flags: Flags): 'help' | 'version' | undefined {
+  if (flags.has('help')) return 'help';
+  return flags.has('version') ? 'version' : undefined;
+}
+
+function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {
+  const integer = (name: string, min: number, max: number): number =>
+    parseInteger(name, flags.needed(name, 'it has no default'), min, max);
+  const heartbeatIntervalMs = integer('heartbeat-interval-ms', 1, 10_000);
+  const suspectAfterMs = integer('suspect-after-ms', 2, 60_000);
+  if (suspectAfterMs < 2 * heartbeatIntervalMs) {
+    const allowed = `at least twice --heartbeat-interval-ms (${heartbeatIntervalMs})`;
+    throw configError('suspect-after-ms', `${suspectAfterMs}`, allowed);
+  }
+  const metrics = flags.text('metrics');
+  return {
+    guest: readGuest(flags, role),
+    pair: parseName('pair', flags.needed('pair', 'it names the pair')),
+    nodeId: parseName('node', flags.text('node') ?? `${os.hostname().slice(0, 40)}-${role}`),
+    witness: readWitness(flags),
+    standbys: readStandbys(flags),
+    policy: {
+      intervalUs: integer('interval-us', 50, 10_000_000),
+      inFlightMax: integer('in-flight', 1, 64),
+      dirtyBudgetPages: integer('dirty-budget', 16, 60_000),
+      auditPages: integer('audit-pages', 0, 64),
+      cutOnOutput: !flags.has('no-cut-on-output'),
+    },
+    heartbeatIntervalMs,
+    suspectAfterMs,
+    metrics: metrics === undefined ? undefined : parseAddress('metrics', metrics, 0),
+    statusIntervalMs: flags.has('status-interval-ms')
+      ? integer('status-interval-ms', 10, 3_600_000)
+      : undefined,
+  };
+}
+
+function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
+  const kind = parseChoice('machine', flags.text('machine') ?? '', ['kvm', 'simulated'] as const);
+  const kernel = flags.text('kernel');
+  if (kind === 'kvm' && role === 'primary') {
+    flags.needed('kernel', 'a guest on KVM boots from an ELF image with a PVH note');
+  }
+  if (kind === 'kvm' && flags.has('sim-port')) {
+    throw configError(
+      'sim-port',
+      flags.text('sim-port') ?? '',
+      'used with --machine simulated only',
+    );
+  }
+  const simPort =
+    kind === 'simulated'
+      ? parseInteger(
+          'sim-port',
+          flags.needed('sim-port', 'the simulated guest serves UDP there'),
+          1,
+          65_535,
+        )
+      : 0;
+  const tap = flags.text('tap');
+  const cpu = flags.text('vcpu-cpu');
+  const outbox = flags.needed('outbox-bytes-max', 'it has no default');
+  return {
+    kind,
+    memoryBytes: parseMemory('memory', flags.needed('memory', 'it has no default')),
+    kernel,
+    cmdline: flags.text('cmdline') ?? '',
+    tap: tap === undefined ? undefined : parseTap('tap', tap),
+    mac: parseMac('mac', flags.needed('mac', 'it has no default')),
+    console: readConsole(flags.text('console') ?? 'none'),
+    vcpuCpu: cpu === undefined ? undefined : parseInteger('vcpu-cpu', cpu, 0, 1023),
+    simPort,
+    outboxBytesMax: parseSize('outbox-bytes-max', outbox, 64 * 1024, 16 * 1024 ** 3),
+    faults: flags
+      .all('test-fault')
+      .map((text) =>
+        parseChoice('test-fault', text, ['hide-dirty-page', 'release-early'] as const),
+      ),
+  };
+}
+
+function readConsole(text: string): ConsoleConfig {
+  if (text === 'stdio' || text === 'none') return { kind: text };
+  if (text.startsWith('file:') && text.length > 5) return { kind: 'file', path: text.slice(5) };
+  throw configError('console', text, 'stdio, none or file:PATH');
+}
+
+function readWitness(flags: Flags): WitnessConfig {
+  const text = flags.needed('witness', 'without it nobody decides which side may run');
+  if (text === 'none') return { kind: 'none' };
+  if (text.startsWith('file:') && text.length > 5)
+    return { kind: 'file', directory: text.slice(5) };
+  throw configError('witness', text, 'file:DIR or none');
+}
+
+function readStandbys(flags: Flags): readonly Address[] {
+  return flags.all('standby').map((text) => {
+    const address = parseAddress('standby', text, 1);
+    refusePlaintext(flags, 'standby', text, address);
+    return address;
+  });
+}
+
+function refusePlaintext(flags: Flags, flag: string, text: string, address: Address): void {
+  if (isLoopback(address.host) || flags.has('insecure')) return;
+  const message = `--${flag} ${text} is not a loopback address, and the link is not encrypted; add --insecure if the network between the hosts is trusted.`;
+  throw new FtError('FT_ERR_CONFIG', message, { flag, found: text });
+}

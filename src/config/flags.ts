@@ -1,0 +1,202 @@
+/**
+ * Every flag of ft-primary and ft-standby in one table: the parser, the help text and the "what is
+ * allowed" part of error messages all read it.
+ */
+
+export type CommandName = 'ft-primary' | 'ft-standby';
+
+export interface FlagSpec {
+  readonly name: string;
+  /** What stands for the value in the help; undefined for a switch. */
+  readonly value?: string;
+  readonly help: string;
+  /** The default, as it would be written on the command line. */
+  readonly fallback?: string;
+  /** May be given more than once. */
+  readonly repeats?: true;
+  /** Commands that know the flag; both when absent. */
+  readonly only?: CommandName;
+  readonly group: 'Guest' | 'Pair' | 'Replication' | 'Detection' | 'Operation' | 'Testing';
+}
+
+export const FLAGS: readonly FlagSpec[] = [
+  {
+    group: 'Guest',
+    name: 'machine',
+    value: 'kvm|simulated',
+    fallback: 'kvm',
+    help: 'what runs the guest; "simulated" needs no /dev/kvm and serves UDP on --sim-port',
+  },
+  {
+    group: 'Guest',
+    name: 'kernel',
+    value: 'PATH',
+    only: 'ft-primary',
+    help: 'ELF image with a PVH note to boot (needed with --machine kvm)',
+  },
+  {
+    group: 'Guest',
+    name: 'cmdline',
+    value: 'STRING',
+    fallback: '',
+    only: 'ft-primary',
+    help: 'command line handed to the kernel',
+  },
+  {
+    group: 'Guest',
+    name: 'memory',
+    value: 'SIZE',
+    fallback: '64M',
+    help: 'guest memory, bytes or with K, M, G; the same on both hosts; at least 1M',
+  },
+  { group: 'Guest', name: 'tap', value: 'NAME', help: 'TAP device of the guest network card' },
+  {
+    group: 'Guest',
+    name: 'mac',
+    value: 'AA:BB:CC:DD:EE:FF',
+    fallback: '52:54:00:12:34:56',
+    help: "the card's address; the same on both hosts",
+  },
+  {
+    group: 'Guest',
+    name: 'console',
+    value: 'stdio|none|file:PATH',
+    fallback: 'none',
+    help: "where the guest's serial console goes",
+  },
+  {
+    group: 'Guest',
+    name: 'vcpu-cpu',
+    value: 'N',
+    help: 'pins the vCPU thread to host CPU N',
+  },
+  {
+    group: 'Guest',
+    name: 'sim-port',
+    value: 'PORT',
+    help: 'UDP port on 127.0.0.1 of the simulated guest (needed with --machine simulated)',
+  },
+  {
+    group: 'Pair',
+    name: 'pair',
+    value: 'NAME',
+    fallback: 'default',
+    help: 'name of the pair; the same on both hosts; generations are counted per pair',
+  },
+  {
+    group: 'Pair',
+    name: 'node',
+    value: 'NAME',
+    help: 'name of this node at the witness; differs between the hosts (host name and role if absent)',
+  },
+  {
+    group: 'Pair',
+    name: 'witness',
+    value: 'file:DIR|none',
+    help: 'who decides which side runs: a directory that both hosts see, or nobody (needed)',
+  },
+  {
+    group: 'Pair',
+    name: 'listen',
+    value: 'HOST:PORT',
+    only: 'ft-standby',
+    help: 'where the primary connects to (needed)',
+  },
+  {
+    group: 'Pair',
+    name: 'standby',
+    value: 'HOST:PORT',
+    repeats: true,
+    help: 'where a standby listens; dialled until it answers; with ft-standby: after promotion',
+  },
+  {
+    group: 'Pair',
+    name: 'insecure',
+    help: 'allows plaintext replication to an address that is not loopback',
+  },
+  {
+    group: 'Pair',
+    name: 'force-claim',
+    only: 'ft-primary',
+    help: 'boots although another node owns the newest generation; only if that node is off',
+  },
+  {
+    group: 'Replication',
+    name: 'interval-us',
+    value: 'N',
+    fallback: '400',
+    help: 'time between cuts',
+  },
+  {
+    group: 'Replication',
+    name: 'in-flight',
+    value: 'N',
+    fallback: '8',
+    help: 'epochs cut and not yet acknowledged, at most; 1 to 64',
+  },
+  {
+    group: 'Replication',
+    name: 'dirty-budget',
+    value: 'PAGES',
+    fallback: '4096',
+    help: 'past this many dirty pages the guest waits for a cut',
+  },
+  {
+    group: 'Replication',
+    name: 'audit-pages',
+    value: 'N',
+    fallback: '2',
+    help: 'guest pages compared on both hosts with each epoch; 0 to 64',
+  },
+  {
+    group: 'Replication',
+    name: 'no-cut-on-output',
+    help: 'lets output wait for the interval instead of cutting at once',
+  },
+  {
+    group: 'Replication',
+    name: 'outbox-bytes-max',
+    value: 'SIZE',
+    fallback: '64M',
+    help: 'held output at which the guest is paused',
+  },
+  {
+    group: 'Detection',
+    name: 'heartbeat-interval-ms',
+    value: 'N',
+    fallback: '10',
+    help: 'time between heartbeats',
+  },
+  {
+    group: 'Detection',
+    name: 'suspect-after-ms',
+    value: 'N',
+    fallback: '50',
+    help: 'silence after which the peer is suspected; at least twice the heartbeat interval',
+  },
+  {
+    group: 'Operation',
+    name: 'metrics',
+    value: 'HOST:PORT',
+    help: 'serves Prometheus metrics there',
+  },
+  {
+    group: 'Operation',
+    name: 'status-interval-ms',
+    value: 'N',
+    help: 'prints a JSON status line on stdout every N ms, and a line per state change',
+  },
+  { group: 'Operation', name: 'help', help: 'prints this text' },
+  { group: 'Operation', name: 'version', help: 'prints the version' },
+  {
+    group: 'Testing',
+    name: 'test-fault',
+    value: 'hide-dirty-page|release-early',
+    repeats: true,
+    help: 'breaks a promise on purpose, to prove that tests notice; never in production',
+  },
+];
+
+export function flagsOf(command: CommandName): readonly FlagSpec[] {
+  return FLAGS.filter((flag) => flag.only === undefined || flag.only === command);
+}

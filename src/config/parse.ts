@@ -1,0 +1,113 @@
+/**
+ * From the words of a command line to flags and their values, by the table in flags.ts. Tokenising
+ * is node:util's parseArgs; what is allowed is decided here, so that messages are precise.
+ */
+import { parseArgs } from 'node:util';
+import { FtError } from '../common/errors';
+import { type CommandName, type FlagSpec, flagsOf } from './flags';
+import { configError } from './values';
+
+/** The flags given and the defaults of the others. */
+export class Flags {
+  constructor(
+    private readonly given: ReadonlyMap<string, readonly string[]>,
+    private readonly specs: ReadonlyMap<string, FlagSpec>,
+  ) {}
+
+  /** True when the flag stood on the command line. */
+  has(name: string): boolean {
+    return this.given.has(name);
+  }
+
+  /** The value given, or the default, or undefined. */
+  text(name: string): string | undefined {
+    return this.given.get(name)?.at(-1) ?? this.specs.get(name)?.fallback;
+  }
+
+  /** As `text`; a flag without a value and without a default is an error that says why. */
+  needed(name: string, why: string): string {
+    const value = this.text(name);
+    if (value !== undefined) return value;
+    const spec = this.specs.get(name);
+    const message = `--${name} ${spec?.value ?? ''} is missing; ${why}.`;
+    throw new FtError('FT_ERR_CONFIG', message, { flag: name });
+  }
+
+  all(name: string): readonly string[] {
+    return this.given.get(name) ?? [];
+  }
+}
+
+/** Throws FT_ERR_CONFIG. */
+export function parseFlags(command: CommandName, words: readonly string[]): Flags {
+  const specs = new Map(flagsOf(command).map((flag) => [flag.name, flag]));
+  const options = Object.fromEntries(
+    [...specs.values()].map((flag) => [
+      flag.name,
+      { type: flag.value === undefined ? ('boolean' as const) : ('string' as const) },
+    ]),
+  );
+  const { tokens } = parseArgs({
+    args: [...words],
+    options,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
+  const given = new Map<string, string[]>();
+  for (const token of tokens) {
+    if (token.kind === 'positional') throw strayWord(command, token.value);
+    if (token.kind !== 'option') continue;
+    const spec = specs.get(token.name);
+    if (spec === undefined) throw unknownFlag(command, token.rawName, specs);
+    take(given, spec, token.value);
+  }
+  return new Flags(given, specs);
+}
+
+function take(given: Map<string, string[]>, spec: FlagSpec, value: string | undefined): void {
+  const before = given.get(spec.name);
+  if (before !== undefined && spec.repeats !== true) {
+    const message = `--${spec.name} is given twice; give it once.`;
+    throw new FtError('FT_ERR_CONFIG', message, { flag: spec.name });
+  }
+  if (spec.value === undefined && value !== undefined) {
+    throw configError(spec.name, value, 'given without a value');
+  }
+  if (spec.value !== undefined && value === undefined) {
+    const message = `--${spec.name} needs a value: --${spec.name} ${spec.value}.`;
+    throw new FtError('FT_ERR_CONFIG', message, { flag: spec.name, allowed: spec.value });
+  }
+  given.set(spec.name, [...(before ?? []), value ?? '']);
+}
+
+function strayWord(command: CommandName, word: string): FtError {
+  const message = `${JSON.stringify(word)} is no flag; ${command} takes only flags (see --help).`;
+  return new FtError('FT_ERR_CONFIG', message, { found: word });
+}
+
+function unknownFlag(
+  command: CommandName,
+  raw: string,
+  specs: ReadonlyMap<string, FlagSpec>,
+): FtError {
+  const name = raw.replace(/^-+/, '');
+  const near = [...specs.keys()].find((known) => editDistance(known, name) <= 2);
+  const hint = near === undefined ? 'see --help' : `did you mean --${near}?`;
+  const message = `${command} has no flag ${raw}; ${hint}`;
+  return new FtError('FT_ERR_CONFIG', message, { flag: raw });
+}
+
+/** Levenshtein's distance; the words are short. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j += 1) {
+      const swap = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(swap, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}

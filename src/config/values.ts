@@ -1,0 +1,88 @@
+/**
+ * Strict readers for flag values: each gives the value or throws an FT_ERR_CONFIG that names the
+ * flag, the value found and what is allowed. Nothing is rounded, trimmed or guessed.
+ */
+import { type Address, parseAddress as readAddress } from '../common/address';
+import { FtError } from '../common/errors';
+
+export function configError(flag: string, found: string, allowed: string): FtError {
+  const message = `--${flag} is ${JSON.stringify(found)}; it must be ${allowed}.`;
+  return new FtError('FT_ERR_CONFIG', message, { flag, found, allowed });
+}
+
+export function parseInteger(flag: string, text: string, min: number, max: number): number {
+  const value = /^(0|[1-9][0-9]{0,15})$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= min && value <= max)) {
+    throw configError(flag, text, `a whole number from ${min} to ${max}`);
+  }
+  return value;
+}
+
+const UNIT_BYTES: Readonly<Record<string, number>> = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 };
+
+/** A size in bytes: "67108864", "65536K", "64M", "1G". */
+export function parseSize(flag: string, text: string, min: number, max: number): number {
+  const allowed = `a size from ${formatSize(min)} to ${formatSize(max)}, in bytes or with K, M or G`;
+  const match = /^([1-9][0-9]{0,15})([KMG]?)$/.exec(text);
+  const bytes = Number(match?.[1]) * (UNIT_BYTES[match?.[2] ?? ''] ?? 1);
+  if (!(bytes >= min && bytes <= max)) throw configError(flag, text, allowed);
+  return bytes;
+}
+
+/** Guest memory: a size in whole pages. */
+export function parseMemory(flag: string, text: string): number {
+  const bytes = parseSize(flag, text, 1024 ** 2, 1024 ** 4);
+  if (bytes % 4096 !== 0) throw configError(flag, text, 'a multiple of 4096 bytes');
+  return bytes;
+}
+
+export function formatSize(bytes: number): string {
+  for (const unit of ['G', 'M', 'K']) {
+    const factor = UNIT_BYTES[unit] ?? 1;
+    if (bytes >= factor && bytes % factor === 0) return `${bytes / factor}${unit}`;
+  }
+  return `${bytes}`;
+}
+
+/** "127.0.0.1:7001", "[::1]:7001" or "host.example:7001". */
+export function parseAddress(flag: string, text: string, portMin: number): Address {
+  const address = readAddress(text);
+  if (address instanceof FtError || address.port < portMin) {
+    const allowed = `HOST:PORT with a port from ${portMin} to 65535 (an IPv6 host in brackets)`;
+    throw configError(flag, text, allowed);
+  }
+  return address;
+}
+
+/** Names of pairs and nodes: they become file names at the witness. */
+export function parseName(flag: string, text: string): string {
+  if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(text)) return text;
+  throw configError(
+    flag,
+    text,
+    '1 to 64 letters, digits, ".", "_" or "-", a letter or digit first',
+  );
+}
+
+/** A network interface's name, as Linux limits it. */
+export function parseTap(flag: string, text: string): string {
+  if (/^[A-Za-z0-9._-]{1,15}$/.test(text)) return text;
+  throw configError(flag, text, 'the name of a network device, 1 to 15 characters');
+}
+
+export function parseMac(flag: string, text: string): string {
+  const valid = /^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$/.test(text);
+  const first = Number.parseInt(text.slice(0, 2), 16);
+  if (valid && (first & 1) === 0 && !/^(00:){5}00$/.test(text)) return text.toLowerCase();
+  throw configError(flag, text, 'six hexadecimal bytes "AA:BB:CC:DD:EE:FF", not a group address');
+}
+
+export function parseChoice<T extends string>(
+  flag: string,
+  text: string,
+  choices: readonly T[],
+): T {
+  const found = choices.find((choice) => choice === text);
+  if (found === undefined) throw configError(flag, text, `one of ${choices.join(', ')}`);
+  return found;
+}

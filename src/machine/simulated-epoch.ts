@@ -1,0 +1,171 @@
+/**
+ * The simulated machine's epoch: what a cut copies, and its bytes on the wire. A body is records
+ * back to back, each whole within one body; little-endian.
+ *
+ *   0  u32  kind      1 raw page, 2 zero page, 3 audit, 4 state
+ *   4  u32  gfn       (state: 0)
+ *   8       payload   raw: 4096 bytes · zero: none · audit: u32 hash · state: STATE_BYTES
+ *
+ * An epoch's order is pages, state, audits: an audit speaks of the memory at the cut, so it is
+ * compared when every page of the epoch is in place.
+ */
+import { FtError } from '../common/errors';
+import type { ApplyResult, EncodedChunk } from './machine';
+import { PAGE_BYTES, pageHash, type SimulatedMemory } from './simulated-memory';
+
+const Kind = { raw: 1, zero: 2, audit: 3, state: 4 } as const;
+const RECORD_HEAD_BYTES = 8;
+export const STATE_VERSION = 1;
+/** u32 state version, u32 zero, u64 uptimeNs. */
+export const STATE_BYTES = 16;
+const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
+
+/** A staging slot: one cut, copied while the guest stood still. */
+export class SimulatedSlot {
+  epoch = 0;
+  base = false;
+  gfns: Uint32Array = new Uint32Array(0);
+  pages: Buffer = Buffer.alloc(0);
+  pageCount = 0;
+  outputFrames = 0;
+  pauseUs = 0;
+  readonly state = Buffer.alloc(STATE_BYTES);
+  auditGfns: number[] = [];
+  auditHashes: number[] = [];
+  private nextPage = 0;
+  private stateDone = false;
+  private nextAudit = 0;
+
+  /** Copies the dirty pages; buffers grow to the largest epoch seen and are kept. */
+  fill(memory: SimulatedMemory, gfns: Uint32Array, count: number): void {
+    if (this.gfns.length < count) {
+      this.gfns = new Uint32Array(count);
+      this.pages = Buffer.alloc(count * PAGE_BYTES);
+    }
+    this.pageCount = count;
+    for (let i = 0; i < count; i += 1) {
+      const gfn = gfns[i] ?? 0;
+      this.gfns[i] = gfn;
+      memory.page(gfn).copy(this.pages, i * PAGE_BYTES);
+    }
+    this.nextPage = 0;
+    this.stateDone = false;
+    this.nextAudit = 0;
+    this.auditGfns.length = 0;
+    this.auditHashes.length = 0;
+  }
+
+  encode(into: Buffer): EncodedChunk {
+    let at = 0;
+    let rawBytes = 0;
+    for (; this.nextPage < this.pageCount; this.nextPage += 1) {
+      const from = this.nextPage * PAGE_BYTES;
+      const page = this.pages.subarray(from, from + PAGE_BYTES);
+      const next = putPage(into, at, this.gfns[this.nextPage] ?? 0, page);
+      if (next === at) return { bytes: at, rawBytes, last: false };
+      at = next;
+      rawBytes += PAGE_BYTES;
+    }
+    if (!this.stateDone) {
+      if (at + RECORD_HEAD_BYTES + STATE_BYTES > into.length)
+        return { bytes: at, rawBytes, last: false };
+      at = putHead(into, at, Kind.state, 0);
+      this.state.copy(into, at);
+      at += STATE_BYTES;
+      this.stateDone = true;
+    }
+    for (; this.nextAudit < this.auditGfns.length; this.nextAudit += 1) {
+      if (at + RECORD_HEAD_BYTES + 4 > into.length) return { bytes: at, rawBytes, last: false };
+      at = putHead(into, at, Kind.audit, this.auditGfns[this.nextAudit] ?? 0);
+      at = into.writeUInt32LE(this.auditHashes[this.nextAudit] ?? 0, at);
+    }
+    return { bytes: at, rawBytes, last: true };
+  }
+}
+
+function putHead(into: Buffer, at: number, kind: number, gfn: number): number {
+  into.writeUInt32LE(kind, at);
+  return into.writeUInt32LE(gfn, at + 4);
+}
+
+/** Writes one page record and returns the position behind it, or `at` when it does not fit. */
+export function putPage(into: Buffer, at: number, gfn: number, page: Buffer): number {
+  if (page.equals(ZERO_PAGE)) {
+    return at + RECORD_HEAD_BYTES > into.length ? at : putHead(into, at, Kind.zero, gfn);
+  }
+  if (at + RECORD_HEAD_BYTES + PAGE_BYTES > into.length) return at;
+  const body = putHead(into, at, Kind.raw, gfn);
+  page.copy(into, body);
+  return body + PAGE_BYTES;
+}
+
+function payloadBytes(kind: number): number | undefined {
+  if (kind === Kind.raw) return PAGE_BYTES;
+  if (kind === Kind.zero) return 0;
+  if (kind === Kind.audit) return 4;
+  if (kind === Kind.state) return STATE_BYTES;
+  return undefined;
+}
+
+/** Checks a body whole; undefined when every record in it can be applied. */
+export function verifyBody(bytes: Uint8Array, pages: number): FtError | undefined {
+  const body = asBuffer(bytes);
+  const bad = (at: number, what: string): FtError =>
+    new FtError('FT_ERR_EPOCH_BODY', `An epoch body is damaged: ${what} at byte ${at}.`, { at });
+  let at = 0;
+  while (at < body.length) {
+    if (at + RECORD_HEAD_BYTES > body.length) return bad(at, 'a cut-off record head');
+    const kind = body.readUInt32LE(at);
+    const gfn = body.readUInt32LE(at + 4);
+    const length = payloadBytes(kind);
+    if (length === undefined) return bad(at, `record kind ${kind}, which does not exist,`);
+    if (gfn >= pages) return bad(at, `page ${gfn} beyond the memory of ${pages} pages`);
+    if (at + RECORD_HEAD_BYTES + length > body.length) return bad(at, 'a cut-off record');
+    if (kind === Kind.state) {
+      if (gfn !== 0) return bad(at, 'a state record with a page number');
+      const version = body.readUInt32LE(at + RECORD_HEAD_BYTES);
+      if (version !== STATE_VERSION)
+        return bad(at, `state version ${version}, not ${STATE_VERSION},`);
+    }
+    at += RECORD_HEAD_BYTES + length;
+  }
+  return undefined;
+}
+
+const NO_MISMATCH: readonly number[] = [];
+
+/** Applies a verified body; the state record, if there is one, is copied into `state`. */
+export function applyBody(
+  bytes: Uint8Array,
+  memory: SimulatedMemory,
+  state: { bytes: Buffer; present: boolean },
+): ApplyResult {
+  const body = asBuffer(bytes);
+  let pages = 0;
+  let mismatches: number[] | undefined;
+  let at = 0;
+  while (at < body.length) {
+    const kind = body.readUInt32LE(at);
+    const gfn = body.readUInt32LE(at + 4);
+    at += RECORD_HEAD_BYTES;
+    if (kind === Kind.raw) {
+      body.copy(memory.bytes, gfn * PAGE_BYTES, at, at + PAGE_BYTES);
+      pages += 1;
+    } else if (kind === Kind.zero) {
+      memory.bytes.fill(0, gfn * PAGE_BYTES, (gfn + 1) * PAGE_BYTES);
+      pages += 1;
+    } else if (kind === Kind.state) {
+      body.copy(state.bytes, 0, at, at + STATE_BYTES);
+      state.present = true;
+    } else if (pageHash(memory.bytes, gfn * PAGE_BYTES) !== body.readUInt32LE(at)) {
+      mismatches ??= [];
+      mismatches.push(gfn);
+    }
+    at += payloadBytes(kind) ?? 0;
+  }
+  return { pages, auditMismatches: mismatches ?? NO_MISMATCH };
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,403 @@
+/**
+ * The simulated machine: a Machine without KVM. Its memory, dirty tracking, slots, cuts, base epoch
+ * and outbox are real; only its guest is TypeScript (simulated-beacon.ts). It runs the demo where
+ * /dev/kvm is missing, and the simulator's schedules.
+ *
+ * The guest runs only inside packet and tick callbacks, so it stands still during a cut by itself.
+ * A request that comes while the guest may not run waits in a bounded queue, as in a card's ring.
+ */
+import { assert } from '../common/assert';
+import type { Clock, Timer } from '../common/clock';
+import { FtError } from '../common/errors';
+import type {
+  ApplyResult,
+  Cut,
+  CutPolicy,
+  EncodedChunk,
+  Machine,
+  MachineDescription,
+  MachineHandlers,
+  MachineStats,
+} from './machine';
+import { SimulatedBeacon } from './simulated-beacon';
+import {
+  applyBody,
+  putPage,
+  SimulatedSlot,
+  STATE_BYTES,
+  STATE_VERSION,
+  verifyBody,
+} from './simulated-epoch';
+import { PAGE_BYTES, pageHash, SimulatedMemory } from './simulated-memory';
+import type { SimulatedNetwork } from './simulated-network';
+import { SimulatedOutbox } from './simulated-outbox';
+
+/** Test-only faults, to prove that audit and oracle can find something. */
+export type MachineFault = 'hide-dirty-page' | 'release-early';
+
+export interface SimulatedMachineOptions {
+  readonly memoryBytes: number;
+  readonly clock: Clock;
+  readonly network: SimulatedNetwork;
+  readonly bootId: bigint;
+  readonly outboxBytesMax: number;
+  readonly faults?: readonly MachineFault[];
+}
+
+/** The smallest memory that has room for the guest's tables and a page of load. */
+export const SIMULATED_MEMORY_BYTES_MIN = 64 * 1024;
+const INGRESS_PACKETS_MAX = 256;
+const HIDE_EVERY_CUTS = 16;
+
+type Phase = 'blank' | 'running' | 'stopped';
+
+export class SimulatedMachine implements Machine {
+  readonly description: MachineDescription;
+  readonly memory: SimulatedMemory;
+  private readonly beacon: SimulatedBeacon;
+  private readonly outbox: SimulatedOutbox;
+  private readonly harvested: Uint32Array;
+  private handlers: MachineHandlers | undefined;
+  private phase: Phase = 'blank';
+  private tickTimer: Timer | undefined;
+  private cutTimer: Timer | undefined;
+  private bootedAtUs = 0;
+  private readonly ingress: { payload: Buffer; from: string }[] = [];
+
+  private policy: CutPolicy | undefined;
+  private lastCut = 0;
+  private committed = 0;
+  private cutDue = false;
+  private holdAtNextCut = false;
+  private basePassed = false;
+  private cuts = 0;
+  private readonly waiting: SimulatedSlot[] = [];
+  private readonly spare: SimulatedSlot[] = [];
+  private current: SimulatedSlot | undefined;
+  private scanAt = 0;
+  private auditAt = 0;
+  private healed = 0;
+  private readonly restored = { bytes: Buffer.alloc(STATE_BYTES), present: false };
+  private readonly cutFacts: Cut = {
+    epoch: 0,
+    base: false,
+    dirtyPages: 0,
+    outputFrames: 0,
+    pauseUs: 0,
+    harvestUs: 0,
+    copyUs: 0,
+    stateUs: 0,
+    resetUs: 0,
+    overrun: false,
+  };
+
+  constructor(private readonly options: SimulatedMachineOptions) {
+    const { memoryBytes } = options;
+    if (memoryBytes < SIMULATED_MEMORY_BYTES_MIN || memoryBytes % PAGE_BYTES !== 0) {
+      const message = `The simulated machine needs at least ${SIMULATED_MEMORY_BYTES_MIN} bytes of memory in whole pages of ${PAGE_BYTES}; set --memory accordingly.`;
+      throw new FtError('FT_ERR_MACHINE_MEMORY', message, { memoryBytes });
+    }
+    this.memory = new SimulatedMemory(memoryBytes);
+    this.harvested = new Uint32Array(this.memory.pages);
+    this.beacon = new SimulatedBeacon(this.memory);
+    const leaks = this.hasFault('release-early');
+    const sink = (payload: Buffer, to: string): void => options.network.send(payload, to);
+    this.outbox = new SimulatedOutbox(sink, options.outboxBytesMax, leaks);
+    this.description = {
+      kind: 'simulated',
+      memoryBytes,
+      vcpus: 1,
+      cpuFeatures: {},
+      devices: ['simulated-net'],
+      stateVersion: STATE_VERSION,
+    };
+  }
+
+  setHandlers(handlers: MachineHandlers): void {
+    this.handlers = handlers;
+  }
+
+  boot(): void {
+    assert(this.phase === 'blank', 'a machine boots once');
+    this.beacon.boot(this.options.bootId);
+    this.run(0);
+  }
+
+  beginReplication(policy: CutPolicy, firstEpoch: number): void {
+    assert(this.phase === 'running', 'only a running machine is replicated');
+    assert(this.policy === undefined, 'replication is begun once');
+    this.policy = policy;
+    this.lastCut = firstEpoch - 1;
+    this.committed = firstEpoch - 1;
+    this.scanAt = 0;
+    this.basePassed = false;
+    this.holdAtNextCut = false;
+    this.memory.startLogging();
+    this.scheduleCut();
+  }
+
+  endReplication(): void {
+    this.policy = undefined;
+    this.cutTimer?.cancel();
+    this.cutTimer = undefined;
+    this.cutDue = false;
+    this.holdAtNextCut = false;
+    if (this.current !== undefined) this.spare.push(this.current);
+    this.current = undefined;
+    this.spare.push(...this.waiting.splice(0));
+    this.memory.stopLogging();
+    this.drainIngress();
+  }
+
+  scanNext(into: Buffer): EncodedChunk {
+    let at = 0;
+    const first = this.scanAt;
+    for (; this.scanAt < this.memory.pages; this.scanAt += 1) {
+      const next = putPage(into, at, this.scanAt, this.memory.page(this.scanAt));
+      if (next === at) break;
+      at = next;
+    }
+    const rawBytes = (this.scanAt - first) * PAGE_BYTES;
+    return { bytes: at, rawBytes, last: this.scanAt === this.memory.pages };
+  }
+
+  scanProgress(): number {
+    return this.scanAt / this.memory.pages;
+  }
+
+  holdOutput(): void {
+    assert(this.policy !== undefined, 'output is held for a replica');
+    this.holdAtNextCut = true;
+  }
+
+  nextCut(): Cut | undefined {
+    this.current ??= this.waiting.shift();
+    const slot = this.current;
+    if (slot === undefined) return undefined;
+    const facts = this.cutFacts;
+    facts.epoch = slot.epoch;
+    facts.base = slot.base;
+    facts.dirtyPages = slot.pageCount;
+    facts.outputFrames = slot.outputFrames;
+    facts.pauseUs = slot.pauseUs;
+    facts.copyUs = slot.pauseUs;
+    return facts;
+  }
+
+  encodeCut(into: Buffer): EncodedChunk {
+    const slot = this.current;
+    assert(slot !== undefined, 'encodeCut follows nextCut');
+    const chunk = slot.encode(into);
+    if (chunk.last) {
+      this.spare.push(slot);
+      this.current = undefined;
+    }
+    return chunk;
+  }
+
+  commit(epoch: number): void {
+    assert(epoch <= this.lastCut, 'only an epoch that was cut is committed');
+    this.committed = Math.max(this.committed, epoch);
+    this.outbox.release(epoch);
+    if (this.policy !== undefined && this.cutIsWanted()) this.tryCut();
+    this.drainIngress();
+  }
+
+  heal(gfns: readonly number[]): void {
+    for (const gfn of gfns) {
+      if (gfn >= this.memory.pages) continue;
+      this.memory.markPage(gfn);
+      this.healed += 1;
+    }
+  }
+
+  openOutput(): void {
+    this.outbox.open();
+    this.drainIngress();
+  }
+
+  fence(): void {
+    this.stopGuest();
+    this.outbox.drop();
+    this.endReplication();
+  }
+
+  beginSync(): void {
+    assert(this.phase === 'blank', 'only a standby is synced');
+    this.memory.clear();
+    this.restored.present = false;
+  }
+
+  verify(body: Uint8Array): FtError | undefined {
+    return verifyBody(body, this.memory.pages);
+  }
+
+  apply(body: Uint8Array): ApplyResult {
+    assert(this.phase === 'blank', 'epochs are applied to a standby');
+    return applyBody(body, this.memory, this.restored);
+  }
+
+  promote(): void {
+    assert(this.phase === 'blank', 'only a standby is promoted');
+    if (!this.restored.present) {
+      throw new FtError('FT_ERR_MACHINE_STATE', 'There is no state to resume the guest from.');
+    }
+    this.run(Number(this.restored.bytes.readBigUInt64LE(8) / 1000n));
+  }
+
+  stats(): MachineStats {
+    return {
+      outboxFrames: this.outbox.frames,
+      outboxBytes: this.outbox.bytesHeld,
+      framesReleased: this.outbox.framesReleased,
+      framesDropped: this.outbox.framesDropped,
+      exits: {},
+      auditPagesHealed: this.healed,
+    };
+  }
+
+  close(): void {
+    this.stopGuest();
+    this.endReplication();
+  }
+
+  // ── the guest ──────────────────────────────────────────────────────────────────────────────────
+
+  private run(uptimeUs: number): void {
+    this.phase = 'running';
+    this.bootedAtUs = this.options.clock.nowUs() - uptimeUs;
+    this.options.network.open(
+      (payload, from) => this.receive(payload, from),
+      (error) => this.handlers?.onStopped('error', error),
+    );
+    this.tickTimer = this.options.clock.every(1, () => this.tick());
+  }
+
+  private stopGuest(): void {
+    if (this.phase === 'running') this.options.network.close();
+    this.phase = 'stopped';
+    this.tickTimer?.cancel();
+    this.tickTimer = undefined;
+    this.ingress.length = 0;
+  }
+
+  private receive(payload: Buffer, from: string): void {
+    if (this.phase !== 'running') return;
+    if (this.guestMustWait()) {
+      if (this.ingress.length < INGRESS_PACKETS_MAX) this.ingress.push({ payload, from });
+      return;
+    }
+    this.serve(payload, from);
+  }
+
+  private serve(payload: Buffer, from: string): void {
+    const uptimeUs = this.options.clock.nowUs() - this.bootedAtUs;
+    const answer = this.beacon.serve(payload, BigInt(Math.floor(uptimeUs)) * 1000n);
+    if (answer === undefined) return;
+    this.outbox.append(answer, from);
+    if (this.outbox.waitingFrames === 1 && this.policy?.cutOnOutput === true) {
+      // A turn later, so that requests that came together share one epoch.
+      this.options.clock.soon(() => this.cutForOutput());
+    }
+  }
+
+  private tick(): void {
+    if (this.phase !== 'running' || !this.beacon.loaded) return;
+    this.beacon.tick(() => this.guestMustWait());
+  }
+
+  private guestMustWait(): boolean {
+    if (this.outbox.overLimit) return true;
+    return this.policy !== undefined && this.memory.dirtyPages >= this.policy.dirtyBudgetPages;
+  }
+
+  private drainIngress(): void {
+    while (this.phase === 'running' && !this.guestMustWait()) {
+      const next = this.ingress.shift();
+      if (next === undefined) return;
+      this.serve(next.payload, next.from);
+    }
+  }
+
+  // ── the cut ────────────────────────────────────────────────────────────────────────────────────
+
+  private scheduleCut(): void {
+    const policy = this.policy;
+    if (policy === undefined) return;
+    this.cutTimer = this.options.clock.after(policy.intervalUs / 1000, () => {
+      this.cutTimer = undefined;
+      this.cutDue = true;
+      this.tryCut();
+    });
+  }
+
+  private cutForOutput(): void {
+    if (this.policy === undefined || !this.outbox.isHolding) return;
+    if (this.lastCut === this.committed && this.outbox.waitingFrames > 0) this.cut();
+  }
+
+  /** A cut was due and waited for a commit, or output waits and the pipeline is idle. */
+  private cutIsWanted(): boolean {
+    if (this.cutDue) return true;
+    const idle = this.lastCut === this.committed;
+    return idle && this.policy?.cutOnOutput === true && this.outbox.waitingFrames > 0;
+  }
+
+  private tryCut(): void {
+    const policy = this.policy;
+    if (policy !== undefined && this.lastCut - this.committed < policy.inFlightMax) this.cut();
+  }
+
+  private cut(): void {
+    const policy = this.policy;
+    if (policy === undefined || this.phase !== 'running') return;
+    const startUs = this.options.clock.nowUs();
+    const slot = this.spare.pop() ?? new SimulatedSlot();
+    this.lastCut += 1;
+    this.cuts += 1;
+    slot.epoch = this.lastCut;
+    slot.base = this.holdAtNextCut;
+    const count = this.hideOne(this.memory.harvest(this.harvested));
+    slot.fill(this.memory, this.harvested, count);
+    slot.state.writeUInt32LE(STATE_VERSION, 0);
+    slot.state.writeBigUInt64LE(BigInt(Math.floor(startUs - this.bootedAtUs)) * 1000n, 8);
+    slot.outputFrames = this.outbox.isHolding ? this.outbox.seal(slot.epoch) : 0;
+    if (slot.base) {
+      this.holdAtNextCut = false;
+      this.basePassed = true;
+      this.outbox.hold();
+    }
+    if (this.basePassed) this.takeAudits(slot, policy.auditPages);
+    slot.pauseUs = this.options.clock.nowUs() - startUs;
+    this.waiting.push(slot);
+    this.cutDue = false;
+    this.cutTimer?.cancel();
+    this.scheduleCut();
+    this.options.clock.soon(() => this.announceCut());
+    this.drainIngress();
+  }
+
+  private announceCut(): void {
+    if (this.waiting.length > 0) this.handlers?.onCut();
+  }
+
+  private takeAudits(slot: SimulatedSlot, pages: number): void {
+    for (let i = 0; i < pages; i += 1) {
+      const gfn = this.auditAt;
+      this.auditAt = (gfn + 1) % this.memory.pages;
+      slot.auditGfns.push(gfn);
+      slot.auditHashes.push(pageHash(this.memory.bytes, gfn * PAGE_BYTES));
+    }
+  }
+
+  /** Test-only fault: loses one page of every sixteenth cut, as a defect in the harvest would. */
+  private hideOne(count: number): number {
+    if (!this.hasFault('hide-dirty-page') || !this.basePassed || count === 0) return count;
+    if (this.cuts % HIDE_EVERY_CUTS !== 0) return count;
+    return count - 1;
+  }
+
+  private hasFault(fault: MachineFault): boolean {
+    return this.options.faults?.includes(fault) ?? false;
+  }
+}

@@ -1,0 +1,58 @@
+/**
+ * Claims at the witness until the outcome is known. An unreachable witness means "unknown": the
+ * claim is made again (it is idempotent for its owner), and meanwhile nothing is opened.
+ */
+import type { Clock, Timer } from '../common/clock';
+import { type FtError, toFtError } from '../common/errors';
+import type { GenerationRecord, Witness } from '../witness/witness';
+
+export interface ClaimHandlers {
+  onWon(generation: number): void;
+  onLost(current: GenerationRecord): void;
+  /** The outcome is unknown; another try follows. */
+  onUnknown(error: FtError, tries: number): void;
+}
+
+const RETRY_MS_MIN = 20;
+const RETRY_MS_MAX = 1000;
+
+export class Claim {
+  private timer: Timer | undefined;
+  private stopped = false;
+  private tries = 0;
+  private waitMs = RETRY_MS_MIN;
+
+  constructor(
+    private readonly clock: Clock,
+    private readonly witness: Witness,
+    private readonly pair: string,
+    private readonly nodeId: string,
+    private readonly fromGeneration: number,
+    private readonly handlers: ClaimHandlers,
+  ) {
+    this.attempt();
+  }
+
+  /** Nothing is called back any more. */
+  stop(): void {
+    this.stopped = true;
+    this.timer?.cancel();
+  }
+
+  private attempt(): void {
+    this.tries += 1;
+    this.witness.claim(this.pair, this.fromGeneration, this.nodeId).then(
+      (result) => {
+        if (this.stopped) return;
+        if (result.outcome === 'won') this.handlers.onWon(result.generation);
+        else this.handlers.onLost(result.current);
+      },
+      (thrown: unknown) => {
+        if (this.stopped) return;
+        this.handlers.onUnknown(toFtError(thrown, 'FT_ERR_WITNESS_UNKNOWN'), this.tries);
+        this.timer = this.clock.after(this.waitMs, () => this.attempt());
+        this.waitMs = Math.min(RETRY_MS_MAX, this.waitMs * 2);
+      },
+    );
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * From cuts to frames: takes waiting cuts from the machine in order, has each encoded in pieces,
+ * compresses a piece where that pays, and sends it.
+ *
+ *   onCut ─▶ pump ─▶ nextCut ─▶ encodeCut ─▶ compress? ─▶ send ─┐
+ *             ▲                    ▲                            │ piece not the last
+ *             │                    └────────────────────────────┤
+ *             │        the turn's time is used up: clock.soon   │ last: noteSent, next cut
+ *             └──────── queue of the link is full: onDrain ◀────┘
+ *
+ * A turn of the event loop is held for about SLICE_US at most, however large the epoch. When the
+ * connection does not take more, encoding stops too; then cuts wait for commits, and at last the
+ * guest waits: nothing grows without bound.
+ */
+import type { Clock } from '../common/clock';
+import type { Cut, Machine } from '../machine/machine';
+import type { Connection } from '../transport/connection';
+import { FrameFlag, FrameType } from '../wire/frame';
+import type { FrameSender } from './frame-sender';
+import type { OutputCommit } from './output-commit';
+import type { PrimaryStats } from './primary-stats';
+
+/** How long one turn may encode. */
+const SLICE_US = 2000;
+/** Bytes handed to the connection beyond which encoding waits for it to drain. */
+const QUEUED_BYTES_MAX = 8 * 1024 * 1024;
+
+export class EpochPipeline {
+  private connection: Connection | undefined;
+  private generation = 0;
+  private encoding = false;
+  private epoch = 0;
+  private base = false;
+  private pumpAsked = false;
+  private encodeUs = 0;
+
+  constructor(
+    private readonly clock: Clock,
+    private readonly machine: Machine,
+    private readonly sender: FrameSender,
+    private readonly commit: OutputCommit,
+    private readonly stats: PrimaryStats,
+    /** Called when the last piece of the base epoch was sent. */
+    private readonly onBaseSent: (epoch: number) => void,
+  ) {}
+
+  start(connection: Connection, generation: number, firstEpoch: number): void {
+    this.connection = connection;
+    this.generation = generation;
+    this.encoding = false;
+    this.epoch = firstEpoch - 1;
+    this.commit.begin(firstEpoch);
+  }
+
+  /** Forgets a half-encoded epoch; the machine forgets its cuts with endReplication. */
+  stop(): void {
+    this.connection = undefined;
+    this.encoding = false;
+  }
+
+  /** The machine has cuts waiting, or the connection has room again. */
+  pump(): void {
+    const endUs = this.clock.nowUs() + SLICE_US;
+    while (this.connection !== undefined) {
+      if (!this.encoding && !this.takeCut()) return;
+      if (this.connection.bytesQueued >= QUEUED_BYTES_MAX) return;
+      this.sendPiece(this.connection);
+      if (this.clock.nowUs() >= endUs) {
+        this.pumpSoon();
+        return;
+      }
+    }
+  }
+
+  private pumpSoon(): void {
+    if (this.pumpAsked) return;
+    this.pumpAsked = true;
+    this.clock.soon(this.pumpNow);
+  }
+
+  private readonly pumpNow = (): void => {
+    this.pumpAsked = false;
+    this.pump();
+  };
+
+  private takeCut(): boolean {
+    const cut = this.machine.nextCut();
+    if (cut === undefined) return false;
+    this.encoding = true;
+    this.epoch = cut.epoch;
+    this.base = cut.base;
+    this.encodeUs = 0;
+    this.count(cut);
+    this.commit.noteCut(cut);
+    return true;
+  }
+
+  private count(cut: Cut): void {
+    const stats = this.stats;
+    stats.epochCut = cut.epoch;
+    stats.epochsCut += 1;
+    stats.dirtyPages += cut.dirtyPages;
+    stats.outputFrames += cut.outputFrames;
+    if (cut.overrun) stats.overruns += 1;
+    stats.pauseUs.record(cut.pauseUs);
+    stats.harvestUs.record(cut.harvestUs);
+    stats.copyUs.record(cut.copyUs);
+    stats.stateUs.record(cut.stateUs);
+    stats.resetUs.record(cut.resetUs);
+    stats.dirtyPagesPerEpoch.record(cut.dirtyPages);
+  }
+
+  private sendPiece(connection: Connection): void {
+    const startUs = this.clock.nowUs();
+    const chunk = this.machine.encodeCut(this.sender.scratch);
+    this.stats.rawBytes += chunk.rawBytes;
+    const flags = (chunk.last ? FrameFlag.last : 0) | (this.base ? FrameFlag.base : 0);
+    this.sender.send(connection, FrameType.epoch, flags, this.generation, this.epoch, chunk.bytes);
+    this.encodeUs += this.clock.nowUs() - startUs;
+    if (!chunk.last) return;
+    this.encoding = false;
+    this.stats.encodeUs.record(this.encodeUs);
+    this.commit.noteSent(this.epoch);
+    if (this.base) this.onBaseSent(this.epoch);
+  }
+}

@@ -1,0 +1,357 @@
+/**
+ * The link to a standby: two connections of one session, dialled again and again until one answers.
+ *
+ *   idle ──start──▶ dialling ──▶ greeting ──▶ pulse dialling ──▶ pulse greeting ──▶ up
+ *                     ▲             │ refused, closed, 2 s passed      │             │
+ *                     └── backoff ◀─┴──────────────────────────────────┘             │
+ *                     ▲                                                              ▼
+ *                     └──────────── restart() by the owner ◀── down (lost | bye) ────┘
+ *
+ * After `down` the link rests: whether and when to dial again is the role's decision.
+ */
+import type { Clock, Timer } from '../common/clock';
+import { FtError } from '../common/errors';
+import type { Logger } from '../common/logger';
+import { Pulse } from '../common/pulse';
+import type { MachineDescription } from '../machine/machine';
+import type { Connection } from '../transport/connection';
+import { allocFrameBuffer, allocHeaderBuffer } from '../wire/buffer-pool';
+import { BODY_BYTES_MAX, type Frame, FrameType, PROTOCOL_VERSION } from '../wire/frame';
+import {
+  type Bye,
+  type Channel,
+  packMessage,
+  unpackBye,
+  unpackRefuse,
+  unpackWelcome,
+} from '../wire/messages';
+
+/** Opens one connection; exactly one of the callbacks is called, once. */
+export type Dial = (
+  onOpen: (connection: Connection) => void,
+  onFail: (error: FtError) => void,
+) => void;
+
+export interface LinkOptions {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Where standbys may be, tried in turn. */
+  readonly dials: readonly Dial[];
+  readonly pair: string;
+  readonly nodeId: string;
+  readonly machine: MachineDescription;
+  readonly heartbeatIntervalMs: number;
+  readonly suspectAfterMs: number;
+  /** A fresh session name. */
+  readonly drawSession: () => string;
+  /** The generation this side runs in, and its newest epoch; asked for at each use. */
+  readonly generation: () => number;
+  readonly epoch: () => number;
+}
+
+export type LinkDown =
+  | { readonly kind: 'lost'; readonly error: FtError }
+  /** The standby left in order and will not promote in this generation. */
+  | { readonly kind: 'bye'; readonly reason: string };
+
+export interface LinkHandlers {
+  onUp(connection: Connection, standbyId: string): void;
+  onFrame(frame: Frame): void;
+  onDown(down: LinkDown): void;
+  /** The standby refuses this node; the link keeps trying. */
+  onRefused(error: FtError): void;
+}
+
+const GREETING_MS = 2000;
+const BACKOFF_MS_MIN = 20;
+const BACKOFF_MS_MAX = 1000;
+const MESSAGE_BYTES = 64 * 1024;
+
+export class Link {
+  private state: 'idle' | 'dialling' | 'up' = 'idle';
+  private attempt = 0;
+  private candidate = 0;
+  private backoffMs = BACKOFF_MS_MIN;
+  private timer: Timer | undefined;
+  private session = '';
+  private standbyId = '';
+  private replication: Connection | undefined;
+  private heartbeat: Connection | undefined;
+  private pulse: Pulse;
+  private readonly beatBuffer = allocHeaderBuffer();
+  private beatBusy = false;
+  private refusedBefore = '';
+
+  constructor(
+    private readonly options: LinkOptions,
+    private readonly handlers: LinkHandlers,
+  ) {
+    this.pulse = new Pulse({
+      clock: options.clock,
+      intervalMs: options.heartbeatIntervalMs,
+      suspectAfterMs: options.suspectAfterMs,
+      beat: () => this.beat(),
+      onSuspect: (why, silentMs) => this.suspected(why, silentMs),
+    });
+  }
+
+  get up(): boolean {
+    return this.state === 'up';
+  }
+
+  /** Deadlines missed because this process itself stalled. */
+  get stalls(): number {
+    return this.pulse.detector.stalls;
+  }
+
+  /** Dials until a standby answers. Without candidates the link stays idle. */
+  start(): void {
+    if (this.state !== 'idle' || this.options.dials.length === 0) return;
+    this.state = 'dialling';
+    this.backoffMs = BACKOFF_MS_MIN;
+    this.dialReplication();
+  }
+
+  /** Drops everything without a word to the handlers. A `bye` reaches the standby if it can. */
+  stop(bye?: string): void {
+    if (bye !== undefined && this.state === 'up') this.sendBye(bye);
+    this.dropConnections(undefined);
+    this.state = 'idle';
+  }
+
+  /** Cuts the link as lost, because of what the peer did; onDown follows at once. */
+  fail(error: FtError): void {
+    if (this.state === 'up') this.down({ kind: 'lost', error }, error);
+  }
+
+  // ── dialling ───────────────────────────────────────────────────────────────────────────────────
+
+  private dialReplication(): void {
+    this.attempt += 1;
+    this.session = this.options.drawSession();
+    this.dial('replication', (connection, welcomeId) => {
+      this.replication = connection;
+      this.standbyId = welcomeId;
+      this.dial('heartbeat', (second) => {
+        this.heartbeat = second;
+        this.goUp();
+      });
+    });
+  }
+
+  private dial(
+    channel: Channel,
+    onWelcome: (connection: Connection, nodeId: string) => void,
+  ): void {
+    const attempt = this.attempt;
+    const current = this.options.dials[this.candidate % this.options.dials.length];
+    if (current === undefined) return;
+    this.timer?.cancel();
+    this.timer = this.options.clock.after(GREETING_MS, () => {
+      this.retry(
+        attempt,
+        new FtError('FT_ERR_GREETING_TIMEOUT', 'The standby did not greet in time.'),
+      );
+    });
+    current(
+      (connection) => {
+        if (attempt !== this.attempt || this.state !== 'dialling') {
+          connection.close();
+          return;
+        }
+        if (channel === 'replication') this.replication = connection;
+        else this.heartbeat = connection;
+        this.greet(connection, channel, attempt, onWelcome);
+      },
+      (error) => this.retry(attempt, error),
+    );
+  }
+
+  private greet(
+    connection: Connection,
+    channel: Channel,
+    attempt: number,
+    onWelcome: (connection: Connection, nodeId: string) => void,
+  ): void {
+    connection.onClose = (error) => {
+      const why =
+        error ?? new FtError('FT_ERR_GREETING_CLOSED', 'The standby closed the greeting.');
+      this.retry(attempt, why);
+    };
+    connection.onFrame = (frame) => {
+      if (attempt !== this.attempt) return;
+      if (frame.type === FrameType.refuse) {
+        this.refused(attempt, frame);
+        return;
+      }
+      const welcome =
+        frame.type === FrameType.welcome
+          ? unpackWelcome(frame.body)
+          : new FtError(
+              'FT_ERR_GREETING',
+              `The standby greets with a frame of type ${frame.type}.`,
+            );
+      if (welcome instanceof FtError) {
+        this.retry(attempt, welcome);
+      } else if (welcome.session !== this.session) {
+        const message = 'The standby answers for another session than ours.';
+        this.retry(attempt, new FtError('FT_ERR_GREETING', message));
+      } else {
+        connection.onFrame = () => undefined;
+        connection.setMaxBodyBytes(BODY_BYTES_MAX);
+        onWelcome(connection, welcome.nodeId);
+      }
+    };
+    const buffer = allocFrameBuffer(MESSAGE_BYTES);
+    const hello = {
+      protocolVersion: PROTOCOL_VERSION,
+      pair: this.options.pair,
+      nodeId: this.options.nodeId,
+      channel,
+      session: this.session,
+      machine: this.options.machine,
+    };
+    const header = {
+      type: FrameType.hello,
+      flags: 0,
+      generation: this.options.generation(),
+      epoch: 0,
+    };
+    connection.send(header, buffer, packMessage(hello, buffer));
+  }
+
+  private refused(attempt: number, frame: Frame): void {
+    const refuse = unpackRefuse(frame.body);
+    if (refuse instanceof FtError) {
+      this.retry(attempt, refuse);
+      return;
+    }
+    const facts = { field: refuse.field, standby: refuse.ours, here: refuse.theirs };
+    const error = new FtError(refuse.code, `The standby refuses: ${refuse.message}`, facts);
+    // Said once, then again only when the reason changes.
+    if (this.refusedBefore !== error.message) this.handlers.onRefused(error);
+    this.refusedBefore = error.message;
+    this.backoffMs = BACKOFF_MS_MAX;
+    this.retry(attempt, error);
+  }
+
+  private retry(attempt: number, error: FtError): void {
+    if (attempt !== this.attempt || this.state !== 'dialling') return;
+    this.dropConnections(error);
+    this.candidate += 1;
+    const waitMs = this.backoffMs;
+    this.backoffMs = Math.min(BACKOFF_MS_MAX, this.backoffMs * 2);
+    this.timer = this.options.clock.after(waitMs, () => this.dialReplication());
+  }
+
+  // ── up ─────────────────────────────────────────────────────────────────────────────────────────
+
+  private goUp(): void {
+    const { replication, heartbeat } = this;
+    if (replication === undefined || heartbeat === undefined) return;
+    this.timer?.cancel();
+    this.state = 'up';
+    this.refusedBefore = '';
+    this.backoffMs = BACKOFF_MS_MIN;
+    replication.onFrame = (frame) => this.received(frame);
+    replication.onClose = (error) => this.closed(error);
+    heartbeat.onFrame = (frame) => this.heardBeat(frame);
+    heartbeat.onClose = (error) => this.closed(error);
+    this.pulse.start();
+    this.handlers.onUp(replication, this.standbyId);
+  }
+
+  private received(frame: Frame): void {
+    if (this.state !== 'up') return;
+    this.pulse.detector.heard();
+    if (frame.type === FrameType.bye) this.saidBye(frame);
+    else this.handlers.onFrame(frame);
+  }
+
+  private heardBeat(frame: Frame): void {
+    if (this.state !== 'up') return;
+    this.pulse.detector.heard();
+    if (frame.type === FrameType.bye) this.saidBye(frame);
+    else if (frame.type !== FrameType.heartbeat) {
+      const message = `A frame of type ${frame.type} came on the heartbeat connection.`;
+      this.fail(new FtError('FT_ERR_FRAME_UNEXPECTED', message, { type: frame.type }));
+    }
+  }
+
+  /** A bye counts only when it speaks of the generation that runs here. */
+  private saidBye(frame: Frame): void {
+    const bye = unpackBye(frame.body);
+    if (bye instanceof FtError) this.fail(bye);
+    else if (frame.generation !== this.options.generation()) {
+      const message = `The standby left generation ${frame.generation}, not ours.`;
+      this.fail(new FtError('FT_ERR_BYE', message, { generation: frame.generation }));
+    } else this.down({ kind: 'bye', reason: bye.reason }, undefined);
+  }
+
+  private beat(): void {
+    const connection = this.heartbeat;
+    if (connection === undefined || this.beatBusy) return;
+    this.beatBusy = true;
+    const { generation, epoch } = this.options;
+    const header = {
+      type: FrameType.heartbeat,
+      flags: 0,
+      generation: generation(),
+      epoch: epoch(),
+    };
+    connection.send(header, this.beatBuffer, 0, () => {
+      this.beatBusy = false;
+    });
+  }
+
+  private suspected(why: 'silence' | 'closed', silentMs: number): void {
+    const message = `The standby has been silent for ${silentMs.toFixed(1)} ms.`;
+    const error = new FtError('FT_ERR_PEER_SILENT', message, { silentMs, why });
+    this.down({ kind: 'lost', error }, error);
+  }
+
+  private closed(error: FtError | undefined): void {
+    if (this.state !== 'up') return;
+    const why = error ?? new FtError('FT_ERR_LINK_CLOSED', 'The standby closed the link.');
+    this.down({ kind: 'lost', error: why }, error);
+  }
+
+  private down(down: LinkDown, error: FtError | undefined): void {
+    if (this.state !== 'up') return;
+    this.state = 'idle';
+    this.dropConnections(error);
+    this.handlers.onDown(down);
+  }
+
+  /** On both connections, since the end of either must not overtake the word. */
+  private sendBye(reason: string): void {
+    const bye: Bye = { reason };
+    for (const connection of [this.replication, this.heartbeat]) {
+      const buffer = allocFrameBuffer(MESSAGE_BYTES);
+      const header = {
+        type: FrameType.bye,
+        flags: 0,
+        generation: this.options.generation(),
+        epoch: this.options.epoch(),
+      };
+      connection?.send(header, buffer, packMessage(bye, buffer));
+    }
+  }
+
+  private dropConnections(error: FtError | undefined): void {
+    this.attempt += 1;
+    this.timer?.cancel();
+    this.timer = undefined;
+    this.pulse.stop();
+    const { replication, heartbeat } = this;
+    this.replication = undefined;
+    this.heartbeat = undefined;
+    for (const connection of [replication, heartbeat]) {
+      if (connection === undefined) continue;
+      connection.onFrame = () => undefined;
+      connection.onDrain = () => undefined;
+      connection.onClose = () => undefined;
+      connection.close(error);
+    }
+  }
+}

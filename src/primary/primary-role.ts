@@ -1,0 +1,359 @@
+/**
+ * The side that runs the guest: what state it is in, and when its output may leave.
+ *
+ *              claim won, guest booted (or promoted)
+ *   starting ────────────────────────────────▶ solo ◀──────────────── claim won, generation + 1 ──┐
+ *       │                                      │  ▲                                               │
+ *       │ claim lost: start() rejects   link up│  │ link lost before holdOutput · bye             │
+ *       ▼                                      ▼  │                                               │
+ *   (never ran)                              syncing ──── link lost after holdOutput ────▶ suspended
+ *                                              │                                           ▲   │
+ *                                   base acked │               link lost                   │   │ claim
+ *                                              ▼                                           │   │ lost
+ *                                          protected ──────────────────────────────────────┘   ▼
+ *                                              │ bye: the standby resigned ─▶ solo          fenced
+ *
+ *   any ── stop(): bye, guest ended ─▶ stopped            any ── machine error ─▶ stopped
+ *
+ * Who owns the output:
+ *   solo, and syncing before holdOutput   this host alone; the standby cannot be promoted
+ *   syncing after holdOutput, protected   held; an epoch's output leaves when the epoch is acked
+ *   suspended                             held; nothing leaves until the witness has decided
+ *   fenced, stopped                       nobody here
+ */
+import { assert } from '../common/assert';
+import type { Clock } from '../common/clock';
+import { FtError } from '../common/errors';
+import type { Logger } from '../common/logger';
+import type { CutPolicy, Machine } from '../machine/machine';
+import type { Connection } from '../transport/connection';
+import type { FrameBufferPool } from '../wire/buffer-pool';
+import { type Frame, FrameType } from '../wire/frame';
+import { unpackAuditMismatch } from '../wire/messages';
+import type { GenerationRecord, Witness } from '../witness/witness';
+import { claimBoot } from './boot-claim';
+import { Claim } from './claim';
+import { EpochPipeline } from './epoch-pipeline';
+import { type BodyCompressor, FrameSender } from './frame-sender';
+import { Link, type LinkDown, type LinkOptions } from './link';
+import { OutputCommit } from './output-commit';
+import { PrimaryStats } from './primary-stats';
+import { SyncDriver } from './sync';
+
+export type PrimaryState =
+  | 'starting'
+  | 'solo'
+  | 'syncing'
+  | 'protected'
+  | 'suspended'
+  | 'fenced'
+  | 'stopped';
+
+export interface PrimaryOptions
+  extends Omit<LinkOptions, 'machine' | 'generation' | 'epoch' | 'clock' | 'logger'> {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly machine: Machine;
+  readonly witness: Witness;
+  readonly policy: CutPolicy;
+  readonly pool: FrameBufferPool;
+  readonly compressor: BodyCompressor | undefined;
+}
+
+/** Why a primary came to its end. */
+export type PrimaryEnd =
+  | { readonly kind: 'fenced'; readonly current: GenerationRecord }
+  | { readonly kind: 'guest-ended'; readonly reason: string }
+  | { readonly kind: 'machine-error'; readonly error: FtError };
+
+export interface PrimaryHandlers {
+  onState(from: PrimaryState, to: PrimaryState): void;
+  onEnd(end: PrimaryEnd): void;
+  onRefused(error: FtError): void;
+}
+
+export class PrimaryRole {
+  readonly stats = new PrimaryStats();
+  private current: PrimaryState = 'starting';
+  private currentGeneration = 0;
+  /** True from holdOutput on: the standby may become promotable at any moment. */
+  private holding = false;
+  private baseEpoch = 0;
+  private connection: Connection | undefined;
+  private claim: Claim | undefined;
+  private readonly link: Link;
+  private readonly commit: OutputCommit;
+  private readonly pipeline: EpochPipeline;
+  private readonly sync: SyncDriver;
+
+  constructor(
+    private readonly options: PrimaryOptions,
+    private readonly handlers: PrimaryHandlers,
+  ) {
+    const { clock, machine } = options;
+    const sender = new FrameSender(options.pool, options.compressor, this.stats);
+    this.commit = new OutputCommit(clock, machine, this.stats);
+    this.pipeline = new EpochPipeline(clock, machine, sender, this.commit, this.stats, (epoch) => {
+      this.baseEpoch = epoch;
+    });
+    this.sync = new SyncDriver(clock, machine, sender, this.stats, () => this.scanDone());
+    const linkOptions: LinkOptions = {
+      ...options,
+      machine: machine.description,
+      generation: () => this.currentGeneration,
+      epoch: () => this.stats.epochCut,
+    };
+    this.link = new Link(linkOptions, {
+      onUp: (connection, standbyId) => this.linkUp(connection, standbyId),
+      onFrame: (frame) => this.received(frame),
+      onDown: (down) => this.linkDown(down),
+      onRefused: (error) => this.refused(error),
+    });
+  }
+
+  get state(): PrimaryState {
+    return this.current;
+  }
+
+  get generation(): number {
+    return this.currentGeneration;
+  }
+
+  /** Epochs sent whole and not yet acknowledged. */
+  get inFlight(): number {
+    return this.commit.unacked;
+  }
+
+  /** 0…1 while syncing. */
+  get syncProgress(): number {
+    return this.current === 'syncing' ? this.options.machine.scanProgress() : 1;
+  }
+
+  /**
+   * Begins a generation by booting the guest. Rejects with FT_ERR_GENERATION_OWNED, the witness's
+   * error, or the machine's, and has then started nothing.
+   */
+  async start(force: boolean): Promise<void> {
+    const { witness, pair, nodeId, machine } = this.options;
+    const generation = await claimBoot({ witness, pair, nodeId, force });
+    if (this.current !== 'starting') return;
+    this.currentGeneration = generation;
+    this.takeMachine();
+    machine.boot();
+    this.toSolo('the guest was booted');
+  }
+
+  /** Goes on with a guest that was just promoted here, in the generation that was won for it. */
+  adopt(generation: number): void {
+    assert(this.current === 'starting', 'a primary begins once');
+    this.currentGeneration = generation;
+    this.takeMachine();
+    this.toSolo('the guest was promoted');
+  }
+
+  /** Ends the guest on the operator's word; the standby is told, and will not promote. */
+  stop(reason: string): void {
+    if (this.current === 'stopped' || this.current === 'fenced') return;
+    this.endAll(reason);
+    this.options.machine.fence();
+    this.become('stopped', reason);
+  }
+
+  // ── the link ───────────────────────────────────────────────────────────────────────────────────
+
+  private linkUp(connection: Connection, standbyId: string): void {
+    assert(this.current === 'solo', 'a standby is taken on while this host runs alone');
+    this.options.logger.info('standby joined, sync begins', { standby: standbyId });
+    this.connection = connection;
+    this.holding = false;
+    this.baseEpoch = 0;
+    const firstEpoch = this.stats.epochCut + 1;
+    connection.onDrain = () => this.drained();
+    this.pipeline.start(connection, this.currentGeneration, firstEpoch);
+    this.become('syncing', `standby ${standbyId} joined`);
+    this.options.machine.beginReplication(this.options.policy, firstEpoch);
+    this.sync.start(connection, this.currentGeneration);
+  }
+
+  private drained(): void {
+    this.pipeline.pump();
+    this.sync.resume();
+  }
+
+  private scanDone(): void {
+    // From here on the standby may become promotable: this host no longer owns its output alone,
+    // and losing the standby means asking the witness first.
+    this.holding = true;
+    this.options.machine.holdOutput();
+  }
+
+  private received(frame: Frame): void {
+    if (frame.generation !== this.currentGeneration) {
+      const message = `The standby speaks of generation ${frame.generation}, not ${this.currentGeneration}.`;
+      const facts = { theirs: frame.generation, ours: this.currentGeneration };
+      this.link.fail(new FtError('FT_ERR_GENERATION', message, facts));
+    } else if (frame.type === FrameType.ack) {
+      this.acked(frame.epoch);
+    } else if (frame.type === FrameType.auditMismatch) {
+      this.auditMismatch(frame);
+    } else {
+      const message = `A frame of type ${frame.type} came from the standby, where it has no place.`;
+      this.link.fail(new FtError('FT_ERR_FRAME_UNEXPECTED', message, { type: frame.type }));
+    }
+  }
+
+  private acked(epoch: number): void {
+    const error = this.commit.ack(epoch);
+    if (error !== undefined) {
+      this.link.fail(error);
+      return;
+    }
+    if (this.current === 'syncing' && this.baseEpoch !== 0 && epoch >= this.baseEpoch) {
+      this.stats.syncsDone += 1;
+      this.become('protected', `epoch ${epoch} is held by the standby`);
+    }
+  }
+
+  private auditMismatch(frame: Frame): void {
+    const found = unpackAuditMismatch(frame.body);
+    if (found instanceof FtError) {
+      this.link.fail(found);
+      return;
+    }
+    this.stats.auditMismatches += found.gfns.length;
+    this.options.logger.error('audit: pages differ on the standby; they are sent again', {
+      epoch: frame.epoch,
+      pages: found.gfns.length,
+      firstGfn: found.gfns[0],
+    });
+    this.options.machine.heal(found.gfns);
+  }
+
+  private refused(error: FtError): void {
+    this.options.logger.error(`${error.message} The guest runs on unprotected.`, {
+      ...error.facts,
+      code: error.code,
+    });
+    this.handlers.onRefused(error);
+  }
+
+  private linkDown(down: LinkDown): void {
+    const { machine, logger } = this.options;
+    this.dropPeer();
+    machine.endReplication();
+    if (down.kind === 'bye') {
+      this.toSolo(`the standby left: ${down.reason}`);
+      return;
+    }
+    this.stats.linksLost += 1;
+    logger.warn('the standby is lost', { code: down.error.code, cause: down.error.message });
+    if (!this.holding) {
+      this.toSolo('the standby was lost before it could take over');
+      return;
+    }
+    this.become('suspended', down.error.message);
+    this.stats.claims += 1;
+    const { clock, witness, pair, nodeId } = this.options;
+    this.claim = new Claim(clock, witness, pair, nodeId, this.currentGeneration, {
+      onWon: (generation) => this.claimWon(generation),
+      onLost: (record) => this.claimLost(record),
+      onUnknown: (error, tries) => this.claimUnknown(error, tries),
+    });
+  }
+
+  // ── the claim ──────────────────────────────────────────────────────────────────────────────────
+
+  private claimWon(generation: number): void {
+    this.claim = undefined;
+    this.currentGeneration = generation;
+    // Epochs are numbered anew in each generation.
+    this.stats.epochCut = 0;
+    this.stats.epochCommitted = 0;
+    this.toSolo(`won generation ${generation}`);
+  }
+
+  private claimLost(current: GenerationRecord): void {
+    this.claim = undefined;
+    this.options.machine.fence();
+    this.options.logger.error('another node won; the guest here is fenced', {
+      generation: current.generation,
+      owner: current.owner,
+    });
+    this.become('fenced', `generation ${current.generation} belongs to ${current.owner}`);
+    this.handlers.onEnd({ kind: 'fenced', current });
+  }
+
+  private claimUnknown(error: FtError, tries: number): void {
+    const power = (tries & (tries - 1)) === 0;
+    if (!power) return;
+    this.options.logger.warn('the witness cannot be reached; output stays held', {
+      code: error.code,
+      cause: error.message,
+      tries,
+    });
+  }
+
+  // ── the machine ────────────────────────────────────────────────────────────────────────────────
+
+  private takeMachine(): void {
+    this.options.machine.setHandlers({
+      onCut: () => this.pipeline.pump(),
+      onStopped: (reason, error) => this.machineStopped(reason, error),
+    });
+  }
+
+  private machineStopped(reason: string, error: FtError | undefined): void {
+    if (this.current === 'stopped' || this.current === 'fenced') return;
+    if (reason !== 'error') {
+      this.endAll(`the guest ended (${reason})`);
+      this.become('stopped', reason);
+      this.handlers.onEnd({ kind: 'guest-ended', reason });
+      return;
+    }
+    // This machine cannot go on, the guest could: cut the link without a bye, so that the standby
+    // takes over at once.
+    const cause =
+      error ?? new FtError('FT_ERR_MACHINE', 'The machine stopped for no known reason.');
+    this.claim?.stop();
+    this.dropPeer();
+    this.link.stop();
+    this.options.machine.fence();
+    this.become('stopped', cause.message);
+    this.handlers.onEnd({ kind: 'machine-error', error: cause });
+  }
+
+  // ── states ─────────────────────────────────────────────────────────────────────────────────────
+
+  /** This host alone owns its output; called only where the diagram above has an arrow to solo. */
+  private toSolo(why: string): void {
+    this.holding = false;
+    this.options.machine.openOutput();
+    this.become('solo', why);
+    this.link.start();
+  }
+
+  private endAll(reason: string): void {
+    this.claim?.stop();
+    this.claim = undefined;
+    this.dropPeer();
+    this.link.stop(reason);
+  }
+
+  private dropPeer(): void {
+    this.pipeline.stop();
+    this.sync.stop();
+    if (this.connection !== undefined) this.connection.onDrain = () => undefined;
+    this.connection = undefined;
+  }
+
+  private become(to: PrimaryState, why: string): void {
+    const from = this.current;
+    this.current = to;
+    this.options.logger.info(`primary: ${from} → ${to}`, {
+      why,
+      generation: this.currentGeneration,
+      epoch: this.commit.acked,
+    });
+    this.handlers.onState(from, to);
+  }
+}

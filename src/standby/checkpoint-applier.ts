@@ -1,0 +1,309 @@
+/**
+ * Turns the stream of sync pieces and epoch pieces into the standby's image, each epoch whole or not
+ * at all.
+ *
+ *   frame ─▶ order checked ─▶ decompressed ─▶ machine.verify ─┬─ a whole epoch, nothing queued:
+ *                                                            │    ack, then apply at once
+ *                                                            └─ else copied and held
+ *              last piece of an epoch ─▶ ack (all of it is held and verified) ─▶ into the queue
+ *              queue ─▶ machine.apply in order, SLICE_US per turn of the loop ─▶ image
+ *
+ * An ack means that nothing but memory already held is needed to reach that epoch, so an ack may
+ * precede the applying: `drain` finishes it, synchronously, before a promotion.
+ *
+ * freeze(): later frames are kept as they came: no ack, no epoch. thaw(): they are taken as usual.
+ */
+import { assert } from '../common/assert';
+import type { Clock } from '../common/clock';
+import { FtError } from '../common/errors';
+import type { Machine } from '../machine/machine';
+import { type Frame, FrameFlag, FrameType } from '../wire/frame';
+import type { StandbyStats } from './standby-stats';
+
+/** Undoes compression. The result is valid until the next call. */
+export interface BodyDecompressor {
+  decompress(body: Uint8Array, rawBytes: number): Uint8Array | FtError;
+}
+
+export interface ApplierHandlers {
+  /** `epoch` is complete and verified here: it may be acknowledged. */
+  onHeld(epoch: number): void;
+  /** The base epoch is held: from now on this image can be promoted. */
+  onRestorable(epoch: number): void;
+  onMismatch(epoch: number, gfns: readonly number[]): void;
+}
+
+const SLICE_US = 2000;
+const HELD_SLACK_BYTES = 64 * 1024 * 1024;
+
+interface HeldBody {
+  readonly epoch: number;
+  readonly body: Uint8Array;
+  /** True for the piece that completes its epoch. */
+  readonly last: boolean;
+}
+
+interface KeptFrame extends Frame {
+  readonly body: Uint8Array;
+}
+
+export class CheckpointApplier {
+  private scanDone = false;
+  private baseEpoch = 0;
+  private heldEpoch = 0;
+  private appliedEpoch = 0;
+  /** The epoch whose pieces are coming in; 0 between epochs. */
+  private openEpoch = 0;
+  private openIsBase = false;
+  private openPieces: HeldBody[] = [];
+  private queue: HeldBody[] = [];
+  private queueHead = 0;
+  private heldBytes = 0;
+  private stepAsked = false;
+  private frozen = false;
+  private kept: KeptFrame[] = [];
+  private readonly heldBytesMax: number;
+
+  constructor(
+    private readonly clock: Clock,
+    private readonly machine: Machine,
+    private readonly decompressor: BodyDecompressor,
+    private readonly stats: StandbyStats,
+    private readonly handlers: ApplierHandlers,
+  ) {
+    this.heldBytesMax = machine.description.memoryBytes + HELD_SLACK_BYTES;
+  }
+
+  /** The newest epoch held whole: what a promotion would resume from. */
+  get held(): number {
+    return this.heldEpoch;
+  }
+
+  get restorable(): boolean {
+    return this.baseEpoch !== 0;
+  }
+
+  /** Forgets everything; the machine's image is cleared for a sync from its beginning. */
+  begin(): void {
+    this.stop();
+    this.scanDone = false;
+    this.baseEpoch = 0;
+    this.heldEpoch = 0;
+    this.appliedEpoch = 0;
+    this.stats.epochHeld = 0;
+    this.stats.epochApplied = 0;
+    this.machine.beginSync();
+  }
+
+  /** Forgets what is held; nothing more is applied. */
+  stop(): void {
+    this.openEpoch = 0;
+    this.openPieces = [];
+    this.queue = [];
+    this.queueHead = 0;
+    this.heldBytes = 0;
+    this.frozen = false;
+    this.kept = [];
+  }
+
+  freeze(): void {
+    this.frozen = true;
+  }
+
+  /** Takes what came since freeze(). Errors as for `take`. */
+  thaw(): FtError | undefined {
+    const frames = this.kept;
+    this.frozen = false;
+    this.kept = [];
+    for (const frame of frames) {
+      this.heldBytes -= frame.body.length;
+      const error = this.take(frame);
+      if (error !== undefined) return error;
+    }
+    return undefined;
+  }
+
+  /**
+   * Takes a syncPages or epoch frame. Returns FT_ERR_EPOCH_ORDER, FT_ERR_EPOCH_BODY (or the
+   * machine's own code), FT_ERR_HELD_BYTES, or the decompressor's error; the session is then over.
+   */
+  take(frame: Frame): FtError | undefined {
+    if (this.frozen) return this.keep(frame);
+    const disorder = frame.type === FrameType.syncPages ? this.scanOrder() : this.epochOrder(frame);
+    if (disorder !== undefined) return disorder;
+    let body = frame.body;
+    if ((frame.flags & FrameFlag.lz4) !== 0) {
+      const raw = this.decompressor.decompress(body, frame.rawBytes);
+      if (raw instanceof FtError) return raw;
+      body = raw;
+    }
+    this.stats.bodyBytes += frame.body.length;
+    this.stats.rawBytes += body.length;
+    const damaged = this.machine.verify(body);
+    if (damaged !== undefined) return damaged;
+    const last = (frame.flags & FrameFlag.last) !== 0;
+    return frame.type === FrameType.syncPages
+      ? this.takeScan(body, last)
+      : this.takeEpoch(frame, body, last);
+  }
+
+  /** Applies everything that is held whole; pieces of an unfinished epoch are dropped. */
+  drain(): void {
+    this.openEpoch = 0;
+    this.openPieces = [];
+    while (this.applyOne());
+    assert(this.appliedEpoch === this.heldEpoch, 'what was acknowledged is in the image');
+  }
+
+  // ── order ──────────────────────────────────────────────────────────────────────────────────────
+
+  private scanOrder(): FtError | undefined {
+    if (!this.scanDone) return undefined;
+    return new FtError('FT_ERR_EPOCH_ORDER', 'A sync piece came after the scan was done.');
+  }
+
+  private epochOrder(frame: Frame): FtError | undefined {
+    const { epoch } = frame;
+    const base = (frame.flags & FrameFlag.base) !== 0;
+    if (this.openEpoch !== 0) {
+      if (epoch === this.openEpoch && base === this.openIsBase) return undefined;
+      const message = `A piece of epoch ${epoch} came inside epoch ${this.openEpoch}.`;
+      return new FtError('FT_ERR_EPOCH_ORDER', message, { epoch, expected: this.openEpoch });
+    }
+    const first = this.heldEpoch === 0;
+    if (epoch === 0 || (!first && epoch !== this.heldEpoch + 1)) {
+      const expected = this.heldEpoch + 1;
+      const message = `Epoch ${epoch} came where ${expected} was due.`;
+      return new FtError('FT_ERR_EPOCH_ORDER', message, { epoch, expected });
+    }
+    if (base && (!this.scanDone || this.baseEpoch !== 0)) {
+      const message = `Epoch ${epoch} claims to be the base, ${this.scanDone ? 'a second one' : 'before the scan was done'}.`;
+      return new FtError('FT_ERR_EPOCH_ORDER', message, { epoch });
+    }
+    this.openEpoch = epoch;
+    this.openIsBase = base;
+    return undefined;
+  }
+
+  // ── taking ─────────────────────────────────────────────────────────────────────────────────────
+
+  private takeScan(body: Uint8Array, last: boolean): FtError | undefined {
+    this.stats.syncBytes += body.length;
+    if (last) this.scanDone = true;
+    if (this.queueHead === this.queue.length) {
+      this.applyBody(0, body);
+      return undefined;
+    }
+    const piece = this.hold(0, body, false);
+    if (piece instanceof FtError) return piece;
+    this.queue.push(piece);
+    return undefined;
+  }
+
+  private takeEpoch(frame: Frame, body: Uint8Array, last: boolean): FtError | undefined {
+    const { epoch } = frame;
+    const atOnce = last && this.openPieces.length === 0 && this.queueHead === this.queue.length;
+    if (atOnce) {
+      this.complete(epoch);
+      this.applyBody(epoch, body);
+      this.applied(epoch);
+      return undefined;
+    }
+    const piece = this.hold(epoch, body, last);
+    if (piece instanceof FtError) return piece;
+    this.openPieces.push(piece);
+    if (!last) return undefined;
+    for (const one of this.openPieces) this.queue.push(one);
+    this.openPieces = [];
+    this.complete(epoch);
+    this.stepSoon();
+    return undefined;
+  }
+
+  /** All of `epoch` is here and verified: from this moment it will be in the image, come what may. */
+  private complete(epoch: number): void {
+    const isBase = this.openIsBase;
+    this.openEpoch = 0;
+    this.openIsBase = false;
+    this.heldEpoch = epoch;
+    this.stats.epochHeld = epoch;
+    this.stats.epochsHeld += 1;
+    if (isBase) this.baseEpoch = epoch;
+    this.handlers.onHeld(epoch);
+    if (isBase) this.handlers.onRestorable(epoch);
+  }
+
+  private hold(epoch: number, body: Uint8Array, last: boolean): HeldBody | FtError {
+    const error = this.account(body.length);
+    return error ?? { epoch, body: Buffer.from(body), last };
+  }
+
+  private keep(frame: Frame): FtError | undefined {
+    const error = this.account(frame.body.length);
+    if (error !== undefined) return error;
+    this.kept.push({ ...frame, body: Buffer.from(frame.body) });
+    return undefined;
+  }
+
+  private account(bytes: number): FtError | undefined {
+    if (this.heldBytes + bytes > this.heldBytesMax) {
+      const message = `The primary sent more than the ${this.heldBytesMax} bytes that may be held here.`;
+      const facts = { heldBytes: this.heldBytes, heldBytesMax: this.heldBytesMax };
+      return new FtError('FT_ERR_HELD_BYTES', message, facts);
+    }
+    this.heldBytes += bytes;
+    if (this.heldBytes > this.stats.heldBytesMax) this.stats.heldBytesMax = this.heldBytes;
+    return undefined;
+  }
+
+  // ── applying ───────────────────────────────────────────────────────────────────────────────────
+
+  private stepSoon(): void {
+    if (this.stepAsked) return;
+    this.stepAsked = true;
+    this.clock.soon(this.step);
+  }
+
+  private readonly step = (): void => {
+    this.stepAsked = false;
+    const endUs = this.clock.nowUs() + SLICE_US;
+    while (this.applyOne()) {
+      if (this.clock.nowUs() < endUs) continue;
+      this.stepSoon();
+      return;
+    }
+  };
+
+  /** Applies the oldest held piece; false when there is none. */
+  private applyOne(): boolean {
+    const piece = this.queue[this.queueHead];
+    if (piece === undefined) return false;
+    this.queueHead += 1;
+    if (this.queueHead === this.queue.length) {
+      this.queue = [];
+      this.queueHead = 0;
+    }
+    this.heldBytes -= piece.body.length;
+    this.applyBody(piece.epoch, piece.body);
+    if (piece.last) this.applied(piece.epoch);
+    return true;
+  }
+
+  private applyBody(epoch: number, body: Uint8Array): void {
+    const startUs = this.clock.nowUs();
+    const result = this.machine.apply(body);
+    this.stats.applyUs.record(this.clock.nowUs() - startUs);
+    this.stats.pagesApplied += result.pages;
+    // Before the base epoch the image is not meant to match: pages and epochs are still crossing.
+    const whole = this.baseEpoch !== 0 && epoch >= this.baseEpoch;
+    if (result.auditMismatches.length > 0 && whole) {
+      this.stats.auditMismatches += result.auditMismatches.length;
+      this.handlers.onMismatch(epoch, result.auditMismatches);
+    }
+  }
+
+  private applied(epoch: number): void {
+    this.appliedEpoch = epoch;
+    this.stats.epochApplied = epoch;
+  }
+}

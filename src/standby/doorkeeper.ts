@@ -1,0 +1,140 @@
+/**
+ * Judges who connects. Every connection gets DEADLINE_MS to say a hello that fits; strangers,
+ * garbage and slow ones are cut off and disturb nobody.
+ *
+ *   accepted ──▶ first frame is a hello? ──▶ fits ours (compareHello)? ──▶ the role's verdict
+ *       │ deadline, close                │ no: cut off     │ no: refuse        │ refuse | welcome
+ *       ▼                                ▼                 ▼                   ▼
+ */
+import type { Clock } from '../common/clock';
+import { FtError } from '../common/errors';
+import type { Logger } from '../common/logger';
+import type { MachineDescription } from '../machine/machine';
+import type { Connection } from '../transport/connection';
+import { allocFrameBuffer } from '../wire/buffer-pool';
+import { compareHello } from '../wire/compare-hello';
+import { BODY_BYTES_MAX, type Frame, FrameType, PROTOCOL_VERSION } from '../wire/frame';
+import { type Hello, packMessage, type Refuse, unpackHello } from '../wire/messages';
+
+const DEADLINE_MS = 2000;
+const MESSAGE_BYTES = 64 * 1024;
+
+export interface DoorkeeperOptions {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly pair: string;
+  readonly nodeId: string;
+  readonly machine: MachineDescription;
+}
+
+export interface DoorkeeperHandlers {
+  /** A hello that fits. Returns why it is refused, or undefined to welcome it. */
+  judge(hello: Hello, generation: number): Refuse | undefined;
+  /** The welcome was sent; the connection is the role's from here on. */
+  admitted(connection: Connection, hello: Hello, generation: number): void;
+  onRefused(): void;
+}
+
+export class Doorkeeper {
+  constructor(
+    private readonly options: DoorkeeperOptions,
+    private readonly handlers: DoorkeeperHandlers,
+  ) {}
+
+  /** A connection was accepted by the listener. */
+  accept(connection: Connection): void {
+    let done = false;
+    const deadline = this.options.clock.after(DEADLINE_MS, () => {
+      const message = 'The connection said no hello in time.';
+      turnAway(new FtError('FT_ERR_GREETING_TIMEOUT', message));
+    });
+    const turnAway = (error: FtError): void => {
+      if (done) return;
+      done = true;
+      deadline.cancel();
+      this.cutOff(connection, error);
+    };
+    connection.onClose = (error) => {
+      turnAway(error ?? new FtError('FT_ERR_GREETING_CLOSED', 'It closed before a hello.'));
+    };
+    connection.onFrame = (frame) => {
+      if (done) return;
+      const hello = this.readHello(frame);
+      if (hello instanceof FtError) {
+        turnAway(hello);
+        return;
+      }
+      done = true;
+      deadline.cancel();
+      this.decide(connection, hello, frame.generation);
+    };
+  }
+
+  private readHello(frame: Frame): Hello | FtError {
+    if (frame.type === FrameType.hello) return unpackHello(frame.body);
+    const message = `The first frame is of type ${frame.type}, not a hello.`;
+    return new FtError('FT_ERR_GREETING', message, { type: frame.type });
+  }
+
+  private decide(connection: Connection, hello: Hello, generation: number): void {
+    const refuse = compareHello(this.ours(), hello) ?? this.handlers.judge(hello, generation);
+    connection.onFrame = () => undefined;
+    connection.onClose = () => undefined;
+    const buffer = allocFrameBuffer(MESSAGE_BYTES);
+    if (refuse !== undefined) {
+      this.handlers.onRefused();
+      this.options.logger.warn('a connection was refused', {
+        remote: connection.remote,
+        node: hello.nodeId,
+        code: refuse.code,
+        field: refuse.field,
+        ours: refuse.ours,
+        theirs: refuse.theirs,
+      });
+      const header = { type: FrameType.refuse, flags: 0, generation: 0, epoch: 0 };
+      connection.send(header, buffer, packMessage(refuse, buffer));
+      connection.close();
+      return;
+    }
+    connection.setMaxBodyBytes(BODY_BYTES_MAX);
+    const welcome = { nodeId: this.options.nodeId, session: hello.session };
+    const header = { type: FrameType.welcome, flags: 0, generation, epoch: 0 };
+    this.handlers.admitted(connection, hello, generation);
+    connection.send(header, buffer, packMessage(welcome, buffer));
+  }
+
+  private ours(): Hello {
+    const { pair, nodeId, machine } = this.options;
+    return {
+      protocolVersion: PROTOCOL_VERSION,
+      pair,
+      nodeId,
+      channel: 'replication',
+      session: 'none',
+      machine,
+    };
+  }
+
+  private cutOff(connection: Connection, error: FtError): void {
+    this.handlers.onRefused();
+    this.options.logger.warn('a connection that is no peer was cut off', {
+      remote: connection.remote,
+      code: error.code,
+      cause: error.message,
+    });
+    connection.onFrame = () => undefined;
+    connection.onClose = () => undefined;
+    connection.close(error);
+  }
+}
+
+/** Why a fitting hello is refused, in the words of the peer's log. */
+export function refusal(
+  code: string,
+  field: string,
+  ours: string,
+  theirs: string,
+  message: string,
+): Refuse {
+  return { code, field, ours, theirs, message };
+}

@@ -1,0 +1,215 @@
+/**
+ * One session of a primary at this standby: its two connections and the heartbeat between us.
+ *
+ *   replication welcomed ──▶ half ── heartbeat joins within the deadline ──▶ whole ──▶ closed
+ *                              └───────────── it does not ───────────────────────────────▲
+ *
+ * Only moves frames and signs of life; what they mean is the role's business.
+ */
+import type { Clock, Timer } from '../common/clock';
+import { FtError } from '../common/errors';
+import { Pulse } from '../common/pulse';
+import type { Connection } from '../transport/connection';
+import { allocFrameBuffer, allocHeaderBuffer, FrameBufferPool } from '../wire/buffer-pool';
+import { type Frame, FrameType } from '../wire/frame';
+import { AUDIT_GFNS_MAX, packMessage, unpackBye } from '../wire/messages';
+
+const MESSAGE_BYTES = 64 * 1024;
+
+export interface SessionOptions {
+  readonly clock: Clock;
+  readonly session: string;
+  readonly primaryId: string;
+  /** The generation that the primary said it runs in. */
+  readonly generation: number;
+  readonly heartbeatIntervalMs: number;
+  readonly suspectAfterMs: number;
+  /** How long the heartbeat connection may take to join. */
+  readonly joinMs: number;
+  /** The newest epoch held, for heartbeats. */
+  readonly epoch: () => number;
+}
+
+export interface SessionHandlers {
+  /** A sync or epoch frame of this session's generation. */
+  onFrame(frame: Frame): void;
+  onBye(reason: string): void;
+  /** The primary broke the protocol; the session is of no use any more. */
+  onBroken(error: FtError): void;
+  /** The primary is silent, or a connection ended without a bye. */
+  onSuspect(why: string): void;
+}
+
+/** True for errors that mean "what came is no valid frame", not "the peer is gone". */
+function isProtocolError(error: FtError | undefined): error is FtError {
+  // A frame cut off in the middle is what a killed process leaves behind.
+  if (error === undefined || error.code === 'FT_ERR_FRAME_TRUNCATED') return false;
+  return error.code.startsWith('FT_ERR_FRAME');
+}
+
+export class PeerSession {
+  private readonly acks = new FrameBufferPool(0, 64);
+  private readonly beatBuffer = allocHeaderBuffer();
+  private beatBusy = false;
+  private heartbeat: Connection | undefined;
+  private joinTimer: Timer | undefined;
+  private readonly pulse: Pulse;
+  private open = true;
+  private readonly ackHeader = { type: FrameType.ack, flags: 0, generation: 0, epoch: 0 };
+
+  constructor(
+    readonly options: SessionOptions,
+    private readonly replication: Connection,
+    private readonly handlers: SessionHandlers,
+  ) {
+    const { clock } = options;
+    this.ackHeader.generation = options.generation;
+    this.pulse = new Pulse({
+      clock,
+      intervalMs: options.heartbeatIntervalMs,
+      suspectAfterMs: options.suspectAfterMs,
+      beat: () => this.beat(),
+      onSuspect: (why, silentMs) =>
+        handlers.onSuspect(
+          why === 'closed' ? 'link closed' : `silent for ${silentMs.toFixed(1)} ms`,
+        ),
+    });
+    this.joinTimer = clock.after(options.joinMs, () => {
+      handlers.onBroken(new FtError('FT_ERR_SESSION', 'The heartbeat connection did not come.'));
+    });
+    replication.onFrame = (frame) => this.received(frame);
+    replication.onClose = (error) => this.closed(error);
+  }
+
+  get remote(): string {
+    return this.replication.remote;
+  }
+
+  get whole(): boolean {
+    return this.heartbeat !== undefined;
+  }
+
+  /** Both connections stand, and the primary was heard lately. */
+  get alive(): boolean {
+    const silentMax = this.options.suspectAfterMs * 1000;
+    return this.open && this.whole && this.pulse.detector.silentUs < silentMax;
+  }
+
+  get stalls(): number {
+    return this.pulse.detector.stalls;
+  }
+
+  /** The second connection of the session. */
+  join(heartbeat: Connection): void {
+    this.heartbeat = heartbeat;
+    this.joinTimer?.cancel();
+    heartbeat.onFrame = (frame) => this.heardBeat(frame);
+    heartbeat.onClose = (error) => this.closed(error);
+    this.pulse.start();
+  }
+
+  /** Watches again after a suspicion that proved wrong. */
+  watchAgain(): void {
+    this.pulse.start();
+  }
+
+  ack(epoch: number): void {
+    const buffer = this.acks.acquire();
+    this.ackHeader.epoch = epoch;
+    this.replication.send(this.ackHeader, buffer, 0, () => this.acks.release(buffer));
+  }
+
+  reportMismatch(epoch: number, gfns: readonly number[]): void {
+    const buffer = allocFrameBuffer(MESSAGE_BYTES);
+    const { generation } = this.options;
+    const header = { type: FrameType.auditMismatch, flags: 0, generation, epoch };
+    const bytes = packMessage({ gfns: gfns.slice(0, AUDIT_GFNS_MAX) }, buffer);
+    this.replication.send(header, buffer, bytes);
+  }
+
+  /**
+   * Leaves in order: the primary is told that this side will not promote in this generation. On
+   * both connections, since the end of either must not overtake the word.
+   */
+  leave(reason: string): void {
+    for (const connection of [this.replication, this.heartbeat]) {
+      if (connection === undefined) continue;
+      const buffer = allocFrameBuffer(MESSAGE_BYTES);
+      const { generation, epoch } = this.options;
+      const header = { type: FrameType.bye, flags: 0, generation, epoch: epoch() };
+      connection.send(header, buffer, packMessage({ reason }, buffer));
+    }
+    this.close();
+  }
+
+  close(error?: FtError): void {
+    this.open = false;
+    this.joinTimer?.cancel();
+    this.pulse.stop();
+    for (const connection of [this.replication, this.heartbeat]) {
+      if (connection === undefined) continue;
+      connection.onFrame = () => undefined;
+      connection.onClose = () => undefined;
+      connection.close(error);
+    }
+  }
+
+  private received(frame: Frame): void {
+    this.pulse.detector.heard();
+    if (!this.generationHolds(frame)) return;
+    if (frame.type === FrameType.epoch || frame.type === FrameType.syncPages) {
+      if (this.whole) this.handlers.onFrame(frame);
+      else this.misplaced(frame);
+    } else if (frame.type === FrameType.bye) this.saidBye(frame);
+    else this.misplaced(frame);
+  }
+
+  private heardBeat(frame: Frame): void {
+    this.pulse.detector.heard();
+    if (!this.generationHolds(frame)) return;
+    if (frame.type === FrameType.bye) this.saidBye(frame);
+    else if (frame.type !== FrameType.heartbeat) this.misplaced(frame);
+  }
+
+  private generationHolds(frame: Frame): boolean {
+    const { generation } = this.options;
+    if (frame.generation === generation) return true;
+    const message = `A frame of generation ${frame.generation} came in a session of generation ${generation}.`;
+    const facts = { theirs: frame.generation, ours: generation };
+    this.handlers.onBroken(new FtError('FT_ERR_GENERATION', message, facts));
+    return false;
+  }
+
+  private misplaced(frame: Frame): void {
+    const message = `A frame of type ${frame.type} came from the primary, where it has no place.`;
+    this.handlers.onBroken(new FtError('FT_ERR_FRAME_UNEXPECTED', message, { type: frame.type }));
+  }
+
+  private saidBye(frame: Frame): void {
+    const bye = unpackBye(frame.body);
+    if (bye instanceof FtError) this.handlers.onBroken(bye);
+    else this.handlers.onBye(bye.reason);
+  }
+
+  private closed(error: FtError | undefined): void {
+    if (!this.open) return;
+    if (isProtocolError(error)) {
+      this.handlers.onBroken(error);
+      return;
+    }
+    this.open = false;
+    if (this.whole) this.pulse.detector.closed();
+    else this.handlers.onBroken(new FtError('FT_ERR_SESSION', 'The primary closed the greeting.'));
+  }
+
+  private beat(): void {
+    const connection = this.heartbeat;
+    if (connection === undefined || this.beatBusy) return;
+    this.beatBusy = true;
+    const { generation, epoch } = this.options;
+    const header = { type: FrameType.heartbeat, flags: 0, generation, epoch: epoch() };
+    connection.send(header, this.beatBuffer, 0, () => {
+      this.beatBusy = false;
+    });
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * From suspicion to certainty: claims the next generation until the witness has said who owns it.
+ *
+ *   claiming ── won ──▶ onWon            lost ──▶ onLost
+ *      ▲  │ rejected: the outcome is unknown
+ *      │  ▼
+ *      │ waiting ──▶ looking ── next generation is ours ──▶ onWon
+ *      │                │   ├── somebody else's ──────────▶ onLost
+ *      │                │   ├── not claimed, primary alive ▶ onPeerBack
+ *      │                │   └── rejected ──▶ waiting
+ *      └────────────────┴── not claimed, primary silent
+ *
+ * A claim whose answer was lost may have succeeded. Going back to `ready` on a guess could leave a
+ * generation that is ours with nobody running in it, so that is done only when the witness says that
+ * nobody claimed it.
+ */
+import type { Clock, Timer } from '../common/clock';
+import { type FtError, toFtError } from '../common/errors';
+import type { ClaimResult, GenerationRecord, Witness } from '../witness/witness';
+
+export interface PromotionOptions {
+  readonly clock: Clock;
+  readonly witness: Witness;
+  readonly pair: string;
+  readonly nodeId: string;
+  /** The generation the lost primary ran in. */
+  readonly generation: number;
+  /** Whether the suspected primary has shown itself since. */
+  readonly peerAlive: () => boolean;
+  readonly onWon: (generation: number) => void;
+  readonly onLost: (current: GenerationRecord) => void;
+  readonly onPeerBack: () => void;
+  readonly onUnknown: (error: FtError, tries: number) => void;
+}
+
+const RETRY_MS_MIN = 20;
+const RETRY_MS_MAX = 1000;
+
+export class Promotion {
+  private timer: Timer | undefined;
+  private stopped = false;
+  private tries = 0;
+  private waitMs = RETRY_MS_MIN;
+
+  constructor(private readonly options: PromotionOptions) {
+    this.claim();
+  }
+
+  stop(): void {
+    this.stopped = true;
+    this.timer?.cancel();
+  }
+
+  private claim(): void {
+    const { witness, pair, generation, nodeId } = this.options;
+    witness.claim(pair, generation, nodeId).then(
+      (result) => this.claimed(result),
+      (thrown: unknown) => this.unknown(thrown),
+    );
+  }
+
+  private claimed(result: ClaimResult): void {
+    if (this.stopped) return;
+    this.stop();
+    if (result.outcome === 'won') this.options.onWon(result.generation);
+    else this.options.onLost(result.current);
+  }
+
+  private unknown(thrown: unknown): void {
+    if (this.stopped) return;
+    this.tries += 1;
+    this.options.onUnknown(toFtError(thrown, 'FT_ERR_WITNESS_UNKNOWN'), this.tries);
+    this.timer = this.options.clock.after(this.waitMs, () => this.look());
+    this.waitMs = Math.min(RETRY_MS_MAX, this.waitMs * 2);
+  }
+
+  private look(): void {
+    const { witness, pair } = this.options;
+    witness.current(pair).then(
+      (current) => this.looked(current),
+      (thrown: unknown) => this.unknown(thrown),
+    );
+  }
+
+  private looked(current: GenerationRecord | undefined): void {
+    if (this.stopped) return;
+    const { generation, nodeId, peerAlive } = this.options;
+    const newest = current?.generation ?? 0;
+    if (current !== undefined && newest > generation) {
+      const ours = newest === generation + 1 && current.owner === nodeId;
+      this.claimed(ours ? { outcome: 'won', generation: newest } : { outcome: 'lost', current });
+    } else if (peerAlive()) {
+      this.stop();
+      this.options.onPeerBack();
+    } else {
+      this.claim();
+    }
+  }
+}

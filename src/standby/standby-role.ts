@@ -1,0 +1,324 @@
+/**
+ * The side that holds the copy: what state it is in, and when it may run the guest.
+ *
+ *             primary welcomed            base epoch held
+ *   joining ───────────────────▶ syncing ───────────────▶ ready
+ *     ▲  ▲                          │                      │  ▲
+ *     │  │ lost · bye · broken ─────┘     silent · closed  │  │ nobody claimed, and the
+ *     │  └───────── bye · broken ◀───────── (ready)        ▼  │ primary shows itself
+ *     │                                                suspecting ── claim won ──▶ promoting ──▶ active
+ *     └────── fenced ◀─────────── claim lost ──────────────┘
+ *
+ * Only `ready` may claim: before the base epoch there is no image to resume. Once suspecting, this
+ * side acknowledges nothing more and takes no further epoch. The claim may be won at any moment from
+ * then on, and from that moment the guest's future is the image as of the last acknowledged epoch.
+ * An ack sent later would let the old primary release output of an epoch that this future does not
+ * contain, and promise 1 would be broken by us.
+ */
+import { assert } from '../common/assert';
+import type { Clock } from '../common/clock';
+import { type FtError, toFtError } from '../common/errors';
+import type { Logger } from '../common/logger';
+import type { Machine } from '../machine/machine';
+import type { Connection } from '../transport/connection';
+import type { Frame } from '../wire/frame';
+import type { Hello, Refuse } from '../wire/messages';
+import type { GenerationRecord, Witness } from '../witness/witness';
+import { type BodyDecompressor, CheckpointApplier } from './checkpoint-applier';
+import { Doorkeeper, refusal } from './doorkeeper';
+import { PeerSession } from './peer-session';
+import { Promotion } from './promotion';
+import { StandbyStats } from './standby-stats';
+
+export type StandbyState =
+  | 'joining'
+  | 'syncing'
+  | 'ready'
+  | 'suspecting'
+  | 'promoting'
+  | 'active'
+  | 'fenced'
+  | 'stopped';
+
+export interface StandbyOptions {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly machine: Machine;
+  readonly witness: Witness;
+  readonly decompressor: BodyDecompressor;
+  readonly pair: string;
+  readonly nodeId: string;
+  readonly heartbeatIntervalMs: number;
+  readonly suspectAfterMs: number;
+}
+
+export interface StandbyHandlers {
+  onState(from: StandbyState, to: StandbyState): void;
+  /** The guest runs here now, in `generation`; this side goes on as a primary. */
+  onActive(generation: number): void;
+  /** The witness was won and the guest cannot be resumed here. */
+  onPromotionFailed(error: FtError): void;
+}
+
+const HEARTBEAT_JOIN_MS = 2000;
+
+export class StandbyRole {
+  readonly stats = new StandbyStats();
+  private current: StandbyState = 'joining';
+  private session: PeerSession | undefined;
+  private promotion: Promotion | undefined;
+  private newestGeneration = 0;
+  private readonly applier: CheckpointApplier;
+  private readonly doorkeeper: Doorkeeper;
+
+  constructor(
+    private readonly options: StandbyOptions,
+    private readonly handlers: StandbyHandlers,
+  ) {
+    const { clock, machine, decompressor } = options;
+    this.applier = new CheckpointApplier(clock, machine, decompressor, this.stats, {
+      onHeld: (epoch) => this.session?.ack(epoch),
+      onRestorable: (epoch) => this.become('ready', `base epoch ${epoch} is held`),
+      onMismatch: (epoch, gfns) => this.mismatch(epoch, gfns),
+    });
+    this.doorkeeper = new Doorkeeper(
+      { ...options, machine: machine.description },
+      {
+        judge: (hello, generation) => this.judge(hello, generation),
+        admitted: (connection, hello, generation) => this.admitted(connection, hello, generation),
+        onRefused: () => {
+          this.stats.refused += 1;
+        },
+      },
+    );
+  }
+
+  get state(): StandbyState {
+    return this.current;
+  }
+
+  /** The newest generation heard of, or won. */
+  get generation(): number {
+    return this.newestGeneration;
+  }
+
+  get stalls(): number {
+    return this.session?.stalls ?? 0;
+  }
+
+  /** A connection was accepted by the listener. */
+  accept(connection: Connection): void {
+    this.doorkeeper.accept(connection);
+  }
+
+  /**
+   * Ends this side. A primary that replicates here is told that this side will not promote in this
+   * generation; not when a claim is under way, since that would no longer be true for certain.
+   */
+  stop(reason: string): void {
+    const claiming = this.promotion !== undefined;
+    this.promotion?.stop();
+    this.promotion = undefined;
+    if (claiming) this.session?.close();
+    else this.session?.leave(reason);
+    this.session = undefined;
+    this.applier.stop();
+    this.become('stopped', reason);
+  }
+
+  // ── who may come in ────────────────────────────────────────────────────────────────────────────
+
+  private judge(hello: Hello, generation: number): Refuse | undefined {
+    const { nodeId } = this.options;
+    if (this.current === 'active' || this.current === 'stopped') {
+      const message = `Node ${nodeId} is ${this.current} in generation ${this.newestGeneration}. Start your node with ft-standby if it shall protect this one.`;
+      return refusal(
+        'FT_ERR_ACTIVE',
+        'generation',
+        `${this.newestGeneration}`,
+        `${generation}`,
+        message,
+      );
+    }
+    if (hello.channel === 'heartbeat') {
+      const session = this.session;
+      if (session?.options.session === hello.session && !session.whole) return undefined;
+      const message = 'There is no session here that waits for this heartbeat connection.';
+      const ours = session?.options.session ?? 'none';
+      return refusal('FT_ERR_SESSION', 'session', ours, hello.session, message);
+    }
+    if (this.session !== undefined) {
+      const busyWith = this.session.options.primaryId;
+      const message = `Node ${nodeId} is busy: it protects ${busyWith}.`;
+      return refusal('FT_ERR_BUSY', 'session', busyWith, hello.nodeId, message);
+    }
+    if (generation < Math.max(1, this.newestGeneration)) {
+      const message = `Generation ${generation} is over; this node has seen generation ${this.newestGeneration}.`;
+      const ours = `${this.newestGeneration}`;
+      return refusal('FT_ERR_GENERATION_STALE', 'generation', ours, `${generation}`, message);
+    }
+    return undefined;
+  }
+
+  private admitted(connection: Connection, hello: Hello, generation: number): void {
+    if (hello.channel === 'heartbeat') {
+      this.session?.join(connection);
+      this.stats.sessions += 1;
+      this.become('syncing', `primary ${hello.nodeId} connected`);
+      return;
+    }
+    assert(this.session === undefined && this.current === 'joining', 'one session at a time');
+    this.newestGeneration = generation;
+    this.applier.begin();
+    const { clock, heartbeatIntervalMs, suspectAfterMs } = this.options;
+    this.session = new PeerSession(
+      {
+        clock,
+        session: hello.session,
+        primaryId: hello.nodeId,
+        generation,
+        heartbeatIntervalMs,
+        suspectAfterMs,
+        joinMs: HEARTBEAT_JOIN_MS,
+        epoch: () => this.applier.held,
+      },
+      connection,
+      {
+        onFrame: (frame) => this.received(frame),
+        onBye: (reason) => this.saidBye(reason),
+        onBroken: (error) => this.broken(error),
+        onSuspect: (why) => this.suspect(why),
+      },
+    );
+  }
+
+  // ── the session ────────────────────────────────────────────────────────────────────────────────
+
+  private received(frame: Frame): void {
+    const error = this.applier.take(frame);
+    if (error !== undefined) this.broken(error);
+  }
+
+  private mismatch(epoch: number, gfns: readonly number[]): void {
+    this.options.logger.error('audit: pages differ from the primary; they are asked for again', {
+      epoch,
+      pages: gfns.length,
+      firstGfn: gfns[0],
+    });
+    this.session?.reportMismatch(epoch, gfns);
+  }
+
+  /** The operator ended the guest: nothing to take over. */
+  private saidBye(reason: string): void {
+    if (this.promotion !== undefined) return;
+    this.options.logger.info('the primary left in order', { reason });
+    this.rejoin(`the primary left: ${reason}`, undefined);
+  }
+
+  /**
+   * The primary's bytes make no sense. It may be alive and well otherwise, so nothing is claimed;
+   * it is told that this side will not promote, and may begin anew.
+   */
+  private broken(error: FtError): void {
+    this.options.logger.error('the session is dropped', {
+      ...error.facts,
+      code: error.code,
+      cause: error.message,
+    });
+    // With a claim under way its outcome alone decides; the session is finished either way.
+    if (this.promotion !== undefined) {
+      this.session?.close(error);
+      return;
+    }
+    this.rejoin(error.message, error.code);
+  }
+
+  private rejoin(why: string, tell: string | undefined): void {
+    this.stats.sessionsDropped += 1;
+    const session = this.session;
+    this.session = undefined;
+    this.applier.stop();
+    if (tell === undefined) session?.close();
+    else session?.leave(`${tell}: ${why}`.slice(0, 1000));
+    if (this.current !== 'joining') this.become('joining', why);
+  }
+
+  // ── suspicion ──────────────────────────────────────────────────────────────────────────────────
+
+  private suspect(why: string): void {
+    this.stats.suspicions += 1;
+    if (this.current !== 'ready') {
+      this.rejoin(`the primary was lost before the sync was done (${why})`, undefined);
+      return;
+    }
+    this.applier.freeze();
+    this.become('suspecting', why);
+    this.stats.claims += 1;
+    const { clock, witness, pair, nodeId } = this.options;
+    this.promotion = new Promotion({
+      clock,
+      witness,
+      pair,
+      nodeId,
+      generation: this.newestGeneration,
+      peerAlive: () => this.session?.alive === true,
+      onWon: (generation) => this.claimWon(generation),
+      onLost: (record) => this.claimLost(record),
+      onPeerBack: () => this.peerBack(),
+      onUnknown: (error, tries) => this.claimUnknown(error, tries),
+    });
+  }
+
+  private claimUnknown(error: FtError, tries: number): void {
+    if ((tries & (tries - 1)) !== 0) return;
+    this.options.logger.warn('the witness cannot be reached; this side does not promote', {
+      code: error.code,
+      cause: error.message,
+      tries,
+    });
+  }
+
+  private claimWon(generation: number): void {
+    this.promotion = undefined;
+    this.newestGeneration = generation;
+    this.become('promoting', `won generation ${generation}`);
+    try {
+      this.applier.drain();
+      this.options.machine.promote();
+    } catch (thrown) {
+      const error = toFtError(thrown, 'FT_ERR_PROMOTE');
+      this.handlers.onPromotionFailed(error);
+      return;
+    }
+    this.session?.close();
+    this.session = undefined;
+    this.become('active', `the guest goes on from epoch ${this.applier.held}`);
+    this.handlers.onActive(generation);
+  }
+
+  private claimLost(record: GenerationRecord): void {
+    this.promotion = undefined;
+    this.newestGeneration = Math.max(this.newestGeneration, record.generation);
+    this.become('fenced', `generation ${record.generation} belongs to ${record.owner}`);
+    this.rejoin('the image is out of date', undefined);
+  }
+
+  private peerBack(): void {
+    this.promotion = undefined;
+    this.session?.watchAgain();
+    this.become('ready', 'nobody claimed, and the primary answers');
+    const error = this.applier.thaw();
+    if (error !== undefined) this.broken(error);
+  }
+
+  private become(to: StandbyState, why: string): void {
+    const from = this.current;
+    this.current = to;
+    this.options.logger.info(`standby: ${from} → ${to}`, {
+      why,
+      generation: this.newestGeneration,
+      epoch: this.applier.held,
+    });
+    this.handlers.onState(from, to);
+  }
+}

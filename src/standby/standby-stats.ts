@@ -1,0 +1,21 @@
+/** What a standby counts, bumped in place; read by whoever shows it. */
+import { Histogram } from '../common/histogram';
+
+export class StandbyStats {
+  /** The newest epoch held whole, and the newest applied to the image. */
+  epochHeld = 0;
+  epochApplied = 0;
+  epochsHeld = 0;
+  pagesApplied = 0;
+  bodyBytes = 0;
+  rawBytes = 0;
+  syncBytes = 0;
+  heldBytesMax = 0;
+  auditMismatches = 0;
+  sessions = 0;
+  sessionsDropped = 0;
+  refused = 0;
+  suspicions = 0;
+  claims = 0;
+  readonly applyUs = new Histogram();
+}
