@@ -201,6 +201,13 @@ describe('package-lock.json', () => {
       .filter((line) => /https?:\/\//.test(line) && !/"url":/.test(line));
     expect(addresses).toEqual([]);
   });
+
+  test('names every optional package, without which `npm ci` refuses it', () => {
+    const tool = path.join(root, 'tools', 'complete-lock.js');
+    const run = spawnSync(process.execPath, [tool, '--check'], { encoding: 'utf8' });
+    expect(run.stdout).toBe('');
+    expect(run.status).toBe(0);
+  });
 });
 
 describe('SPECIFICATION.md', () => {
