@@ -52,8 +52,8 @@ function platformOf(name) {
   if (cpu === undefined) return undefined;
   if (cpu === 'wasm32') return { cpu: ['wasm32'] };
   if (os === undefined) return undefined;
-  const libc = words.includes('musl') || words.includes('musleabihf') ? { libc: ['musl'] } : {};
-  return { cpu: [cpu], ...libc, os: [os] };
+  const musl = words.some((word) => word.startsWith('musl'));
+  return { cpu: [cpu], os: [os], ...(musl ? { libc: ['musl'] } : {}) };
 }
 
 /** The packages that an optional dependency names and that the lock file does not have. */
@@ -84,8 +84,15 @@ function main() {
       process.exitCode = 1;
       continue;
     }
-    const { cpu, ...rest } = platform;
-    lock.packages[where] = { version, cpu, ...(dev ? { dev } : {}), optional: true, ...rest };
+    const { cpu, libc, os } = platform;
+    lock.packages[where] = {
+      version,
+      cpu,
+      ...(dev ? { dev } : {}),
+      ...(libc ? { libc } : {}),
+      optional: true,
+      ...(os ? { os } : {}),
+    };
   }
   const [root, ...others] = Object.keys(lock.packages);
   const order = [root, ...others.sort((a, b) => a.localeCompare(b, 'en'))];
