@@ -108,7 +108,7 @@ class VcpuStateAccess {
 
   /// Adds every per-vCPU entry to `writer`. The vCPU is stopped and has no pending I/O completion
   /// (Vcpu::complete_pending_io). Registers, sregs and events come from the synced registers.
-  /// With several vCPUs, all of them are stopped first. Call capture_vm_state before it.
+  /// With several vCPUs, all of them are stopped first.
   /// The vCPU's own thread (or any, with the vCPU stopped). Error: FT_ERR_KVM_STATE.
   Status capture(Vcpu& vcpu, StateWriter& writer);
   /// Puts a captured state back, in the order that works: sregs, regs, xcrs, xsave, lapic, MSRs

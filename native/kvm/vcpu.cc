@@ -148,9 +148,14 @@ Result<Vcpu::Exit> Vcpu::run() {
 }
 
 Result<Vcpu::Exit> Vcpu::complete_pending_io() {
-  run_->immediate_exit = 1;
+  // Any value but zero makes KVM come straight back. Ours differs from the 1 that a kick writes, so
+  // that a kick which arrives meanwhile is told apart and stays.
+  constexpr uint8_t kOwn = 2;
+  const uint8_t before = __atomic_exchange_n(&run_->immediate_exit, kOwn, __ATOMIC_SEQ_CST);
   Result<Exit> exit = run();
-  run_->immediate_exit = 0;
+  uint8_t expected = kOwn;
+  __atomic_compare_exchange_n(&run_->immediate_exit, &expected, before, false, __ATOMIC_SEQ_CST,
+                              __ATOMIC_SEQ_CST);
   return exit;
 }
 

@@ -55,7 +55,7 @@ class Vcpu {
   /// exit kIo or kMmio (writes too: KVM moves RIP past an OUT only now).
   /// kInterrupted: done, state is whole. Anything else: the same instruction has a further access
   /// (a string instruction, an access across pages); serve it like an exit of run(), call again.
-  /// Takes a kick that arrives meanwhile: look at the reason for kicking after this call.
+  /// A kick that arrives meanwhile (immediate_exit = 1 from a signal handler) stays in force.
   /// The vCPU's own thread only. Error: FT_ERR_KVM_RUN.
   Result<Exit> complete_pending_io();
 

@@ -1,9 +1,9 @@
 // Reading a vCPU's complete state into a blob.
 //
 // What is read how, and in which order:
-//   1  mp_state     first: reading it makes KVM act on a pending INIT or start-up signal, which
-//                   changes registers
-//   2  lapic
+//   1  lapic
+//   2  mp_state              before the registers: reading it makes KVM act on a pending INIT or
+//                            start-up signal, which changes them
 //   3  regs, sregs, events   from the run page, where KVM left them when the vCPU stopped
 //   4  xsave, xcrs, debugregs, MSRs, nested
 //
@@ -13,8 +13,9 @@
 // chip through LVT0 in NMI mode. Where there is such a sender, the run page is brought up to date
 // first, by entering KVM_RUN with immediate_exit: one ioctl rather than three.
 //
-// Nothing else is left out of a capture. XCR0, the debug registers and most MSRs are written by
-// the guest without KVM telling user space, so no cheap sign exists that they are as before.
+// One entry is sometimes known without asking: a vCPU in user mode is running (see user_mode_runs).
+// Nothing else is left out. XCR0, the debug registers and most MSRs are written by the guest
+// without KVM telling user space, so no cheap sign exists that they are as before.
 #include <sys/ioctl.h>
 
 #include <algorithm>
@@ -42,16 +43,41 @@ uint16_t index_of(const Vcpu& vcpu) {
   return static_cast<uint16_t>(vcpu.id());
 }
 
+constexpr size_t kLapicIcr = 0x300;
+constexpr size_t kLapicLvt0 = 0x350;
+
+/// The delivery mode of an interrupt command or a local vector: 0 fixed, 1 lowest priority, 2 SMI,
+/// 4 NMI, 5 INIT, 6 start-up, 7 external.
+uint32_t delivery_mode(uint32_t lapic_register) {
+  return (lapic_register >> 8) & 7;
+}
+
+uint32_t lapic_register(const kvm_lapic_state& lapic, size_t offset) {
+  uint32_t value;
+  std::memcpy(&value, lapic.regs + offset, sizeof(value));
+  return value;
+}
+
 bool changes_while_stopped(const Vcpu& vcpu, const kvm_lapic_state& lapic) {
   const VmFacts& vm = vcpu.vm_facts();
   if (vm.vcpus.load(std::memory_order_relaxed) > 1) return true;
   if (vm.events_from_lines.load(std::memory_order_relaxed)) return true;
-  constexpr size_t kLvt0 = 0x350;
+  const uint32_t lvt0 = lapic_register(lapic, kLapicLvt0);
   constexpr uint32_t kMasked = 1u << 16;
-  constexpr uint32_t kModeNmi = 4u << 8;
-  uint32_t lvt0;
-  std::memcpy(&lvt0, lapic.regs + kLvt0, sizeof(lvt0));
-  return (lvt0 & kMasked) == 0 && (lvt0 & (7u << 8)) == kModeNmi;
+  return (lvt0 & kMasked) == 0 && delivery_mode(lvt0) == 4;
+}
+
+/// True when the synced registers alone show that mp_state is KVM_MP_STATE_RUNNABLE.
+/// A vCPU leaves that state by executing HLT, which only ring 0 may (in user mode and in
+/// virtual-8086 mode it faults instead), or through INIT, after which it is in real mode. So a
+/// vCPU in protected mode at privilege level 3 runs. Two exceptions: a nested guest may be started
+/// halted at any level, and an INIT that the vCPU sent to itself may still be waiting.
+bool user_mode_runs(const Vcpu& vcpu, const KvmCaps& caps, const kvm_lapic_state& lapic) {
+  if (caps.nested_state || (vcpu.sync_regs() & KVM_SYNC_X86_SREGS) == 0) return false;
+  const uint32_t mode = delivery_mode(lapic_register(lapic, kLapicIcr));
+  if (mode == 2 || mode >= 4) return false;
+  const kvm_sregs& sregs = vcpu.run_page()->s.regs.sregs;
+  return (sregs.cr0 & 1) != 0 && sregs.ss.dpl == 3;
 }
 
 /// kvm_sregs and kvm_sregs2 agree up to and with apic_base. The former's interrupt bitmap says
@@ -87,11 +113,14 @@ Result<VcpuStateAccess> VcpuStateAccess::probe(const Kvm& kvm, Vcpu& vcpu) {
 
 Status VcpuStateAccess::capture(Vcpu& vcpu, StateWriter& writer) {
   const uint16_t index = index_of(vcpu);
-  FT_TRY(get(vcpu, KVM_GET_MP_STATE, writer.add_struct<kvm_mp_state>(StateKind::kMpState, index),
-             StateKind::kMpState));
   auto* lapic = writer.add_struct<kvm_lapic_state>(StateKind::kLapic, index);
   FT_TRY(get(vcpu, KVM_GET_LAPIC, lapic, StateKind::kLapic));
-  if (caps_.sync_regs != 0 && changes_while_stopped(vcpu, *lapic)) {
+  const bool changes = changes_while_stopped(vcpu, *lapic);
+  const bool runs = !changes && user_mode_runs(vcpu, caps_, *lapic);
+  auto* mp_state = writer.add_struct<kvm_mp_state>(StateKind::kMpState, index);
+  mp_state->mp_state = KVM_MP_STATE_RUNNABLE;
+  if (!runs) FT_TRY(get(vcpu, KVM_GET_MP_STATE, mp_state, StateKind::kMpState));
+  if (changes && caps_.sync_regs != 0) {
     Result<Vcpu::Exit> settled = vcpu.complete_pending_io();
     if (!settled.ok()) return settled.error();
     FT_CHECK(settled.value() == Vcpu::Exit::kInterrupted, "captured with an access half done");
