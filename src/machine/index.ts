@@ -1,0 +1,36 @@
+/**
+ * Makes the machine that a node asks for. The KVM one is loaded only when it is wanted, so that the
+ * simulated one runs on hosts where the addon cannot be loaded.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Clock } from '../common/clock';
+import type { KvmMachineOptions } from './kvm-machine';
+import type { Machine } from './machine';
+import { type MachineFault, SimulatedMachine } from './simulated-machine';
+import { UdpNetwork } from './simulated-network';
+
+export interface SimulatedGuestOptions {
+  readonly memoryBytes: number;
+  /** UDP port on 127.0.0.1 that the guest serves. */
+  readonly simPort: number;
+  readonly outboxBytesMax: number;
+  readonly faults: readonly MachineFault[];
+}
+
+/** Throws FtError when this host cannot run such a machine. */
+export function createKvmMachine(options: KvmMachineOptions): Machine {
+  const { KvmMachine } = require('./kvm-machine') as typeof import('./kvm-machine');
+  return KvmMachine.create(options);
+}
+
+/** Throws FT_ERR_MACHINE_MEMORY. */
+export function createSimulatedMachine(options: SimulatedGuestOptions, clock: Clock): Machine {
+  return new SimulatedMachine({
+    memoryBytes: options.memoryBytes,
+    clock,
+    network: new UdpNetwork(options.simPort),
+    bootId: randomBytes(8).readBigUInt64LE(),
+    outboxBytesMax: options.outboxBytesMax,
+    faults: options.faults,
+  });
+}

@@ -1,0 +1,277 @@
+/**
+ * A whole world in one process: two hosts with the production roles on simulated machines, linked by
+ * the memory transport, a witness, clients, and a clock that stands still until it is moved. The two
+ * promises are checked at every answer and every promotion.
+ */
+import { assert } from '../../src/common/assert';
+import { FtError } from '../../src/common/errors';
+import type { Logger } from '../../src/common/logger';
+import { SimulatedMachine } from '../../src/machine/simulated-machine';
+import { type NodeEnd, RunningNode, type StateEvent } from '../../src/node/running-node';
+import type { Dial } from '../../src/primary/link';
+import { MemoryLink } from '../../src/transport/memory';
+import { ManualClock } from '../support/manual-clock';
+import { GatedConnection, HostGate } from './host-gate';
+import { type SeenAnswer, SimLan } from './sim-lan';
+import { SimWitness } from './sim-witness';
+
+export interface WorldOptions {
+  readonly memoryBytes?: number;
+  readonly inFlightMax?: number;
+  readonly intervalUs?: number;
+  readonly auditPages?: number;
+  readonly dirtyBudgetPages?: number;
+  readonly outboxBytesMax?: number;
+  readonly faults?: readonly ('hide-dirty-page' | 'release-early')[];
+}
+
+/** Where the beacon keeps its sequence number in guest memory. */
+const SEQUENCE_AT = 16;
+
+export class SimHost {
+  readonly machine: SimulatedMachine;
+  readonly node: RunningNode;
+  readonly states: StateEvent[] = [];
+  readonly said: string[] = [];
+  end: NodeEnd | undefined;
+  refused: FtError | undefined;
+  readonly gate = new HostGate();
+  alive = true;
+  /** Links of this host that may still be open, as dialler or as listener. */
+  readonly links: MemoryLink[] = [];
+
+  constructor(
+    readonly world: World,
+    readonly name: string,
+    /** Name of the host that this one dials. */
+    readonly dials: string,
+  ) {
+    const { options } = world;
+    const clock = this.gate.clock(world.clock);
+    this.machine = new SimulatedMachine({
+      memoryBytes: options.memoryBytes ?? 128 * 1024,
+      clock,
+      network: world.lan.card(name, this.gate),
+      bootId: BigInt(world.hostsMade * 1000 + 7),
+      outboxBytesMax: options.outboxBytesMax ?? 1024 * 1024,
+      faults: options.faults ?? [],
+    });
+    const logger: Logger = {
+      info: (message) => this.said.push(message),
+      warn: (message) => this.said.push(message),
+      error: (message) => this.said.push(message),
+    };
+    let session = 0;
+    this.node = new RunningNode(
+      {
+        pair: 'sim',
+        nodeId: name,
+        policy: {
+          intervalUs: options.intervalUs ?? 1000,
+          dirtyBudgetPages: options.dirtyBudgetPages ?? 4096,
+          cutOnOutput: true,
+          inFlightMax: options.inFlightMax ?? 4,
+          auditPages: options.auditPages ?? 2,
+        },
+        heartbeatIntervalMs: 10,
+        suspectAfterMs: 50,
+      },
+      {
+        clock,
+        logger,
+        machine: this.machine,
+        witness: world.witness.seenBy(name, this.gate),
+        dials: [world.dialler(this)],
+        compressor: undefined,
+        decompressor: { decompress: (body) => body },
+        drawSession: () => `${name}-${session++}`,
+      },
+      {
+        onState: (event) => {
+          this.states.push(event);
+          world.stateChanged(this, event);
+        },
+        onEnd: (end) => {
+          this.end = end;
+        },
+        onRefused: (error) => {
+          this.refused = error;
+        },
+      },
+    );
+  }
+
+  get state(): string {
+    return this.node.state.state;
+  }
+
+  get sequence(): number {
+    return Number(this.machine.memory.u64(SEQUENCE_AT));
+  }
+
+  /** The generation in which this host's output leaves. */
+  get generation(): number {
+    return this.node.primary?.generation ?? this.node.standby?.generation ?? 0;
+  }
+}
+
+export class World {
+  readonly clock = new ManualClock();
+  readonly lan = new SimLan(this.clock);
+  readonly witness = new SimWitness(this.clock);
+  readonly hosts = new Map<string, SimHost>();
+  readonly violations: string[] = [];
+  readonly answers: SeenAnswer[] = [];
+  /** New links get this delay. */
+  delayMs = 0.2;
+  /** No new link can be dialled. */
+  dialsFail = false;
+  hostsMade = 0;
+  sequenceMax = 0;
+  private readonly bySequence = new Map<number, SeenAnswer>();
+  private readonly senderOf = new Map<number, string>();
+
+  constructor(readonly options: WorldOptions = {}) {
+    this.lan.onAnswer = (answer) => this.check(answer);
+  }
+
+  host(name: string): SimHost {
+    const found = this.hosts.get(name);
+    assert(found !== undefined, `there is a host ${name}`);
+    return found;
+  }
+
+  add(name: string, dials: string): SimHost {
+    this.hostsMade += 1;
+    const host = new SimHost(this, name, dials);
+    this.hosts.set(name, host);
+    return host;
+  }
+
+  /** Two hosts; resolves when the guest is protected. */
+  async protectedPair(): Promise<{ a: SimHost; b: SimHost }> {
+    const b = this.add('b', 'a');
+    b.node.startStandby();
+    const a = this.add('a', 'b');
+    await this.startPrimary(a);
+    await this.until('protected', () => a.state === 'protected');
+    return { a, b };
+  }
+
+  async startPrimary(host: SimHost, force = false): Promise<void> {
+    let failed: unknown;
+    let done = false;
+    host.node.startPrimary(force).then(
+      () => {
+        done = true;
+      },
+      (thrown: unknown) => {
+        failed = thrown;
+        done = true;
+      },
+    );
+    await this.until('a start', () => done);
+    if (failed !== undefined) throw failed;
+  }
+
+  dialler(from: SimHost): Dial {
+    return (onOpen, onFail) => {
+      const to = this.hosts.get(from.dials);
+      this.clock.after(this.delayMs, () => {
+        if (this.dialsFail || to === undefined || !to.alive || to.node.standby === undefined) {
+          onFail(new FtError('FT_ERR_DIAL_REFUSED', 'Nobody listens.'));
+          return;
+        }
+        const link = new MemoryLink(this.clock, {
+          delayMs: this.delayMs,
+          nameA: from.name,
+          nameB: to.name,
+        });
+        from.links.push(link);
+        to.links.push(link);
+        from.gate.pass(() => onOpen(new GatedConnection(link.a, from.gate)));
+        to.gate.pass(() => to.node.accept(new GatedConnection(link.b, to.gate)));
+      });
+    };
+  }
+
+  /** SIGKILL: its connections break, its guest and its clock stop. */
+  kill(host: SimHost): void {
+    host.alive = false;
+    host.gate.kill();
+    this.lan.unplugNode(host.name);
+    for (const link of host.links) link.reset();
+    this.hosts.delete(host.name);
+  }
+
+  /** Nothing passes between the hosts any more, and neither is told. */
+  cutLinks(): void {
+    for (const host of this.hosts.values()) for (const link of host.links) link.cut();
+    this.dialsFail = true;
+  }
+
+  healLinks(): void {
+    this.dialsFail = false;
+    for (const host of this.hosts.values()) for (const link of host.links) link.heal();
+  }
+
+  /** Moves time on, letting promises settle in between. */
+  async advance(ms: number, stepMs = 0.5): Promise<void> {
+    for (let done = 0; done < ms; done += stepMs) {
+      this.clock.advance(Math.min(stepMs, ms - done));
+      await settlePromises();
+    }
+  }
+
+  async until(what: string, isTrue: () => boolean, limitMs = 5000): Promise<void> {
+    for (let waited = 0; !isTrue(); waited += 0.5) {
+      if (waited > limitMs) {
+        const states = [...this.hosts.values()].map((host) => `${host.name}: ${host.state}`);
+        throw new Error(`Waited in vain for ${what}; ${states.join(', ')}`);
+      }
+      this.clock.advance(0.5);
+      await settlePromises();
+    }
+  }
+
+  /** Called at every change of state of any host. */
+  stateChanged(host: SimHost, event: StateEvent): void {
+    if (event.to !== 'active') return;
+    // Promise 1: nothing that any client has seen is missing in the state that goes on.
+    if (host.sequence < this.sequenceMax) {
+      this.violations.push(
+        `${host.name} goes on from request ${host.sequence}, clients saw ${this.sequenceMax}`,
+      );
+    }
+  }
+
+  private check(answer: SeenAnswer): void {
+    const host = this.hosts.get(answer.node);
+    const generation = host?.generation ?? 0;
+    this.answers.push(answer);
+    this.sequenceMax = Math.max(this.sequenceMax, answer.sequence);
+    // Promise 2: one host speaks in each generation, and it owns that generation.
+    const sender = this.senderOf.get(generation) ?? answer.node;
+    this.senderOf.set(generation, sender);
+    const owner = this.witness.owners[generation - 1];
+    if (sender !== answer.node || owner !== answer.node) {
+      this.violations.push(
+        `${answer.node} spoke in generation ${generation} of ${owner} (${sender})`,
+      );
+    }
+    const before = this.bySequence.get(answer.sequence);
+    if (before !== undefined && before.hash !== answer.hash) {
+      this.violations.push(`request ${answer.sequence} was answered in two ways`);
+    }
+    const previous = this.bySequence.get(answer.sequence - 1);
+    if (previous !== undefined && previous.hash !== answer.previousHash) {
+      this.violations.push(`the chain breaks at request ${answer.sequence}`);
+    }
+    this.bySequence.set(answer.sequence, answer);
+  }
+}
+
+/** Lets promise callbacks run; the production code chains at most a few. */
+export async function settlePromises(): Promise<void> {
+  for (let i = 0; i < 8; i += 1) await Promise.resolve();
+}
