@@ -22,7 +22,8 @@ export type WitnessConfig =
   | { readonly kind: 'file'; readonly directory: string }
   | { readonly kind: 'none' };
 export type ConsoleConfig =
-  | { readonly kind: 'stdio' | 'none' }
+  | { readonly kind: 'none' }
+  | { readonly kind: 'stdio' }
   | { readonly kind: 'file'; readonly path: string };
 export type TestFault = 'hide-dirty-page' | 'release-early';
 

@@ -34,3 +34,9 @@ export function createSimulatedMachine(options: SimulatedGuestOptions, clock: Cl
     faults: options.faults,
   });
 }
+
+/** CRC-32C by the addon. Throws FT_ERR_ADDON when it was not built. */
+export function nativeChecksum(): (bytes: Uint8Array) => number {
+  const { addon } = require('./native') as typeof import('./native');
+  return addon().crc32c;
+}

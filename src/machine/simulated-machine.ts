@@ -48,6 +48,7 @@ export interface SimulatedMachineOptions {
 export const SIMULATED_MEMORY_BYTES_MIN = 64 * 1024;
 const INGRESS_PACKETS_MAX = 256;
 const HIDE_EVERY_CUTS = 16;
+const SCAN_PAGES_MAX = 256;
 
 type Phase = 'blank' | 'running' | 'stopped';
 
@@ -152,7 +153,9 @@ export class SimulatedMachine implements Machine {
   scanNext(into: Buffer): EncodedChunk {
     let at = 0;
     const first = this.scanAt;
-    for (; this.scanAt < this.memory.pages; this.scanAt += 1) {
+    // Zero pages take hardly any room: the pages looked at in one call are bounded as well.
+    const end = Math.min(this.memory.pages, first + SCAN_PAGES_MAX);
+    for (; this.scanAt < end; this.scanAt += 1) {
       const next = putPage(into, at, this.scanAt, this.memory.page(this.scanAt));
       if (next === at) break;
       at = next;

@@ -1,0 +1,170 @@
+/**
+ * Builds a node from its configuration: the one place where the parts of the house meet. Everything
+ * that can fail because of the host fails here, before anything is claimed.
+ */
+import { randomBytes } from 'node:crypto';
+import { closeSync, openSync } from 'node:fs';
+import { type Address, formatAddress } from '../common/address';
+import { systemClock } from '../common/clock';
+import { crc32c } from '../common/crc32c';
+import { FtError, toFtError } from '../common/errors';
+import type { Logger } from '../common/logger';
+import type { ConsoleConfig, GuestConfig, PrimaryConfig, StandbyConfig } from '../config/config';
+import { createKvmMachine, createSimulatedMachine, nativeChecksum } from '../machine';
+import type { Machine } from '../machine/machine';
+import { type NodeEnd, RunningNode } from '../node/running-node';
+import { StatusLines } from '../node/status-lines';
+import type { Dial } from '../primary/link';
+import { dial, type TcpOptions } from '../transport/tcp';
+import { TcpListener } from '../transport/tcp-listener';
+import type { Checksum } from '../wire/frame';
+import { interimDecompressor, interimLogger, openWitness } from './interim';
+
+const DIAL_MS = 1000;
+/** Below this many bytes, crossing into native code costs more than the checksum. */
+const NATIVE_CHECKSUM_BYTES_MIN = 512;
+
+export interface Outside {
+  writeLine(line: string): void;
+  writeLog(line: string): void;
+  onEnd(end: NodeEnd): void;
+}
+
+export interface BuiltNode {
+  readonly node: RunningNode;
+  /** Undefined when nobody asked for status lines. */
+  readonly lines: StatusLines | undefined;
+  /** Starts the role. Rejects with an FtError. */
+  start(): Promise<void>;
+  /** Lets go of listener, witness, metrics and console; the node was stopped before. */
+  close(): Promise<void>;
+}
+
+/** Rejects with the FtError that says what this host lacks. */
+export async function buildNode(
+  config: PrimaryConfig | StandbyConfig,
+  outside: Outside,
+): Promise<BuiltNode> {
+  const logger = interimLogger((line) => outside.writeLog(line));
+  warnOfFaults(config.guest, logger);
+  const lines =
+    config.statusIntervalMs === undefined
+      ? undefined
+      : new StatusLines((line) => outside.writeLine(line));
+  const tcp: TcpOptions = { checksum: checksumFor(config.guest) };
+  const listener = await openListener(config, tcp, logger);
+  const consoleFd = openConsole(config.guest.console);
+  const witness = await openWitness(config.witness);
+  const machine = openMachine(config.guest, consoleFd);
+  const node = new RunningNode(
+    {
+      pair: config.pair,
+      nodeId: config.nodeId,
+      policy: config.policy,
+      heartbeatIntervalMs: config.heartbeatIntervalMs,
+      suspectAfterMs: config.suspectAfterMs,
+    },
+    {
+      clock: systemClock,
+      logger,
+      machine,
+      witness,
+      dials: config.standbys.map((address) => dialTo(address, tcp)),
+      compressor: undefined,
+      decompressor: interimDecompressor,
+      drawSession: () => randomBytes(12).toString('hex'),
+    },
+    {
+      onState: (event) => lines?.state(event),
+      onEnd: outside.onEnd,
+      onRefused: (error) => lines?.refused(error),
+    },
+  );
+  return {
+    node,
+    lines,
+    start: () => startRole(node, config, listener, logger),
+    close: async () => {
+      await listener?.close();
+      await witness.close();
+      if (config.guest.console.kind === 'file' && consoleFd !== undefined) closeSync(consoleFd);
+    },
+  };
+}
+
+async function startRole(
+  node: RunningNode,
+  config: PrimaryConfig | StandbyConfig,
+  listener: TcpListener | undefined,
+  logger: Logger,
+): Promise<void> {
+  if (config.command === 'ft-primary') {
+    await node.startPrimary(config.forceClaim);
+    return;
+  }
+  node.startStandby();
+  if (listener === undefined) return;
+  listener.onConnection = (connection) => node.accept(connection);
+  listener.onTrouble = (error) => logger.warn(error.message, { code: error.code, ...error.facts });
+}
+
+async function openListener(
+  config: PrimaryConfig | StandbyConfig,
+  tcp: TcpOptions,
+  logger: Logger,
+): Promise<TcpListener | undefined> {
+  if (config.command !== 'ft-standby') return undefined;
+  const listener = new TcpListener(tcp);
+  const address = await listener.listen(config.listen);
+  logger.info('listening for the primary', { address: formatAddress(address) });
+  return listener;
+}
+
+function dialTo(address: Address, tcp: TcpOptions): Dial {
+  return (onOpen, onFail) => {
+    dial(address, DIAL_MS, tcp).then(onOpen, (thrown: unknown) => onFail(toFtError(thrown)));
+  };
+}
+
+function openMachine(guest: GuestConfig, consoleFd: number | undefined): Machine {
+  if (guest.kind === 'simulated') return createSimulatedMachine(guest, systemClock);
+  return createKvmMachine({
+    memoryBytes: guest.memoryBytes,
+    vcpus: 1,
+    kernelPath: guest.kernel ?? '',
+    cmdline: guest.cmdline,
+    tapName: guest.tap ?? '',
+    mac: guest.mac,
+    consoleFd,
+    vcpuCpu: guest.vcpuCpu,
+    outboxBytesMax: guest.outboxBytesMax,
+    testFault: guest.faults[0],
+  });
+}
+
+function openConsole(target: ConsoleConfig): number | undefined {
+  if (target.kind === 'none') return undefined;
+  if (target.kind === 'stdio') return 1;
+  try {
+    return openSync(target.path, 'a', 0o640);
+  } catch (thrown) {
+    const cause = toFtError(thrown).message;
+    const message = `The console file ${target.path} cannot be opened (${cause}); check --console.`;
+    throw new FtError('FT_ERR_CONSOLE', message, { path: target.path }, thrown);
+  }
+}
+
+/** Bodies are summed natively where the addon is loaded anyway. */
+function checksumFor(guest: GuestConfig): Checksum {
+  if (guest.kind === 'simulated') return crc32c;
+  const native = nativeChecksum();
+  return (bytes) => (bytes.length < NATIVE_CHECKSUM_BYTES_MIN ? crc32c(bytes) : native(bytes));
+}
+
+function warnOfFaults(guest: GuestConfig, logger: Logger): void {
+  for (const fault of guest.faults) {
+    logger.warn(
+      `TEST FAULT ${fault}: this node breaks a promise on purpose; never use it in production`,
+    );
+  }
+}

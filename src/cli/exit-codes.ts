@@ -1,0 +1,41 @@
+/** From an error to an exit code. The codes and their meanings: config/help.ts. */
+import type { FtError } from '../common/errors';
+import { ExitCode } from '../config/help';
+import type { NodeEnd } from '../node/running-node';
+
+/** For an error that kept the command from starting. */
+export function exitCodeOfStart(error: FtError): ExitCode {
+  if (error.code === 'FT_ERR_CONFIG') return ExitCode.usage;
+  if (error.code === 'FT_ERR_GENERATION_OWNED') return ExitCode.refused;
+  // Whatever else has a code of ours at the start is about this host: device, image, port, witness.
+  if (error.code === 'FT_ERR_UNEXPECTED') return ExitCode.internal;
+  return ExitCode.environment;
+}
+
+/** For a node that came to its end by itself. */
+export function exitCodeOfEnd(end: NodeEnd): ExitCode {
+  switch (end.kind) {
+    case 'fenced':
+      return ExitCode.fenced;
+    case 'guest-ended':
+      return ExitCode.guestEnded;
+    case 'machine-error':
+      return end.error.code === 'FT_ERR_SIM_PORT' ? ExitCode.environment : ExitCode.internal;
+    case 'promotion-failed':
+      return ExitCode.internal;
+  }
+}
+
+/** One sentence for the person who reads the log. */
+export function sentenceOfEnd(end: NodeEnd): string {
+  switch (end.kind) {
+    case 'fenced':
+      return `Node ${end.current.owner} won generation ${end.current.generation}; the guest goes on there. Start this host with ft-standby to protect it.`;
+    case 'guest-ended':
+      return `The guest ended by itself (${end.reason}).`;
+    case 'machine-error':
+      return `The guest cannot go on here: ${end.error.message}`;
+    case 'promotion-failed':
+      return `This node owns the guest now and cannot resume it: ${end.error.message}`;
+  }
+}

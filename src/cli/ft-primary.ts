@@ -1,0 +1,5 @@
+#!/usr/bin/env node
+/** ft-primary: boots a guest and keeps a copy of it on a standby. */
+import { main } from './main';
+
+void main('ft-primary', process.argv.slice(2));

@@ -1,0 +1,155 @@
+/**
+ * What both commands have in common: reading flags, building the node, signals, and the end.
+ *
+ *   read flags ─▶ build ─▶ start ─▶ running ── signal ─▶ stopping ─▶ exit 0
+ *       │ 2         │ 3      │ 3, 5     └── the node's own end ─▶ exit 4, 6, 70
+ */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { systemClock } from '../common/clock';
+import { FtError, toFtError } from '../common/errors';
+import {
+  type PrimaryConfig,
+  type Request,
+  readPrimaryConfig,
+  readStandbyConfig,
+  type StandbyConfig,
+} from '../config/config';
+import type { CommandName } from '../config/flags';
+import { ExitCode, helpText } from '../config/help';
+import { StatusReporter } from '../node/status';
+import { type BuiltNode, buildNode } from './build-node';
+import { exitCodeOfEnd, exitCodeOfStart, sentenceOfEnd } from './exit-codes';
+import { LineWriter } from './line-writer';
+
+/** How long an orderly end may take to reach the peers. */
+const FAREWELL_MS = 1000;
+
+type Config = PrimaryConfig | StandbyConfig;
+
+/** Runs a command to its end; sets the exit code. */
+export async function main(command: CommandName, words: readonly string[]): Promise<void> {
+  const request = readRequest(command, words);
+  if (request === undefined) return;
+  if (request.kind === 'help') {
+    process.stdout.write(helpText(command));
+    return;
+  }
+  if (request.kind === 'version') {
+    process.stdout.write(`${command} ${version()}\n`);
+    return;
+  }
+  if (request.kind !== 'run') return;
+  await new Running(command, request.config).run();
+}
+
+function readRequest(command: CommandName, words: readonly string[]): Request<Config> | undefined {
+  try {
+    return command === 'ft-primary' ? readPrimaryConfig(words) : readStandbyConfig(words);
+  } catch (thrown) {
+    const error = toFtError(thrown);
+    process.stderr.write(`${command}: ${error.message}\n`);
+    process.exitCode = exitCodeOfStart(error);
+    return undefined;
+  }
+}
+
+function version(): string {
+  const here = path.resolve(__dirname, '..', '..');
+  const root = path.basename(here) === 'dist' ? path.dirname(here) : here;
+  const text = readFileSync(path.join(root, 'package.json'), 'utf8');
+  return String((JSON.parse(text) as { version?: unknown }).version);
+}
+
+/** One command from its start to its exit. */
+class Running {
+  private readonly out = new LineWriter(1);
+  private readonly errors = new LineWriter(2);
+  private built: BuiltNode | undefined;
+  private statusTimer: NodeJS.Timeout | undefined;
+  private ending = false;
+
+  constructor(
+    private readonly command: CommandName,
+    private readonly config: Config,
+  ) {}
+
+  async run(): Promise<void> {
+    process.on('uncaughtException', (thrown) => this.crash(thrown));
+    process.on('SIGTERM', () => this.signalled('SIGTERM'));
+    process.on('SIGINT', () => this.signalled('SIGINT'));
+    try {
+      this.built = await buildNode(this.config, {
+        writeLine: (line) => this.out.put(line),
+        writeLog: (line) => this.errors.put(line),
+        onEnd: (end) => this.end(exitCodeOfEnd(end), end.kind, sentenceOfEnd(end)),
+      });
+      if (this.ending) {
+        this.close();
+        return;
+      }
+      this.startStatus(this.built);
+      await this.built.start();
+    } catch (thrown) {
+      const error = toFtError(thrown);
+      this.say(error.message);
+      if (error.code === 'FT_ERR_UNEXPECTED') this.say(String(error.stack));
+      this.end(exitCodeOfStart(error), 'start-failed', error.message);
+    }
+  }
+
+  private startStatus(built: BuiltNode): void {
+    const { statusIntervalMs } = this.config;
+    if (statusIntervalMs === undefined) return;
+    const reporter = new StatusReporter(built.node, systemClock);
+    this.statusTimer = setInterval(() => built.lines?.status(reporter.next()), statusIntervalMs);
+  }
+
+  private signalled(signal: string): void {
+    if (this.ending) {
+      this.flush();
+      process.exit(ExitCode.internal);
+    }
+    this.end(ExitCode.ok, 'signal', `${signal} received.`);
+  }
+
+  /** The one way to the end: tells peers, lets go of everything, and leaves with `code`. */
+  private end(code: ExitCode, kind: string, sentence: string): void {
+    if (this.ending) return;
+    this.ending = true;
+    process.exitCode = code;
+    if (kind !== 'start-failed') this.say(sentence);
+    this.built?.lines?.end(kind, sentence);
+    if (this.statusTimer !== undefined) clearInterval(this.statusTimer);
+    this.close();
+    // Whoever still holds the loop after that has had its time.
+    setTimeout(() => {
+      this.flush();
+      process.exit(code);
+    }, FAREWELL_MS).unref();
+  }
+
+  private close(): void {
+    const { built } = this;
+    if (built === undefined) return;
+    built.node.stop(`${this.command} ends`);
+    built.close().catch((thrown: unknown) => this.say(toFtError(thrown).message));
+  }
+
+  private crash(thrown: unknown): void {
+    const error =
+      thrown instanceof Error ? thrown : new FtError('FT_ERR_UNEXPECTED', String(thrown));
+    this.say(`an error of our own: ${error.stack ?? error.message}`);
+    this.flush();
+    process.exit(ExitCode.internal);
+  }
+
+  private say(sentence: string): void {
+    this.errors.put(`${this.command}: ${sentence}\n`);
+  }
+
+  private flush(): void {
+    this.out.flush();
+    this.errors.flush();
+  }
+}
