@@ -24,7 +24,11 @@ export interface Connection {
    * next frame on. `frame` and `frame.body` are valid only during the call; frames come in order.
    */
   onFrame: (frame: Frame) => void;
-  /** Called once. `error` is undefined for an orderly end by either side. */
+  /**
+   * Called once. `error` is undefined for an orderly end by either side. An end proves no intent: a
+   * killed process's sockets end in order too, and the system may report a reset as an end when
+   * data came with it. Only a bye frame says that the peer meant it.
+   */
   onClose: (error: FtError | undefined) => void;
   /** Called when bytesQueued falls back under the low-water mark. */
   onDrain: () => void;

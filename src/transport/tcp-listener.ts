@@ -3,7 +3,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { type Address, formatAddress } from '../common/address';
 import { FtError } from '../common/errors';
 import type { Connection } from './connection';
-import { TcpConnection, type TcpOptions } from './tcp';
+import { cutOff, TcpConnection, type TcpOptions } from './tcp';
 
 /** Connections that may wait for their handshake at one time; more are cut off at once. */
 export const WAITING_MAX = 16;
@@ -70,7 +70,7 @@ export class TcpListener {
     if (this.waiting.size >= WAITING_MAX) {
       const remote = `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`;
       socket.on('error', () => {});
-      socket.resetAndDestroy();
+      cutOff(socket);
       this.onTrouble(
         new FtError(
           'FT_ERR_TOO_MANY_HANDSHAKES',

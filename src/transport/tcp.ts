@@ -245,15 +245,27 @@ export class TcpConnection implements Connection {
   /** The one way to `closed`; what was sent is settled when the socket has let go of it. */
   private closed(error: FtError | undefined): void {
     if (this.state === 'closed') return;
+    // A socket whose FIN is under way cannot be reset any more (libuv would refuse and keep it).
+    const ending = this.state === 'closing';
     this.state = 'closed';
     this.decoder.stop();
     if (this.closeTimer !== undefined) clearTimeout(this.closeTimer);
-    if (error === undefined || error === this.closeReason) this.socket.destroy();
-    else this.socket.resetAndDestroy();
+    if (error === undefined || ending) this.socket.destroy();
+    else cutOff(this.socket);
     this.handshakeDone();
     // On a turn of its own, so that nobody is called back from within close() or send().
     queueMicrotask(() => this.onClose(error));
   }
+}
+
+/**
+ * Closes a socket with RST, at once. Node's own resetAndDestroy first waits for what is queued, and
+ * for a peer that takes nothing it would wait for ever; the mark that it sets makes destroy() reset.
+ * A Node that does not know the mark would send FIN instead, which ends the connection as well.
+ */
+export function cutOff(socket: Socket): void {
+  (socket as Socket & { resetAndClosing?: boolean }).resetAndClosing = true;
+  socket.destroy();
 }
 
 /**
