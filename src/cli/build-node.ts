@@ -40,10 +40,31 @@ export interface BuiltNode {
   close(): Promise<void>;
 }
 
-/** Rejects with the FtError that says what this host lacks. */
+/** Rejects with the FtError that says what this host lacks; what was opened is closed again. */
 export async function buildNode(
   config: PrimaryConfig | StandbyConfig,
   outside: Outside,
+): Promise<BuiltNode> {
+  const opened: Opened[] = [];
+  try {
+    return await assemble(config, outside, opened);
+  } catch (thrown) {
+    await closeAll(opened);
+    throw thrown;
+  }
+}
+
+/** How to let go of something; the newest goes first. */
+type Opened = () => void | Promise<void>;
+
+async function closeAll(opened: Opened[]): Promise<void> {
+  for (let close = opened.pop(); close !== undefined; close = opened.pop()) await close();
+}
+
+async function assemble(
+  config: PrimaryConfig | StandbyConfig,
+  outside: Outside,
+  opened: Opened[],
 ): Promise<BuiltNode> {
   const logger = interimLogger((line) => outside.writeLog(line));
   warnOfFaults(config.guest, logger);
@@ -52,10 +73,10 @@ export async function buildNode(
       ? undefined
       : new StatusLines((line) => outside.writeLine(line));
   const tcp: TcpOptions = { checksum: checksumFor(config.guest) };
-  const listener = await openListener(config, tcp, logger);
-  const consoleFd = openConsole(config.guest.console);
+  const listener = await openListener(config, tcp, logger, opened);
   const witness = await openWitness(config.witness);
-  const machine = openMachine(config.guest, consoleFd);
+  opened.push(() => witness.close());
+  const machine = openMachine(config.guest, openConsole(config.guest.console, opened));
   const node = new RunningNode(
     {
       pair: config.pair,
@@ -84,11 +105,7 @@ export async function buildNode(
     node,
     lines,
     start: () => startRole(node, config, listener, logger),
-    close: async () => {
-      await listener?.close();
-      await witness.close();
-      if (config.guest.console.kind === 'file' && consoleFd !== undefined) closeSync(consoleFd);
-    },
+    close: () => closeAll(opened),
   };
 }
 
@@ -112,9 +129,11 @@ async function openListener(
   config: PrimaryConfig | StandbyConfig,
   tcp: TcpOptions,
   logger: Logger,
+  opened: Opened[],
 ): Promise<TcpListener | undefined> {
   if (config.command !== 'ft-standby') return undefined;
   const listener = new TcpListener(tcp);
+  opened.push(() => listener.close());
   const address = await listener.listen(config.listen);
   logger.info('listening for the primary', { address: formatAddress(address) });
   return listener;
@@ -142,11 +161,13 @@ function openMachine(guest: GuestConfig, consoleFd: number | undefined): Machine
   });
 }
 
-function openConsole(target: ConsoleConfig): number | undefined {
+function openConsole(target: ConsoleConfig, opened: Opened[]): number | undefined {
   if (target.kind === 'none') return undefined;
   if (target.kind === 'stdio') return 1;
   try {
-    return openSync(target.path, 'a', 0o640);
+    const fd = openSync(target.path, 'a', 0o640);
+    opened.push(() => closeSync(fd));
+    return fd;
   } catch (thrown) {
     const cause = toFtError(thrown).message;
     const message = `The console file ${target.path} cannot be opened (${cause}); check --console.`;

@@ -141,6 +141,7 @@ function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {
 function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
   const kind = parseChoice('machine', flags.text('machine') ?? '', ['kvm', 'simulated'] as const);
   const kernel = flags.text('kernel');
+  if (kind === 'kvm') flags.needed('tap', "it is what the guest's network card is plugged into");
   if (kind === 'kvm' && role === 'primary') {
     flags.needed('kernel', 'a guest on KVM boots from an ELF image with a PVH note');
   }

@@ -49,7 +49,12 @@ export const FLAGS: readonly FlagSpec[] = [
     fallback: '64M',
     help: 'guest memory, bytes or with K, M, G; the same on both hosts; at least 1M',
   },
-  { group: 'Guest', name: 'tap', value: 'NAME', help: 'TAP device of the guest network card' },
+  {
+    group: 'Guest',
+    name: 'tap',
+    value: 'NAME',
+    help: 'TAP device of the guest network card (needed with --machine kvm)',
+  },
   {
     group: 'Guest',
     name: 'mac',
