@@ -137,6 +137,12 @@ async function perform(pair: Pair, options: Options): Promise<Outcome> {
     const victim = pair.active?.process.pid;
     const takeover = await pair.killActive();
     const { answered } = await oracle.sample();
+    if (takeover.early) {
+      throw new Error(
+        'The host stalled for so long that the standby took over by itself, before the kill. ' +
+          'Nothing is wrong with that, but there is nothing left to show: run it on a quieter host.',
+      );
+    }
     say(`  *** SIGKILL to the primary (pid ${victim}); the standby took over ***`);
     const goesOn = async (): Promise<boolean> => (await oracle.sample()).answered > answered;
     await until('an answer after the failover', goesOn, 5000);

@@ -28,6 +28,8 @@ export interface DrillOptions {
 }
 
 export interface Kill {
+  /** The standby had taken over before the kill, since the host stalled: nothing to measure. */
+  readonly early: boolean;
   /** SIGKILL sent → the first answer after the silence that it caused. */
   readonly failoverMs: number;
   /** SIGKILL sent → the standby said that it runs the guest. */
@@ -38,6 +40,8 @@ export interface Kill {
 
 export interface DrillReport extends Site {
   readonly runs: number;
+  /** Kills that came too late, because the standby had suspected a stalled primary. */
+  readonly earlyTakeovers: number;
   readonly parameters: Readonly<Record<string, unknown>>;
   readonly failoverMsP50: number;
   readonly failoverMsP99: number;
@@ -94,7 +98,7 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
 }
 
 async function killOnce(pair: Pair, oracle: OracleProcess): Promise<Kill> {
-  const { killedUs, promotedMs } = await pair.killActive();
+  const { early, killedUs, promotedMs } = await pair.killActive();
   const { answered } = await oracle.sample();
   await until(
     'answers after the promotion',
@@ -108,6 +112,7 @@ async function killOnce(pair: Pair, oracle: OracleProcess): Promise<Kill> {
   const startedUs = performance.now();
   await pair.rejoin();
   return {
+    early,
     failoverMs: (silence.toUs - killedUs) / 1000,
     promotedMs,
     reprotectedMs: performance.now() - startedUs,
@@ -121,12 +126,14 @@ function summarize(
   auditMismatches: number,
 ): DrillReport {
   const { clients, ratePerSecond, lifeMsMax, seed, pagesPerMs } = options;
-  const failover = kills.map((kill) => kill.failoverMs);
-  const promoted = kills.map((kill) => kill.promotedMs);
+  const sudden = kills.filter((kill) => !kill.early);
+  const failover = sudden.map((kill) => kill.failoverMs);
+  const promoted = sudden.map((kill) => kill.promotedMs);
   const reprotected = kills.map((kill) => kill.reprotectedMs);
   return {
     ...describeSite(),
     runs: kills.length,
+    earlyTakeovers: kills.length - sudden.length,
     parameters: { ...options.pair, clients, ratePerSecond, lifeMsMax, seed, pagesPerMs },
     failoverMsP50: quantileOf(failover, 0.5),
     failoverMsP99: quantileOf(failover, 0.99),
@@ -150,7 +157,7 @@ export function drillText(report: DrillReport): string {
     `SIGKILL to promoted           p50 ${figure(report.promotedMsP50, 1)} ms   ` +
       `p99 ${figure(report.promotedMsP99, 1)} ms`,
     `fresh standby to protected    p50 ${figure(report.reprotectedMsP50, 1)} ms`,
-    `audit mismatches              ${report.auditMismatches}`,
+    `audit mismatches ${report.auditMismatches}, takeovers before the kill ${report.earlyTakeovers}`,
     ...verdict.violations.map((violation) => `  ${violation.story}`),
   ].join('\n');
 }

@@ -37,7 +37,14 @@ interface Slot {
   readonly port: number;
 }
 
-/** States of a node that has a standby in step, and of one whose guest runs at all. */
+/**
+ * The pair shares two cores with its clients, the test runner and whatever else CI does, so silence
+ * is no sign of death for longer than by default. A killed process is noticed at once all the same:
+ * its connections are closed by the system.
+ */
+export const SUSPECT_AFTER_MS = 300;
+
+/** States of a primary whose guest runs. */
 const ACTIVE_STATES: readonly unknown[] = ['solo', 'syncing', 'protected', 'suspended'];
 
 /** One running command. */
@@ -85,6 +92,8 @@ export class PairNode {
 
 /** How a takeover went. */
 export interface Takeover {
+  /** True when the standby had taken over by itself before (the host stalled for too long). */
+  readonly early: boolean;
   /** When SIGKILL was sent, monotonic µs. */
   readonly killedUs: number;
   /** SIGKILL sent → the other side said that it runs the guest. */
@@ -151,14 +160,15 @@ export class Pair {
   async killActive(timeoutMs = 10_000): Promise<Takeover> {
     const { active, standby } = this;
     if (active === undefined || standby === undefined) throw new Error('The pair is not complete.');
-    const from = standby.process.lines.length;
+    const early = active.process.exit !== undefined;
     const killedUs = active.process.kill('SIGKILL');
-    const isActive = (line: Line): boolean => ACTIVE_STATES.includes(stateOf(line));
-    const line = await standby.process.waitFor('its promotion', isActive, timeoutMs, from);
+    const isActive = (line: Line): boolean =>
+      line.fields['role'] === 'primary' && ACTIVE_STATES.includes(stateOf(line));
+    const line = await standby.process.waitFor('its promotion', isActive, timeoutMs);
     await active.process.waitExit(5000);
     this.active = standby;
     this.standby = undefined;
-    return { killedUs, promotedMs: (line.atUs - killedUs) / 1000 };
+    return { early, killedUs, promotedMs: (line.atUs - killedUs) / 1000 };
   }
 
   /** A fresh ft-standby in the free slot; waits until the guest is protected again. */
@@ -193,6 +203,7 @@ export class Pair {
       options.machine === 'kvm' ? ['--tap', slot.tap ?? ''] : ['--sim-port', `${this.simPort}`];
     return [
       ...['--machine', options.machine, '--memory', memory, ...network],
+      ...['--suspect-after-ms', `${SUSPECT_AFTER_MS}`],
       ...['--pair', 'drill', '--witness', `file:${this.folder}`],
       ...['--status-interval-ms', `${options.statusIntervalMs ?? 250}`, ...(options.flags ?? [])],
     ];

@@ -16,7 +16,7 @@ export const logFolder = path.join(projectRoot, 'build', 'logs');
 
 const STDERR_TAIL_CHARS = 16_000;
 
-/** One JSON line of stdout, and when it came. */
+/** One JSON line of stdout, and when it was written (its own `atUs`) or else when it came. */
 export interface Line {
   readonly atUs: number;
   readonly fields: Readonly<Record<string, unknown>>;
@@ -193,7 +193,8 @@ export class TestProcess {
         continue;
       }
       this.log.write(`${piece}\n`);
-      const line = { atUs: monotonicUs(), fields };
+      const { atUs } = fields;
+      const line = { atUs: typeof atUs === 'number' ? atUs : monotonicUs(), fields };
       this.lines.push(line);
       this.onLine(line);
       for (const waiter of [...this.waiters]) if (waiter.matches(line)) waiter.resolve(line);
