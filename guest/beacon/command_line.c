@@ -1,7 +1,9 @@
 /* The command line: words with spaces between, values behind the first `=`. */
 #include "command_line.h"
 
-static bool is_end(char c) { return c == 0 || c == ' ' || c == '\t' || c == '\n'; }
+static bool is_end(char c) {
+  return c == 0 || c == ' ' || c == '\t' || c == '\n';
+}
 
 const char* command_line_next(const char** at, const char* key) {
   const char* word = *at;

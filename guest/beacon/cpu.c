@@ -43,7 +43,9 @@ void kernel_init(void) {
   bool kvm = ebx == 0x4b4d564b && ecx == 0x564b4d56 && edx == 0x4d; /* "KVMKVMKVM" */
   if (kvm) cpuid(0x40000001, &eax, &ebx, &ecx, &edx);
   if (!kvm || (eax & KVM_FEATURE_CLOCKSOURCE2) == 0) {
-    console_print("beacon: no kvmclock on this machine, and there is no other clock here; run it under KVM\n");
+    console_print(
+        "beacon: no kvmclock on this machine, and there is no other clock here; run it under "
+        "KVM\n");
     halt_for_ever();
   }
   write_msr(MSR_KVM_SYSTEM_TIME_NEW, (u64)&pvclock_page | 1);
@@ -56,13 +58,27 @@ void fault_report(const struct FaultFrame* frame) {
     const char* name;
     u64 value;
   } fields[] = {
-      {"exception ", frame->vector}, {" code ", frame->code}, {" rip ", frame->rip},
-      {" cs ", frame->cs},           {" rflags ", frame->rflags}, {" rsp ", frame->rsp},
-      {" cr2 ", cr2},                {" rax ", frame->rax},   {" rbx ", frame->rbx},
-      {" rcx ", frame->rcx},         {" rdx ", frame->rdx},   {" rsi ", frame->rsi},
-      {" rdi ", frame->rdi},         {" rbp ", frame->rbp},   {" r8 ", frame->r8},
-      {" r9 ", frame->r9},           {" r10 ", frame->r10},   {" r11 ", frame->r11},
-      {" r12 ", frame->r12},         {" r13 ", frame->r13},   {" r14 ", frame->r14},
+      {"exception ", frame->vector},
+      {" code ", frame->code},
+      {" rip ", frame->rip},
+      {" cs ", frame->cs},
+      {" rflags ", frame->rflags},
+      {" rsp ", frame->rsp},
+      {" cr2 ", cr2},
+      {" rax ", frame->rax},
+      {" rbx ", frame->rbx},
+      {" rcx ", frame->rcx},
+      {" rdx ", frame->rdx},
+      {" rsi ", frame->rsi},
+      {" rdi ", frame->rdi},
+      {" rbp ", frame->rbp},
+      {" r8 ", frame->r8},
+      {" r9 ", frame->r9},
+      {" r10 ", frame->r10},
+      {" r11 ", frame->r11},
+      {" r12 ", frame->r12},
+      {" r13 ", frame->r13},
+      {" r14 ", frame->r14},
       {" r15 ", frame->r15},
   };
   console_print("beacon: stopped by a fault: ");

@@ -12,6 +12,8 @@ extern u64 boot_tsc;
 void kernel_init(void);
 
 /* CPL3: halts until an interrupt has set a wake flag; returns at once if one is set already. */
-static inline void cpu_sleep(void) { __asm__ volatile("int3" ::: "memory"); }
+static inline void cpu_sleep(void) {
+  __asm__ volatile("int3" ::: "memory");
+}
 /* CPL3: ends the guest, after a message was printed. The vCPU halts and stays halted. */
 void cpu_stop(void) __attribute__((noreturn));

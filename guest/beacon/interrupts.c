@@ -38,4 +38,6 @@ void interrupts_init(u32 irq) {
   ioapic_write(IOAPIC_REDIRECTION + 2 * irq, VECTOR_DEVICE);
 }
 
-void timer_arm_ns(u32 ns) { mmio_write(LAPIC_INITIAL_COUNT, ns); }
+void timer_arm_ns(u32 ns) {
+  mmio_write(LAPIC_INITIAL_COUNT, ns);
+}

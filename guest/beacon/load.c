@@ -133,12 +133,21 @@ bool load_step(void) {
   if (!load.spinning) return write_due(PAGES_PER_STEP);
   work_unit();
   gaps_mark();
-  /* One page a step: a first write to a page may cost microseconds, and must not look like a gap. */
+  /* One page a step: a first write to a page may cost microseconds, and must not look like a gap.
+   */
   write_due(1);
   return true;
 }
 
-bool load_paced(void) { return load.rate != 0; }
-u64 load_progress(void) { return load.progress; }
-u64 load_pages_dirtied(void) { return load.pages_dirtied; }
-u64 load_pages_max(void) { return load.pages; }
+bool load_paced(void) {
+  return load.rate != 0;
+}
+u64 load_progress(void) {
+  return load.progress;
+}
+u64 load_pages_dirtied(void) {
+  return load.pages_dirtied;
+}
+u64 load_pages_max(void) {
+  return load.pages;
+}

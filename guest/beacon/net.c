@@ -95,4 +95,6 @@ bool net_prepare_sleep(void) {
   return !virtio_has_used(&receive);
 }
 
-void net_awake(void) { virtio_set_interrupts(&receive, false); }
+void net_awake(void) {
+  virtio_set_interrupts(&receive, false);
+}

@@ -25,4 +25,6 @@ u64 pvclock_ticks_to_ns(u64 ticks);
 /* Up to 4 s in TSC ticks. */
 u64 pvclock_ns_to_ticks(u64 ns);
 /* Changes whenever the hypervisor has written the page: the TSC's rate may be another one. */
-static inline u32 pvclock_version(void) { return *(volatile u32*)&pvclock_page.version; }
+static inline u32 pvclock_version(void) {
+  return *(volatile u32*)&pvclock_page.version;
+}

@@ -13,7 +13,9 @@ HOT u32 stack_ip;
 HOT static u16 next_id;
 HOT static u8* answer_frame;
 
-void stack_init(u32 ip) { stack_ip = ip; }
+void stack_init(u32 ip) {
+  stack_ip = ip;
+}
 
 static bool for_us(const u8* destination) {
   static const u8 broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
@@ -21,8 +23,8 @@ static bool for_us(const u8* destination) {
 }
 
 static void ipv4_receive(const u8* frame, u32 length) {
-  struct Packet packet = {(const void*)frame,
-                          (const void*)(frame + sizeof(struct EthernetHeader)), NULL, 0};
+  struct Packet packet = {(const void*)frame, (const void*)(frame + sizeof(struct EthernetHeader)),
+                          NULL, 0};
   u32 room = length - (u32)sizeof(struct EthernetHeader);
   if (room < sizeof(struct Ipv4Header)) return;
   u32 header_bytes = (packet.ip->version_length & 15) * 4u;

@@ -19,9 +19,13 @@ typedef int64_t s64;
 
 #define PAGE_BYTES 4096u
 
-static inline void compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
+static inline void compiler_barrier(void) {
+  __asm__ volatile("" ::: "memory");
+}
 /* Orders our stores to a ring before our next load of what the device wrote. */
-static inline void full_barrier(void) { __asm__ volatile("mfence" ::: "memory"); }
+static inline void full_barrier(void) {
+  __asm__ volatile("mfence" ::: "memory");
+}
 
 static inline u64 read_tsc(void) {
   u32 low, high;
@@ -53,5 +57,9 @@ static inline u8 mmio_read_byte(u64 address) {
   return value;
 }
 
-static inline u16 swap16(u16 value) { return __builtin_bswap16(value); }
-static inline u32 swap32(u32 value) { return __builtin_bswap32(value); }
+static inline u16 swap16(u16 value) {
+  return __builtin_bswap16(value);
+}
+static inline u32 swap32(u32 value) {
+  return __builtin_bswap32(value);
+}

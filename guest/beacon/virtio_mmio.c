@@ -40,7 +40,8 @@ static u32 get(const struct VirtioDevice* device, enum Register at) {
 static void set(const struct VirtioDevice* device, enum Register at, u32 value) {
   mmio_write(device->address + at, value);
 }
-static void set_address(const struct VirtioDevice* device, enum Register at, const volatile void* p) {
+static void set_address(const struct VirtioDevice* device, enum Register at,
+                        const volatile void* p) {
   set(device, at, (u32)(u64)p);
   mmio_write(device->address + at + 4, (u32)((u64)p >> 32));
 }
