@@ -178,14 +178,14 @@ void VcpuThreads::loop(size_t index) {
   tids_[index].store(static_cast<int>(syscall(SYS_gettid)));
 
   // After an MMIO or port exit KVM still has to finish the instruction at the next KVM_RUN. State
-  // must not be captured before that, so requests are served only with nothing unfinished; until
-  // then immediate_exit makes KVM_RUN finish it and come straight back.
+  // must not be captured before that, so requests are served only with nothing unfinished; when one
+  // waits, immediate_exit makes KVM_RUN finish the instruction and come straight back.
   bool unfinished = false;
   while (true) {
     __atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
     std::atomic_signal_fence(std::memory_order_seq_cst);
     if (unfinished) {
-      __atomic_store_n(&run->immediate_exit, 1, __ATOMIC_RELAXED);
+      if (wanted(index)) __atomic_store_n(&run->immediate_exit, 1, __ATOMIC_RELAXED);
     } else {
       if (stop_.load()) break;
       if (park_requests_.load() > 0) {
@@ -208,6 +208,12 @@ void VcpuThreads::loop(size_t index) {
     unfinished = handle_exit(vcpu, exit.value());
   }
   tls_run = nullptr;
+}
+
+// True when something waits that loop() would serve before it enters the guest.
+bool VcpuThreads::wanted(size_t index) const {
+  if (stop_.load() || park_requests_.load() > 0 || parts_.outbox.over_limit()) return true;
+  return index == 0 && (tls_tick != 0 || cut_requested_.load() || ring_full_.load());
 }
 
 // The outbox is full: the guest waits until some of it was released. A cut stays possible while it

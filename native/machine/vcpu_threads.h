@@ -84,6 +84,7 @@ class VcpuThreads {
 
  private:
   void loop(size_t index);
+  bool wanted(size_t index) const;
   void serve_leader();
   void cut_with_others_parked();
   void ring_served();
