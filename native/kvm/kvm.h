@@ -50,6 +50,9 @@ class Kvm {
 
   int fd() const { return fd_.get(); }
   const KvmCaps& caps() const { return caps_; }
+  /// Makes do with less than the host offers, so that the ways around a missing capability can be
+  /// shown on a host that has it. `caps` must not claim more than caps() does. For tests.
+  void limit_caps(const KvmCaps& caps) { caps_ = caps; }
   /// The CPUID leaves this KVM can give a guest.
   Result<std::vector<kvm_cpuid_entry2>> supported_cpuid() const;
   /// The MSRs that KVM lists as belonging to a vCPU's state.
