@@ -2,8 +2,9 @@
  * The witness: who may run is decided here, by an atomic test-and-set, never by a timeout alone.
  *
  * A pair's generations are numbered from 1. Each has exactly one owner for ever: the node whose
- * claim created it. `claim` is idempotent for its owner, so a claim whose answer was lost can be
- * made again (or read back) without harm.
+ * claim created it. `claim` is idempotent for the Witness object that made it, so a claim whose
+ * answer was lost can be made again without harm. Another process of the same node is not that
+ * owner: the guest died with the process that claimed, and it must claim a generation of its own.
  */
 
 export interface GenerationRecord {
@@ -26,7 +27,8 @@ export interface Witness {
   /**
    * Atomically makes `nodeId` the owner of `fromGeneration + 1`, if the newest generation is
    * `fromGeneration` (0: the pair never ran). Rejects with an FtError when the outcome is unknown;
-   * the caller then does not open its output, and may ask again.
+   * the caller then does not open its output, and may ask again. A witness that knows less than
+   * `fromGeneration` is not the one that was asked before: it rejects as well.
    */
   claim(pair: string, fromGeneration: number, nodeId: string): Promise<ClaimResult>;
   close(): Promise<void>;

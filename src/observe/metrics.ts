@@ -1,0 +1,205 @@
+/**
+ * The metrics of one node. Whoever counts bumps plain numbers and histograms on a NodeFigures, in
+ * place, as often as it likes; prom-client sees them only when somebody scrapes. Nothing here runs
+ * per epoch.
+ *
+ *   hot path ── figures.epochsCut++ ──▶ NodeFigures ◀── read at scrape ── Registry ── /metrics
+ */
+import { Counter, Gauge, Registry } from 'prom-client';
+import { Histogram } from '../common/histogram';
+import { LogHistogramMetric } from './log-histogram-metric';
+
+/** All that is shown. Times in µs here; the metrics are in seconds. */
+export interface NodeFigures {
+  role: 'primary' | 'standby';
+  generation: number;
+  /** A standby holds a restorable image and acknowledges. */
+  protected: boolean;
+  epochsCut: number;
+  epochsCommitted: number;
+  epochsInFlight: number;
+  dirtyPages: number;
+  /** Page bytes that the epochs stood for, and what they took on the wire. */
+  rawBytes: number;
+  wireBytes: number;
+  outboxFrames: number;
+  outboxBytes: number;
+  heartbeatsMissed: number;
+  auditMismatches: number;
+  /** 0…1. */
+  syncProgress: number;
+  /** Cause ("silence", "closed", "switchover") → how often this node took over for it. */
+  readonly failovers: Map<string, number>;
+  /** Replaced by the owner when it counts in histograms of its own. */
+  pauseUs: Histogram;
+  ackUs: Histogram;
+  outputDelayUs: Histogram;
+  eventLoopDelayUs: Histogram;
+}
+
+export function newNodeFigures(): NodeFigures {
+  return {
+    role: 'standby',
+    generation: 0,
+    protected: false,
+    epochsCut: 0,
+    epochsCommitted: 0,
+    epochsInFlight: 0,
+    dirtyPages: 0,
+    rawBytes: 0,
+    wireBytes: 0,
+    outboxFrames: 0,
+    outboxBytes: 0,
+    heartbeatsMissed: 0,
+    auditMismatches: 0,
+    syncProgress: 0,
+    failovers: new Map(),
+    pauseUs: new Histogram(),
+    ackUs: new Histogram(),
+    outputDelayUs: new Histogram(),
+    eventLoopDelayUs: new Histogram(),
+  };
+}
+
+type Read = (figures: NodeFigures) => number;
+
+const COUNTERS: readonly (readonly [string, string, Read])[] = [
+  ['ft_epochs_cut_total', 'Epochs cut on this node.', (f) => f.epochsCut],
+  ['ft_epochs_committed_total', 'Epochs acknowledged by the standby.', (f) => f.epochsCommitted],
+  ['ft_epoch_dirty_pages_total', 'Pages that the epochs carried.', (f) => f.dirtyPages],
+  [
+    'ft_replication_raw_bytes_total',
+    'Bytes of the pages that the epochs stood for.',
+    (f) => f.rawBytes,
+  ],
+  [
+    'ft_replication_wire_bytes_total',
+    'Bytes that replication put on the wire, headers included.',
+    (f) => f.wireBytes,
+  ],
+  [
+    'ft_heartbeats_missed_total',
+    'Heartbeats of the peer that came late.',
+    (f) => f.heartbeatsMissed,
+  ],
+  [
+    'ft_audit_mismatches_total',
+    'Pages found to differ between the hosts. Anything but 0 is a defect.',
+    (f) => f.auditMismatches,
+  ],
+];
+
+const GAUGES: readonly (readonly [string, string, Read])[] = [
+  ['ft_epochs_in_flight', 'Epochs cut and not yet acknowledged.', (f) => f.epochsInFlight],
+  ['ft_outbox_frames', 'Network frames held back.', (f) => f.outboxFrames],
+  ['ft_outbox_bytes', 'Bytes of the network frames held back.', (f) => f.outboxBytes],
+  ['ft_generation', 'Generation that this node takes part in.', (f) => f.generation],
+  ['ft_protected', '1 while a standby could take over.', (f) => (f.protected ? 1 : 0)],
+  [
+    'ft_sync_progress_ratio',
+    'How far the scan of the sync has come, 0 to 1.',
+    (f) => f.syncProgress,
+  ],
+];
+
+const HISTOGRAMS: readonly (readonly [string, string, (figures: NodeFigures) => Histogram])[] = [
+  ['ft_epoch_pause_seconds', 'How long the guest stood still for a cut.', (f) => f.pauseUs],
+  ['ft_epoch_ack_seconds', 'From the cut to the acknowledgement.', (f) => f.ackUs],
+  ['ft_output_delay_seconds', 'How long output was held back.', (f) => f.outputDelayUs],
+  [
+    'ft_event_loop_delay_seconds',
+    'How much later than due the event loop came round.',
+    (f) => f.eventLoopDelayUs,
+  ],
+];
+
+const LOOP_PROBE_MS = 10;
+
+export class NodeMetrics {
+  readonly registry = new Registry();
+  readonly figures: NodeFigures;
+  /** Called before each scrape: copies into the figures what others count elsewhere. */
+  refresh: () => void = () => {};
+  private probe: NodeJS.Timeout | undefined;
+
+  constructor(figures: NodeFigures = newNodeFigures()) {
+    this.figures = figures;
+    const registers = [this.registry];
+    for (const [name, help, read] of COUNTERS) {
+      new Counter({
+        name,
+        help,
+        registers,
+        collect() {
+          this.reset();
+          this.inc(read(figures));
+        },
+      });
+    }
+    for (const [name, help, read] of GAUGES) {
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(read(figures));
+        },
+      });
+    }
+    for (const [name, help, read] of HISTOGRAMS) {
+      new LogHistogramMetric(name, help, registers, () => read(figures));
+    }
+    this.labelled(registers);
+  }
+
+  get contentType(): string {
+    return this.registry.contentType;
+  }
+
+  /** The page that Prometheus reads. */
+  async text(): Promise<string> {
+    this.refresh();
+    return this.registry.metrics();
+  }
+
+  /** Starts to measure the event loop, with a timer that keeps no process alive. */
+  startLoopProbe(): void {
+    if (this.probe !== undefined) return;
+    let dueMs = performance.now() + LOOP_PROBE_MS;
+    this.probe = setInterval(() => {
+      const nowMs = performance.now();
+      this.figures.eventLoopDelayUs.record((nowMs - dueMs) * 1000);
+      dueMs = nowMs + LOOP_PROBE_MS;
+    }, LOOP_PROBE_MS);
+    this.probe.unref();
+  }
+
+  stop(): void {
+    clearInterval(this.probe);
+    this.probe = undefined;
+  }
+
+  private labelled(registers: Registry[]): void {
+    const { figures } = this;
+    new Gauge({
+      name: 'ft_role',
+      help: '1 for the role that this node has.',
+      labelNames: ['role'],
+      registers,
+      collect() {
+        this.set({ role: 'primary' }, figures.role === 'primary' ? 1 : 0);
+        this.set({ role: 'standby' }, figures.role === 'standby' ? 1 : 0);
+      },
+    });
+    new Counter({
+      name: 'ft_failovers_total',
+      help: 'Times that this node took the guest over.',
+      labelNames: ['cause'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [cause, count] of figures.failovers) this.inc({ cause }, count);
+      },
+    });
+  }
+}

@@ -1,0 +1,254 @@
+/**
+ * The witness as a directory that both hosts can reach: on one machine any directory, across hosts
+ * shared storage on which link(2) is exclusive for all of them (NFS is; so are cluster file systems).
+ *
+ *   <directory>/<pair>.generation-1     {"generation":1,"owner":"alpha","incarnation":"…","claimedAt":"…"}
+ *   <directory>/<pair>.generation-2     …
+ *
+ * One file per generation, never changed and never removed. A claim writes a file of its own aside,
+ * syncs it, and gives it the generation's name with link(2): that either makes the name, with its
+ * whole content, or fails because somebody was first. The answer "won" is given only after the
+ * directory is synced too, so no power cut takes a generation back.
+ *
+ *   newest < from ── rejects (FT_ERR_WITNESS_BEHIND): these are not the files we know
+ *   newest = from ── link ── made ──────────────▶ sync ─▶ won
+ *                      └──── name is taken ─┐
+ *   newest > from ──────────────────────────┴─▶ from + 1, the newest, and made by this very
+ *                                               object ─▶ sync ─▶ won;  otherwise ─▶ lost
+ *
+ * The directory is never created here: an empty directory in the place of storage that is not
+ * mounted would let both sides win.
+ */
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { access, link, open, readdir, stat, unlink } from 'node:fs/promises';
+import path from 'node:path';
+import { FtError } from '../common/errors';
+import type { ClaimResult, GenerationRecord, Witness } from './witness';
+
+export interface FileWitnessOptions {
+  /** Past this the storage counts as unreachable and the outcome as unknown. */
+  readonly answerMsMax?: number;
+}
+
+interface StoredRecord extends GenerationRecord {
+  /** Which process of the owner: a restarted node is not the one that claimed. */
+  readonly incarnation: string;
+}
+
+const ANSWER_MS_MAX = 2000;
+const RECORD_BYTES_MAX = 4096;
+const NAME = /^[a-zA-Z0-9._-]{1,64}$/;
+
+export class FileWitness implements Witness {
+  readonly description: string;
+  private readonly directory: string;
+  private readonly answerMsMax: number;
+  private readonly incarnation = randomBytes(8).toString('hex');
+
+  private constructor(directory: string, options: FileWitnessOptions) {
+    this.directory = directory;
+    this.description = `file:${directory}`;
+    this.answerMsMax = options.answerMsMax ?? ANSWER_MS_MAX;
+  }
+
+  /**
+   * Looks once whether the directory is there and can be written, so that a wrong path is found at
+   * the start and not at the failover. Rejects with FT_ERR_WITNESS_UNREACHABLE or _PERMISSION.
+   */
+  static async open(directory: string, options: FileWitnessOptions = {}): Promise<FileWitness> {
+    const witness = new FileWitness(path.resolve(directory), options);
+    await witness.answer(async () => {
+      const found = await stat(witness.directory);
+      if (!found.isDirectory()) throw notDirectory(witness.directory);
+      await access(witness.directory, constants.R_OK | constants.W_OK | constants.X_OK);
+    });
+    return witness;
+  }
+
+  current(pair: string): Promise<GenerationRecord | undefined> {
+    return this.answer(async () => {
+      const newest = await this.newest(pair);
+      return newest && { generation: newest.generation, owner: newest.owner };
+    });
+  }
+
+  claim(pair: string, fromGeneration: number, nodeId: string): Promise<ClaimResult> {
+    return this.answer(async () => {
+      if (!NAME.test(nodeId)) throw badName('node', nodeId);
+      const newest = await this.newest(pair);
+      const known = newest?.generation ?? 0;
+      if (known < fromGeneration) throw behind(this.directory, pair, known, fromGeneration);
+      if (known === fromGeneration) await this.link(pair, fromGeneration + 1, nodeId);
+      return this.judge(pair, fromGeneration + 1, nodeId);
+    });
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** Who has `wanted`, now that the name is certainly taken? */
+  private async judge(pair: string, wanted: number, nodeId: string): Promise<ClaimResult> {
+    const newest = await this.newest(pair);
+    if (newest === undefined) throw behind(this.directory, pair, 0, wanted);
+    const { generation, owner, incarnation } = newest;
+    if (generation === wanted && owner === nodeId && incarnation === this.incarnation) {
+      await syncFile(this.directory, constants.O_RDONLY | constants.O_DIRECTORY);
+      return { outcome: 'won', generation };
+    }
+    return { outcome: 'lost', current: { generation, owner } };
+  }
+
+  /** Makes the generation's file, whole and synced, unless its name is taken. */
+  private async link(pair: string, generation: number, nodeId: string): Promise<void> {
+    const draft = path.join(this.directory, `.${pair}.${randomBytes(8).toString('hex')}.draft`);
+    const record: StoredRecord & { claimedAt: string } = {
+      generation,
+      owner: nodeId,
+      incarnation: this.incarnation,
+      claimedAt: new Date().toISOString(),
+    };
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
+    await syncFile(draft, flags, `${JSON.stringify(record)}\n`);
+    try {
+      await link(draft, this.pathOf(pair, generation));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    } finally {
+      // A draft that stays behind is harmless: no name of a generation begins with a dot.
+      await unlink(draft).catch(() => {});
+    }
+  }
+
+  private pathOf(pair: string, generation: number): string {
+    return path.join(this.directory, `${pair}.generation-${generation}`);
+  }
+
+  private async newest(pair: string): Promise<StoredRecord | undefined> {
+    if (!NAME.test(pair)) throw badName('pair', pair);
+    const prefix = `${pair}.generation-`;
+    let newest = 0;
+    for (const name of await readdir(this.directory)) {
+      if (!name.startsWith(prefix)) continue;
+      const digits = name.slice(prefix.length);
+      if (/^[1-9][0-9]{0,14}$/.test(digits)) newest = Math.max(newest, Number(digits));
+    }
+    return newest === 0 ? undefined : this.read(pair, newest);
+  }
+
+  private async read(pair: string, generation: number): Promise<StoredRecord> {
+    const file = this.pathOf(pair, generation);
+    const handle = await open(file, constants.O_RDONLY);
+    try {
+      const room = Buffer.alloc(RECORD_BYTES_MAX + 1);
+      const { bytesRead } = await handle.read(room, 0, room.length, 0);
+      const record = parseRecord(room.toString('utf8', 0, bytesRead), generation);
+      if (bytesRead > RECORD_BYTES_MAX || record === undefined) throw corrupt(file);
+      return record;
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** Runs `ask`, turning system errors and silence into FtErrors. */
+  private async answer<T>(ask: () => Promise<T>): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const silence = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(silent(this.directory, this.answerMsMax)), this.answerMsMax);
+    });
+    try {
+      return await Promise.race([ask(), silence]);
+    } catch (thrown) {
+      throw thrown instanceof FtError ? thrown : systemError(this.directory, thrown);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+/** Opens, writes `text` if there is one, and syncs. */
+async function syncFile(file: string, flags: number, text?: string): Promise<void> {
+  const handle = await open(file, flags, 0o644);
+  try {
+    if (text !== undefined) await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Undefined unless the text is a record of exactly this generation. */
+function parseRecord(text: string, expected: number): StoredRecord | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { generation, owner, incarnation } = value as Record<string, unknown>;
+  if (generation !== expected || typeof owner !== 'string' || !NAME.test(owner)) return undefined;
+  if (typeof incarnation !== 'string' || !NAME.test(incarnation)) return undefined;
+  return { generation: expected, owner, incarnation };
+}
+
+function badName(what: string, name: string): FtError {
+  return new FtError(
+    'FT_ERR_WITNESS_NAME',
+    `${JSON.stringify(name.slice(0, 80))} cannot name a ${what}: use 1 to 64 letters, digits, ` +
+      'dots, underscores and dashes.',
+    { what },
+  );
+}
+
+function corrupt(file: string): FtError {
+  return new FtError(
+    'FT_ERR_WITNESS_CORRUPT',
+    `The witness file ${file} makes no sense. Find out which node runs the guest, then write the ` +
+      'file anew or remove it while both nodes are stopped.',
+    { path: file },
+  );
+}
+
+function behind(directory: string, pair: string, known: number, from: number): FtError {
+  return new FtError(
+    'FT_ERR_WITNESS_BEHIND',
+    `The witness ${directory} knows generation ${known} of pair ${pair} as the newest, and this ` +
+      `node has seen ${from}. Is the right storage mounted there, or was an old copy restored?`,
+    { path: directory, pair, known, seen: from },
+  );
+}
+
+function silent(directory: string, answerMsMax: number): FtError {
+  return new FtError(
+    'FT_ERR_WITNESS_UNREACHABLE',
+    `The witness ${directory} has not answered for ${answerMsMax} ms. Check the storage.`,
+    { path: directory, answerMsMax },
+  );
+}
+
+function notDirectory(directory: string): FtError {
+  return new FtError(
+    'FT_ERR_WITNESS_UNREACHABLE',
+    `The witness ${directory} is not a directory. Name a directory that both hosts can reach.`,
+    { path: directory },
+  );
+}
+
+function systemError(directory: string, thrown: unknown): FtError {
+  const { code = 'unknown', message } = thrown as NodeJS.ErrnoException;
+  const facts = { path: directory, cause: code };
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
+    const text =
+      `The witness ${directory} does not let this process read and write (${code}). Give it the ` +
+      'permission, on a file system with hard links that is mounted for writing.';
+    return new FtError('FT_ERR_WITNESS_PERMISSION', text, facts, thrown);
+  }
+  const todo =
+    code === 'ENOENT'
+      ? 'Create the directory on storage that both hosts can reach; check that it is mounted.'
+      : 'Check the storage.';
+  const text = `The witness ${directory} cannot be reached (${message}). ${todo}`;
+  return new FtError('FT_ERR_WITNESS_UNREACHABLE', text, facts, thrown);
+}
