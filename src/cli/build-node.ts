@@ -9,16 +9,26 @@ import { systemClock } from '../common/clock';
 import { crc32c } from '../common/crc32c';
 import { FtError, toFtError } from '../common/errors';
 import type { Logger } from '../common/logger';
-import type { ConsoleConfig, GuestConfig, PrimaryConfig, StandbyConfig } from '../config/config';
+import type {
+  ConsoleConfig,
+  GuestConfig,
+  PrimaryConfig,
+  StandbyConfig,
+  WitnessConfig,
+} from '../config/config';
 import { createKvmMachine, createSimulatedMachine, nativeChecksum } from '../machine';
 import type { Machine } from '../machine/machine';
 import { type NodeEnd, RunningNode } from '../node/running-node';
 import { StatusLines } from '../node/status-lines';
+import { lineLogger } from '../observe/logger';
 import type { Dial } from '../primary/link';
 import { dial, type TcpOptions } from '../transport/tcp';
 import { TcpListener } from '../transport/tcp-listener';
+import { Lz4Compressor, Lz4Decompressor } from '../wire/compressor';
 import type { Checksum } from '../wire/frame';
-import { interimDecompressor, interimLogger, openWitness } from './interim';
+import { FileWitness } from '../witness/file';
+import { NoneWitness } from '../witness/none';
+import type { Witness } from '../witness/witness';
 
 const DIAL_MS = 1000;
 /** Below this many bytes, crossing into native code costs more than the checksum. */
@@ -66,7 +76,7 @@ async function assemble(
   outside: Outside,
   opened: Opened[],
 ): Promise<BuiltNode> {
-  const logger = interimLogger((line) => outside.writeLog(line));
+  const logger = lineLogger((line) => outside.writeLog(line));
   warnOfFaults(config.guest, logger);
   const lines =
     config.statusIntervalMs === undefined
@@ -91,8 +101,8 @@ async function assemble(
       machine,
       witness,
       dials: config.standbys.map((address) => dialTo(address, tcp)),
-      compressor: undefined,
-      decompressor: interimDecompressor,
+      compressor: new Lz4Compressor(),
+      decompressor: new Lz4Decompressor(),
       drawSession: () => randomBytes(12).toString('hex'),
     },
     {
@@ -159,6 +169,11 @@ function openMachine(guest: GuestConfig, consoleFd: number | undefined): Machine
     outboxBytesMax: guest.outboxBytesMax,
     testFault: guest.faults[0],
   });
+}
+
+function openWitness(config: WitnessConfig): Promise<Witness> {
+  if (config.kind === 'none') return Promise.resolve(new NoneWitness());
+  return FileWitness.open(config.directory);
 }
 
 function openConsole(target: ConsoleConfig, opened: Opened[]): number | undefined {

@@ -4,11 +4,10 @@
  *   claiming ── won ──▶ onWon            lost ──▶ onLost
  *      ▲  │ rejected: the outcome is unknown
  *      │  ▼
- *      │ waiting ──▶ looking ── next generation is ours ──▶ onWon
- *      │                │   ├── somebody else's ──────────▶ onLost
+ *      │ waiting ──▶ looking ── somebody else's ──────────▶ onLost
  *      │                │   ├── not claimed, primary alive ▶ onPeerBack
  *      │                │   └── rejected ──▶ waiting
- *      └────────────────┴── not claimed, primary silent
+ *      └────────────────┴── not claimed and primary silent, or owned by this node's name
  *
  * A claim whose answer was lost may have succeeded. Going back to `ready` on a guess could leave a
  * generation that is ours with nobody running in it, so that is done only when the witness says that
@@ -87,8 +86,9 @@ export class Promotion {
     const { generation, nodeId, peerAlive } = this.options;
     const newest = current?.generation ?? 0;
     if (current !== undefined && newest > generation) {
-      const ours = newest === generation + 1 && current.owner === nodeId;
-      this.claimed(ours ? { outcome: 'won', generation: newest } : { outcome: 'lost', current });
+      // A name alone is no proof that this very process won: the claim, made again, says so.
+      if (current.owner === nodeId) this.claim();
+      else this.claimed({ outcome: 'lost', current });
     } else if (peerAlive()) {
       this.stop();
       this.options.onPeerBack();

@@ -42,9 +42,12 @@ export class SimHost {
 
   constructor(
     readonly world: World,
-    readonly name: string,
-    /** Name of the host that this one dials. */
+    /** Where it stands: "a" or "b". Several hosts stand in a slot one after another. */
+    readonly slot: string,
+    /** The slot that this one dials. */
     readonly dials: string,
+    /** Its name at the witness, never used twice. */
+    readonly name: string,
   ) {
     const { options } = world;
     const clock = this.gate.clock(world.clock);
@@ -127,6 +130,7 @@ export class World {
   /** No new link can be dialled. */
   dialsFail = false;
   hostsMade = 0;
+  private readonly slotsUsed = new Set<string>();
   sequenceMax = 0;
   private readonly bySequence = new Map<number, SeenAnswer>();
   private readonly senderOf = new Map<number, string>();
@@ -141,10 +145,13 @@ export class World {
     return found;
   }
 
-  add(name: string, dials: string): SimHost {
+  /** A fresh host in a free slot; the first in each slot is named after it. */
+  add(slot: string, dials: string): SimHost {
     this.hostsMade += 1;
-    const host = new SimHost(this, name, dials);
-    this.hosts.set(name, host);
+    const name = this.slotsUsed.has(slot) ? `${slot}${this.hostsMade}` : slot;
+    this.slotsUsed.add(slot);
+    const host = new SimHost(this, slot, dials, name);
+    this.hosts.set(slot, host);
     return host;
   }
 
@@ -201,7 +208,7 @@ export class World {
     host.gate.kill();
     this.lan.unplugNode(host.name);
     for (const link of host.links) link.reset();
-    this.hosts.delete(host.name);
+    if (this.hosts.get(host.slot) === host) this.hosts.delete(host.slot);
   }
 
   /** Nothing passes between the hosts any more, and neither is told. */
@@ -246,7 +253,7 @@ export class World {
   }
 
   private check(answer: SeenAnswer): void {
-    const host = this.hosts.get(answer.node);
+    const host = [...this.hosts.values()].find((one) => one.name === answer.node);
     const generation = host?.generation ?? 0;
     this.answers.push(answer);
     this.sequenceMax = Math.max(this.sequenceMax, answer.sequence);
