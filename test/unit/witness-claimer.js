@@ -1,0 +1,25 @@
+/** A process of its own that claims when told to; started by witness-file.test.ts. */
+const { readFileSync } = require('node:fs');
+const { transformSync } = require('@swc/core');
+
+require.extensions['.ts'] = (module, file) => {
+  const { code } = transformSync(readFileSync(file, 'utf8'), {
+    filename: file,
+    jsc: { parser: { syntax: 'typescript' }, target: 'es2022' },
+    module: { type: 'commonjs' },
+  });
+  module._compile(code, file);
+};
+
+const { FileWitness } = require('../../src/witness/file.ts');
+
+FileWitness.open(process.argv[2]).then((witness) => {
+  process.on('message', ({ from, nodeId }) => {
+    witness.claim('web', from, nodeId).then(
+      (result) => process.send(result),
+      (error) => process.send({ outcome: 'error', message: error.message }),
+    );
+  });
+  process.on('disconnect', () => process.exit(0));
+  process.send('ready');
+});

@@ -1,0 +1,149 @@
+/** The file witness: conformance, real processes against each other, and storage that misbehaves. */
+import { type ChildProcess, fork } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { FileWitness } from '../../src/witness/file';
+import { describeWitness } from './witness-conformance';
+
+async function folder(): Promise<string> {
+  return mkdtemp(path.join(tmpdir(), 'romulus-witness-'));
+}
+
+describeWitness('a directory', async () => {
+  const directory = await folder();
+  return {
+    open: () => FileWitness.open(directory),
+    remove: () => rm(directory, { recursive: true }),
+  };
+});
+
+describe('FileWitness', () => {
+  let directory: string;
+
+  beforeEach(async () => {
+    directory = await folder();
+  });
+
+  afterEach(async () => {
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  test('a generation is one file with its whole content, and no draft stays', async () => {
+    const witness = await FileWitness.open(directory);
+    await witness.claim('web', 0, 'alpha');
+    await witness.claim('web', 0, 'alpha');
+    expect(await readdir(directory)).toEqual(['web.generation-1']);
+    const text = await readFile(path.join(directory, 'web.generation-1'), 'utf8');
+    const record = JSON.parse(text) as Record<string, unknown>;
+    expect(record).toMatchObject({ generation: 1, owner: 'alpha' });
+    expect(Date.parse(String(record['claimedAt']))).toBeGreaterThan(1.7e12);
+  });
+
+  test('a directory that is not there is never made', async () => {
+    const missing = path.join(directory, 'not-mounted');
+    await expect(FileWitness.open(missing)).rejects.toMatchObject({
+      code: 'FT_ERR_WITNESS_UNREACHABLE',
+      message: expect.stringContaining('Create the directory') as string,
+    });
+    expect(await readdir(directory)).toEqual([]);
+  });
+
+  test('a file in its place is refused', async () => {
+    const file = path.join(directory, 'file');
+    await writeFile(file, '');
+    await expect(FileWitness.open(file)).rejects.toMatchObject({
+      code: 'FT_ERR_WITNESS_UNREACHABLE',
+    });
+  });
+
+  test('storage that goes away leaves the outcome unknown', async () => {
+    const witness = await FileWitness.open(directory);
+    await witness.claim('web', 0, 'alpha');
+    await rm(directory, { recursive: true });
+    await expect(witness.current('web')).rejects.toMatchObject({
+      code: 'FT_ERR_WITNESS_UNREACHABLE',
+    });
+    await expect(witness.claim('web', 1, 'alpha')).rejects.toMatchObject({
+      code: 'FT_ERR_WITNESS_UNREACHABLE',
+    });
+  });
+
+  test('an empty directory in the place of the known one lets nobody take over', async () => {
+    const witness = await FileWitness.open(directory);
+    await expect(witness.claim('web', 3, 'alpha')).rejects.toMatchObject({
+      code: 'FT_ERR_WITNESS_BEHIND',
+      facts: { known: 0, seen: 3 },
+    });
+    expect(await readdir(directory)).toEqual([]);
+  });
+
+  test.each([
+    ['nothing', ''],
+    ['half a record', '{"generation":1,"own'],
+    ['another generation', '{"generation":2,"owner":"alpha","incarnation":"a1"}'],
+    ['no owner', '{"generation":1,"incarnation":"a1"}'],
+    ['an owner that is no name', '{"generation":1,"owner":"../x","incarnation":"a1"}'],
+    ['no incarnation', '{"generation":1,"owner":"alpha"}'],
+    ['a list', '[1]'],
+    [
+      'five kilobytes',
+      JSON.stringify({ generation: 1, owner: 'a', incarnation: 'b', x: 'y'.repeat(5000) }),
+    ],
+  ])('a record with %s is corrupt, never ours', async (_what, text) => {
+    await writeFile(path.join(directory, 'web.generation-1'), text);
+    const witness = await FileWitness.open(directory);
+    const corrupt = { code: 'FT_ERR_WITNESS_CORRUPT' };
+    await expect(witness.current('web')).rejects.toMatchObject(corrupt);
+    await expect(witness.claim('web', 0, 'alpha')).rejects.toMatchObject(corrupt);
+    await expect(witness.claim('web', 1, 'alpha')).rejects.toMatchObject(corrupt);
+  });
+
+  test('silence is no answer', async () => {
+    const witness = await FileWitness.open(directory);
+    // A time limit that is over before any storage can answer.
+    const impatient = await FileWitness.open(directory).then((open) =>
+      Object.assign(open, { answerMsMax: 0 }),
+    );
+    const blocked = impatient.claim('web', 0, 'beta');
+    const until = performance.now() + 20;
+    while (performance.now() < until);
+    await expect(blocked).rejects.toMatchObject({ code: 'FT_ERR_WITNESS_UNREACHABLE' });
+    // Whatever became of that claim, the witness tells it consistently afterwards.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const seen = await witness.current('web');
+    if (seen !== undefined) expect(seen).toEqual({ generation: 1, owner: 'beta' });
+  });
+
+  test('of 8 processes claiming at once exactly one wins, 50 times over', async () => {
+    const worker = path.join(__dirname, 'witness-claimer.js');
+    const names = Array.from({ length: 8 }, (_, i) => `node-${i}`);
+    const children = names.map(() =>
+      fork(worker, [directory], { execArgv: [], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }),
+    );
+    try {
+      await Promise.all(children.map((child) => answer(child)));
+      const judge = await FileWitness.open(directory);
+      const winners = new Set<string>();
+      for (let from = 0; from < 50; from++) {
+        const answers = children.map((child) => answer(child));
+        for (const [i, child] of children.entries()) child.send({ from, nodeId: names[i] });
+        const results = (await Promise.all(answers)) as { outcome: string }[];
+        const won = names.filter((_name, i) => results[i]?.outcome === 'won');
+        const current = await judge.current('web');
+        expect(results.map((result) => result.outcome)).not.toContain('error');
+        expect(won).toEqual([current?.owner]);
+        expect(current?.generation).toBe(from + 1);
+        winners.add(won[0] as string);
+      }
+      expect(winners.size).toBeGreaterThan(1);
+      expect((await readdir(directory)).length).toBe(50);
+    } finally {
+      for (const child of children) child.kill('SIGKILL');
+    }
+  }, 60_000);
+});
+
+function answer(child: ChildProcess): Promise<unknown> {
+  return new Promise((resolve) => child.once('message', resolve));
+}
