@@ -2,7 +2,7 @@
  * A host that lacks something: each is refused with exit code 3 and words that say what to do, and
  * whatever already runs is not disturbed.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { kvmDescribe } from '../support/kvm';
@@ -23,6 +23,16 @@ const WITHOUT_KVM = [
 ];
 const AS_NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
 
+/** Where the headers of an ELF image's loadable segments are. */
+function segments(image: Buffer): number[] {
+  const first = Number(image.readBigUInt64LE(32));
+  const all = Array.from(
+    { length: image.readUInt16LE(56) },
+    (_, n) => first + n * image.readUInt16LE(54),
+  );
+  return all.filter((at) => image.readUInt32LE(at) === 1);
+}
+
 kvmDescribe('a host that lacks something', () => {
   let netns: NetworkNamespace;
   let folder = '';
@@ -37,6 +47,9 @@ kvmDescribe('a host that lacks something', () => {
 
   beforeEach(() => {
     const witness = mkdtempSync(path.join(folder, 'witness-'));
+    // Somebody without rights shall fail at what the test is about, not here.
+    chmodSync(folder, 0o755);
+    chmodSync(witness, 0o777);
     const common = { witness: `file:${witness}`, pair: 'environment', tap: 'tap0' };
     primary = { ...common, kernel: beaconPath, cmdline: `ip=${GUEST_ADDRESS}` };
     standby = { ...common, listen: '127.0.0.1:7001' };
@@ -122,11 +135,23 @@ kvmDescribe('a host that lacks something', () => {
     await refused('ft-primary', { ...primary, kernel: narrow }, /ELF|64-bit/);
   });
 
-  test.each([20, 64, 100, 0.3, 0.9])('the kernel is truncated at %d', async (at) => {
-    const name = `truncated-${at}.elf`;
-    const file = spoiled(name, (image) => image.subarray(0, at < 1 ? image.length * at : at));
+  test.each([20, 64, 100])('the kernel is truncated to %d bytes', async (bytes) => {
+    const file = spoiled(`truncated-${bytes}.elf`, (image) => image.subarray(0, bytes));
     await refused('ft-primary', { ...primary, kernel: file }, /truncated|short|end|ELF/i);
   });
+
+  test.each([0.5, 1])(
+    'the kernel is truncated inside its segments, at %d of them',
+    async (part) => {
+      const file = spoiled(`truncated-${part}.elf`, (image) => {
+        const ends = segments(image).map((at) =>
+          Number(image.readBigUInt64LE(at + 8) + image.readBigUInt64LE(at + 32)),
+        );
+        return image.subarray(0, Math.max(...ends) * part - 1);
+      });
+      await refused('ft-primary', { ...primary, kernel: file }, /truncated|short|end|ELF/i);
+    },
+  );
 
   test('the kernel has no PVH note', async () => {
     const file = spoiled('no-note.elf', (image) => {
@@ -142,11 +167,7 @@ kvmDescribe('a host that lacks something', () => {
   test('the kernel is larger than memory', async () => {
     await refused('ft-primary', { ...primary, memory: '1M' }, /memory/);
     const file = spoiled('huge.elf', (image) => {
-      const headers = Number(image.readBigUInt64LE(32));
-      for (let n = 0; n < image.readUInt16LE(56); n++) {
-        const at = headers + n * image.readUInt16LE(54);
-        if (image.readUInt32LE(at) === 1) image.writeBigUInt64LE(1n << 40n, at + 40);
-      }
+      for (const at of segments(image)) image.writeBigUInt64LE(1n << 40n, at + 40);
       return image;
     });
     await refused('ft-primary', { ...primary, kernel: file }, /memory/);
@@ -170,11 +191,16 @@ kvmDescribe('a host that lacks something', () => {
     await refused('ft-primary', { ...primary, ...missing }, /not\/there/);
   });
 
+  test('the witness folder is not permitted', async () => {
+    const closed = mkdtempSync(path.join(folder, 'closed-'));
+    const flags = { ...standby, machine: 'simulated', tap: undefined, 'sim-port': '7999' };
+    await refused('ft-standby', { ...flags, witness: `file:${closed}/in` }, /closed-/, AS_NOBODY);
+  });
+
   test('nothing of all that is left behind', async () => {
-    await until(
-      'an empty namespace',
-      () => netns.run('ip', 'netns', 'pids', netns.name) === '',
-      3000,
-    );
+    const left = (): string[] =>
+      netns.pids().map((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' '));
+    await until('an empty namespace', () => left().length === 0, 3000).catch(() => undefined);
+    expect(left()).toEqual([]);
   });
 });

@@ -66,7 +66,11 @@ describe('command line', () => {
       /--memory.*twice/,
     );
     expectRefusal(await runWords([...words, '--tap']), 2, /--tap needs a value/);
-    expectRefusal(await runCommand('ft-primary', { witness: 'none' }), 2, /--kernel is missing/);
+    expectRefusal(
+      await runCommand('ft-primary', { witness: 'none', tap: 'tap0' }),
+      2,
+      /--kernel PATH is missing/,
+    );
   });
 
   test('--help and --version say so on stdout and end well', async () => {

@@ -61,6 +61,11 @@ export class NetworkNamespace {
     this.ip('link', 'del', name);
   }
 
+  /** The processes that live in it. */
+  pids(): number[] {
+    return processesIn(this.name);
+  }
+
   close(): void {
     if (open.delete(this)) spawnSync('ip', ['netns', 'del', this.name]);
   }
@@ -88,11 +93,14 @@ export function sweep(): void {
     if (match === null || existsSync(`/proc/${match[1]}`)) continue;
     const name = line.split(' ')[0] ?? '';
     // Whoever still runs in there belongs to the dead maker.
-    for (const pid of run('ip', ['netns', 'pids', name]).split('\n')) {
-      if (pid !== '') killQuietly(Number(pid));
-    }
+    for (const pid of processesIn(name)) killQuietly(pid);
     spawnSync('ip', ['netns', 'del', name]);
   }
+}
+
+function processesIn(name: string): number[] {
+  const lines = run('ip', ['netns', 'pids', name]).split('\n');
+  return lines.filter((line) => line !== '').map(Number);
 }
 
 function killQuietly(pid: number): void {
