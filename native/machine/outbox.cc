@@ -90,7 +90,8 @@ void Outbox::keep(OutputPort port, std::span<const uint8_t> frame) {
 }
 
 bool Outbox::hold() {
-  std::scoped_lock both(sink_mutex_, mutex_);
+  std::scoped_lock sinks(sink_mutex_);
+  std::scoped_lock lists(mutex_);
   if (mode() == Mode::kDropped) return false;
   if (mode() == Mode::kHeld) return true;
   start_segment();
@@ -130,7 +131,8 @@ bool Outbox::release(uint64_t epoch) {
 }
 
 bool Outbox::open() {
-  std::scoped_lock both(sink_mutex_, mutex_);
+  std::scoped_lock sinks(sink_mutex_);
+  std::scoped_lock lists(mutex_);
   if (mode() == Mode::kDropped) return false;
   last_sealed_ = 0;
   if (mode() == Mode::kOpen) return true;
@@ -146,7 +148,8 @@ bool Outbox::open() {
 }
 
 void Outbox::drop() {
-  std::scoped_lock both(sink_mutex_, mutex_);
+  std::scoped_lock sinks(sink_mutex_);
+  std::scoped_lock lists(mutex_);
   mode_.store(Mode::kDropped, std::memory_order_release);
   if (open_) sealed_.push(std::move(open_));
   while (auto segment = sealed_.pop()) {
