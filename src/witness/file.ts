@@ -5,23 +5,25 @@
  *   <directory>/<pair>.generation-1     {"generation":1,"owner":"alpha","incarnation":"…","claimedAt":"…"}
  *   <directory>/<pair>.generation-2     …
  *
- * One file per generation, never changed and never removed. A claim writes a file of its own aside,
- * syncs it, and gives it the generation's name with link(2): that either makes the name, with its
- * whole content, or fails because somebody was first. The answer "won" is given only after the
- * directory is synced too, so no power cut takes a generation back.
+ * One file per generation, never changed and never removed. A claim writes a file of its own aside
+ * and gives it the generation's name with link(2): that either makes the name, with its whole
+ * content, or fails because somebody was first. The answer "won" is given only after file and
+ * directory are synced, so no power cut takes a generation back. (Both are synced together, after
+ * the link: a claim stands in the way of every failover, and two syncs one after the other would
+ * take twice as long. A power cut before that can leave a file that makes no sense, which is
+ * reported as such and never taken for a victory.)
  *
  *   newest < from ── rejects (FT_ERR_WITNESS_BEHIND): these are not the files we know
- *   newest = from ── link ── made ──────────────▶ sync ─▶ won
- *                      └──── name is taken ─┐
- *   newest > from ──────────────────────────┴─▶ from + 1, the newest, and made by this very
- *                                               object ─▶ sync ─▶ won;  otherwise ─▶ lost
+ *   newest = from ── link ── made, or the name is taken ─┐
+ *   newest > from ───────────────────────────────────────┴─▶ read the newest
+ *        from + 1, and made by this very object ── sync ─▶ won;  otherwise ─▶ lost
  *
  * The directory is never created here: an empty directory in the place of storage that is not
  * mounted would let both sides win.
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, link, open, readdir, stat, unlink } from 'node:fs/promises';
+import { access, link, open, readdir, stat, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { FtError } from '../common/errors';
 import type { ClaimResult, GenerationRecord, Witness } from './witness';
@@ -94,13 +96,13 @@ export class FileWitness implements Witness {
     if (newest === undefined) throw behind(this.directory, pair, 0, wanted);
     const { generation, owner, incarnation } = newest;
     if (generation === wanted && owner === nodeId && incarnation === this.incarnation) {
-      await syncFile(this.directory, constants.O_RDONLY | constants.O_DIRECTORY);
+      await Promise.all([sync(this.pathOf(pair, wanted)), sync(this.directory)]);
       return { outcome: 'won', generation };
     }
     return { outcome: 'lost', current: { generation, owner } };
   }
 
-  /** Makes the generation's file, whole and synced, unless its name is taken. */
+  /** Makes the generation's file, with its whole content, unless its name is taken. */
   private async link(pair: string, generation: number, nodeId: string): Promise<void> {
     const draft = path.join(this.directory, `.${pair}.${randomBytes(8).toString('hex')}.draft`);
     const record: StoredRecord & { claimedAt: string } = {
@@ -109,8 +111,7 @@ export class FileWitness implements Witness {
       incarnation: this.incarnation,
       claimedAt: new Date().toISOString(),
     };
-    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
-    await syncFile(draft, flags, `${JSON.stringify(record)}\n`);
+    await writeFile(draft, `${JSON.stringify(record)}\n`, { flag: 'wx', mode: 0o644 });
     try {
       await link(draft, this.pathOf(pair, generation));
     } catch (error) {
@@ -167,11 +168,10 @@ export class FileWitness implements Witness {
   }
 }
 
-/** Opens, writes `text` if there is one, and syncs. */
-async function syncFile(file: string, flags: number, text?: string): Promise<void> {
-  const handle = await open(file, flags, 0o644);
+/** Waits until a file or directory is on the disk. */
+async function sync(file: string): Promise<void> {
+  const handle = await open(file, constants.O_RDONLY);
   try {
-    if (text !== undefined) await handle.writeFile(text);
     await handle.sync();
   } finally {
     await handle.close();
