@@ -18,7 +18,7 @@ import type {
 } from '../config/config';
 import { createKvmMachine, createSimulatedMachine, nativeChecksum } from '../machine';
 import type { Machine } from '../machine/machine';
-import { type NodeEnd, RunningNode } from '../node/running-node';
+import { type NodeEnd, RunningNode, type StateEvent } from '../node/running-node';
 import { StatusLines } from '../node/status-lines';
 import { lineLogger } from '../observe/logger';
 import type { Dial } from '../primary/link';
@@ -37,6 +37,7 @@ const NATIVE_CHECKSUM_BYTES_MIN = 512;
 export interface Outside {
   writeLine(line: string): void;
   writeLog(line: string): void;
+  onState(event: StateEvent): void;
   onEnd(end: NodeEnd): void;
 }
 
@@ -106,7 +107,10 @@ async function assemble(
       drawSession: () => randomBytes(12).toString('hex'),
     },
     {
-      onState: (event) => lines?.state(event),
+      onState: (event) => {
+        lines?.state(event);
+        outside.onState(event);
+      },
       onEnd: outside.onEnd,
       onRefused: (error) => lines?.refused(error),
     },

@@ -17,6 +17,7 @@ import {
 } from '../config/config';
 import type { CommandName } from '../config/flags';
 import { ExitCode, helpText } from '../config/help';
+import type { StateEvent } from '../node/running-node';
 import { StatusReporter } from '../node/status';
 import { type BuiltNode, buildNode } from './build-node';
 import { exitCodeOfEnd, exitCodeOfStart, sentenceOfEnd } from './exit-codes';
@@ -68,6 +69,7 @@ class Running {
   private built: BuiltNode | undefined;
   private statusTimer: NodeJS.Timeout | undefined;
   private ending = false;
+  private deferredSignal: string | undefined;
 
   constructor(
     private readonly command: CommandName,
@@ -82,6 +84,7 @@ class Running {
       this.built = await buildNode(this.config, {
         writeLine: (line) => this.out.put(line),
         writeLog: (line) => this.errors.put(line),
+        onState: (event) => this.stateChanged(event),
         onEnd: (end) => this.end(exitCodeOfEnd(end), end.kind, sentenceOfEnd(end)),
       });
       if (this.ending) {
@@ -106,11 +109,29 @@ class Running {
   }
 
   private signalled(signal: string): void {
-    if (this.ending) {
+    if (this.ending || this.deferredSignal !== undefined) {
       this.flush();
       process.exit(ExitCode.internal);
     }
+    if (this.built?.node.claiming === true) {
+      this.deferredSignal = signal;
+      this.say(`${signal} received while taking over; waiting for the witness. Again to force.`);
+      return;
+    }
     this.end(ExitCode.ok, 'signal', `${signal} received.`);
+  }
+
+  /** A signal that came during a claim: obeyed when the guest turns out not to depend on us. */
+  private stateChanged(event: StateEvent): void {
+    const signal = this.deferredSignal;
+    if (signal === undefined || event.role !== 'standby') return;
+    if (event.to === 'active') {
+      this.deferredSignal = undefined;
+      this.say(`the guest runs here now; ${signal} again ends it.`);
+    } else if (event.to === 'joining' || event.to === 'ready') {
+      this.deferredSignal = undefined;
+      setImmediate(() => this.signalled(signal));
+    }
   }
 
   /** The one way to the end: tells peers, lets go of everything, and leaves with `code`. */

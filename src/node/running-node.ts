@@ -111,6 +111,15 @@ export class RunningNode {
     return { role: 'standby', state: this.standby?.state ?? 'joining' };
   }
 
+  /**
+   * True while this side's claim is under way. It may own the guest already, so ending now could end
+   * the guest with it.
+   */
+  get claiming(): boolean {
+    const { role, state } = this.state;
+    return role === 'standby' && (state === 'suspecting' || state === 'promoting');
+  }
+
   /** Ends in order: peers are told, the guest (if it runs here) ends. The machine is closed. */
   stop(reason: string): void {
     if (this.primary !== undefined) this.primary.stop(reason);

@@ -6,7 +6,7 @@
 import { Random } from './random';
 import { type Chaos, runSchedule } from './schedule';
 
-const SCHEDULES = Number(process.env['SIM_SCHEDULES'] ?? 300);
+const SCHEDULES = Number(process.env['SIM_SCHEDULES'] ?? 200);
 const ONLY = process.env['SIM_SEED'];
 /** Schedules per test, so that a test stays far within its time. */
 const PER_TEST = 50;

@@ -24,6 +24,7 @@ export interface ScheduleOutcome {
 
 const STEPS = 60;
 const CLIENTS = 3;
+const CLAIMING = new Set(['suspecting', 'promoting']);
 const ACTIVE = new Set(['solo', 'syncing', 'protected', 'suspended']);
 
 /** A client that asks again until it is answered, then asks the next. */
@@ -143,7 +144,8 @@ class Schedule {
     if (ACTIVE.has(host.state) && !covered && !this.random.chance(0.1)) return;
     this.note(`${host.name} is killed (${host.state}, other: ${other?.state ?? 'none'})`);
     this.chaos.kills += 1;
-    if (ACTIVE.has(host.state)) this.guestGone = true;
+    // A side that is claiming may own the next generation already, and takes it to the grave.
+    if (ACTIVE.has(host.state) || CLAIMING.has(host.state)) this.guestGone = true;
     this.world.kill(host);
   }
 
@@ -180,6 +182,8 @@ class Schedule {
 
   private stopStandby(host: SimHost): void {
     if (host.node.primary !== undefined || !host.gate.running) return;
+    // The command itself puts the end off while a claim is under way.
+    if (host.node.claiming) return;
     this.note(`${host.name} is ended in order (${host.state})`);
     host.node.stop('SIGTERM');
     this.retire(host);
