@@ -18,9 +18,12 @@ import type {
 } from '../config/config';
 import { createKvmMachine, createSimulatedMachine, nativeChecksum } from '../machine';
 import type { Machine } from '../machine/machine';
+import { copyFigures } from '../node/figures';
 import { type NodeEnd, RunningNode, type StateEvent } from '../node/running-node';
 import { StatusLines } from '../node/status-lines';
 import { lineLogger } from '../observe/logger';
+import { NodeMetrics } from '../observe/metrics';
+import { MetricsServer } from '../observe/metrics-server';
 import type { Dial } from '../primary/link';
 import { dial, type TcpOptions } from '../transport/tcp';
 import { TcpListener } from '../transport/tcp-listener';
@@ -87,6 +90,8 @@ async function assemble(
   const listener = await openListener(config, tcp, logger, opened);
   const witness = await openWitness(config.witness);
   opened.push(() => witness.close());
+  const metrics = await openMetrics(config.metrics, opened, logger);
+  // Last, since nothing after it can fail: from here on the node closes the machine.
   const machine = openMachine(config.guest, openConsole(config.guest.console, opened));
   const node = new RunningNode(
     {
@@ -115,6 +120,7 @@ async function assemble(
       onRefused: (error) => lines?.refused(error),
     },
   );
+  if (metrics !== undefined) metrics.refresh = () => copyFigures(node, metrics.figures);
   return {
     node,
     lines,
@@ -173,6 +179,23 @@ function openMachine(guest: GuestConfig, consoleFd: number | undefined): Machine
     outboxBytesMax: guest.outboxBytesMax,
     testFault: guest.faults[0],
   });
+}
+
+async function openMetrics(
+  wanted: Address | undefined,
+  opened: Opened[],
+  logger: Logger,
+): Promise<NodeMetrics | undefined> {
+  if (wanted === undefined) return undefined;
+  const metrics = new NodeMetrics();
+  const server = new MetricsServer(metrics);
+  // The flags were checked: an address off loopback is one that the operator allowed.
+  const address = await server.listen(wanted, { allowRemote: true });
+  opened.push(() => server.close());
+  metrics.startLoopProbe();
+  opened.push(() => metrics.stop());
+  logger.info('metrics are served', { url: `http://${formatAddress(address)}/metrics` });
+  return metrics;
 }
 
 function openWitness(config: WitnessConfig): Promise<Witness> {

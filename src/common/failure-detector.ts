@@ -33,6 +33,7 @@ export class FailureDetector {
   /** Tells a second look that was asked for before stop() or a new start() that it is stale. */
   private round = 0;
   private stallCount = 0;
+  private lateCount = 0;
 
   constructor(private readonly options: FailureDetectorOptions) {}
 
@@ -55,9 +56,16 @@ export class FailureDetector {
     this.timer = undefined;
   }
 
+  /** Signs of life that came after more than `stallGraceMs` of silence. */
+  get late(): number {
+    return this.lateCount;
+  }
+
   /** The peer gave a sign of life. Cheap: the deadline is looked up when its timer fires. */
   heard(): void {
-    this.heardAtUs = this.options.clock.nowUs();
+    const nowUs = this.options.clock.nowUs();
+    if (nowUs - this.heardAtUs > this.options.stallGraceMs * 1000) this.lateCount += 1;
+    this.heardAtUs = nowUs;
   }
 
   /** µs since the last sign of life. */

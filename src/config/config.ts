@@ -131,7 +131,7 @@ function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {
     },
     heartbeatIntervalMs,
     suspectAfterMs,
-    metrics: metrics === undefined ? undefined : parseAddress('metrics', metrics, 0),
+    metrics: metrics === undefined ? undefined : readMetrics(flags, metrics),
     statusIntervalMs: flags.has('status-interval-ms')
       ? integer('status-interval-ms', 10, 3_600_000)
       : undefined,
@@ -203,6 +203,13 @@ function readStandbys(flags: Flags): readonly Address[] {
     refusePlaintext(flags, 'standby', text, address);
     return address;
   });
+}
+
+function readMetrics(flags: Flags, text: string): Address {
+  const address = parseAddress('metrics', text, 0);
+  if (isLoopback(address.host) || flags.has('insecure')) return address;
+  const message = `--metrics ${text} would be open to other machines, without a password; use a loopback address, or add --insecure.`;
+  throw new FtError('FT_ERR_CONFIG', message, { flag: 'metrics', found: text });
 }
 
 function refusePlaintext(flags: Flags, flag: string, text: string, address: Address): void {

@@ -117,7 +117,7 @@ export const FLAGS: readonly FlagSpec[] = [
   {
     group: 'Pair',
     name: 'insecure',
-    help: 'allows plaintext replication to an address that is not loopback',
+    help: 'allows plaintext replication, and metrics, on an address that is not loopback',
   },
   {
     group: 'Pair',

@@ -77,7 +77,7 @@ export class Link {
   private standbyId = '';
   private replication: Connection | undefined;
   private heartbeat: Connection | undefined;
-  private pulse: Pulse;
+  private readonly pulse: Pulse;
   private readonly beatBuffer = allocHeaderBuffer();
   private beatBusy = false;
   private refusedBefore = '';
@@ -99,9 +99,9 @@ export class Link {
     return this.state === 'up';
   }
 
-  /** Deadlines missed because this process itself stalled. */
-  get stalls(): number {
-    return this.pulse.detector.stalls;
+  /** Heartbeats of the standby that came late. */
+  get lateHeartbeats(): number {
+    return this.pulse.detector.late;
   }
 
   /** Dials until a standby answers. Without candidates the link stays idle. */

@@ -124,6 +124,11 @@ export class PrimaryRole {
     return this.commit.unacked;
   }
 
+  /** Heartbeats of the standby that came late. */
+  get lateHeartbeats(): number {
+    return this.link.lateHeartbeats;
+  }
+
   /** 0…1 while syncing. */
   get syncProgress(): number {
     return this.current === 'syncing' ? this.options.machine.scanProgress() : 1;

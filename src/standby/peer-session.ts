@@ -30,6 +30,8 @@ export interface SessionOptions {
   readonly epoch: () => number;
 }
 
+export type SuspicionCause = 'silence' | 'closed';
+
 export interface SessionHandlers {
   /** A sync or epoch frame of this session's generation. */
   onFrame(frame: Frame): void;
@@ -37,7 +39,7 @@ export interface SessionHandlers {
   /** The primary broke the protocol; the session is of no use any more. */
   onBroken(error: FtError): void;
   /** The primary is silent, or a connection ended without a bye. */
-  onSuspect(why: string): void;
+  readonly onSuspect: (why: SuspicionCause, silentMs: number) => void;
 }
 
 /** True for errors that mean "what came is no valid frame", not "the peer is gone". */
@@ -69,10 +71,7 @@ export class PeerSession {
       intervalMs: options.heartbeatIntervalMs,
       suspectAfterMs: options.suspectAfterMs,
       beat: () => this.beat(),
-      onSuspect: (why, silentMs) =>
-        handlers.onSuspect(
-          why === 'closed' ? 'link closed' : `silent for ${silentMs.toFixed(1)} ms`,
-        ),
+      onSuspect: handlers.onSuspect,
     });
     this.joinTimer = clock.after(options.joinMs, () => {
       handlers.onBroken(new FtError('FT_ERR_SESSION', 'The heartbeat connection did not come.'));
@@ -95,8 +94,9 @@ export class PeerSession {
     return this.open && this.whole && this.pulse.detector.silentUs < silentMax;
   }
 
-  get stalls(): number {
-    return this.pulse.detector.stalls;
+  /** Heartbeats of the primary that came late. */
+  get lateHeartbeats(): number {
+    return this.pulse.detector.late;
   }
 
   /** The second connection of the session. */

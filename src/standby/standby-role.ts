@@ -26,7 +26,7 @@ import type { Hello, Refuse } from '../wire/messages';
 import type { GenerationRecord, Witness } from '../witness/witness';
 import { type BodyDecompressor, CheckpointApplier } from './checkpoint-applier';
 import { Doorkeeper, refusal } from './doorkeeper';
-import { PeerSession } from './peer-session';
+import { PeerSession, type SuspicionCause } from './peer-session';
 import { Promotion } from './promotion';
 import { StandbyStats } from './standby-stats';
 
@@ -68,6 +68,7 @@ export class StandbyRole {
   private session: PeerSession | undefined;
   private promotion: Promotion | undefined;
   private newestGeneration = 0;
+  private cause: SuspicionCause = 'closed';
   private readonly applier: CheckpointApplier;
   private readonly doorkeeper: Doorkeeper;
 
@@ -102,8 +103,9 @@ export class StandbyRole {
     return this.newestGeneration;
   }
 
-  get stalls(): number {
-    return this.session?.stalls ?? 0;
+  /** Heartbeats of the primary that came late, in this session. */
+  get lateHeartbeats(): number {
+    return this.session?.lateHeartbeats ?? 0;
   }
 
   /** A connection was accepted by the listener. */
@@ -187,7 +189,7 @@ export class StandbyRole {
         onFrame: (frame) => this.received(frame),
         onBye: (reason) => this.saidBye(reason),
         onBroken: (error) => this.broken(error),
-        onSuspect: (why) => this.suspect(why),
+        onSuspect: (why, silentMs) => this.suspect(why, silentMs),
       },
     );
   }
@@ -245,7 +247,9 @@ export class StandbyRole {
 
   // ── suspicion ──────────────────────────────────────────────────────────────────────────────────
 
-  private suspect(why: string): void {
+  private suspect(cause: SuspicionCause, silentMs: number): void {
+    const why = cause === 'closed' ? 'link closed' : `silent for ${silentMs.toFixed(1)} ms`;
+    this.cause = cause;
     this.stats.suspicions += 1;
     if (this.current !== 'ready') {
       this.rejoin(`the primary was lost before the sync was done (${why})`, undefined);
@@ -292,6 +296,8 @@ export class StandbyRole {
     }
     this.session?.close();
     this.session = undefined;
+    const { failovers } = this.stats;
+    failovers.set(this.cause, (failovers.get(this.cause) ?? 0) + 1);
     this.become('active', `the guest goes on from epoch ${this.applier.held}`);
     this.handlers.onActive(generation);
   }

@@ -17,5 +17,7 @@ export class StandbyStats {
   refused = 0;
   suspicions = 0;
   claims = 0;
+  /** Cause of the suspicion → how often this side took over for it. */
+  readonly failovers = new Map<string, number>();
   readonly applyUs = new Histogram();
 }

@@ -1,0 +1,40 @@
+/**
+ * What the metrics page shows of a node: copies into the page's figures what the roles count. Called
+ * once per scrape.
+ */
+import type { NodeFigures } from '../observe/metrics';
+import type { RunningNode } from './running-node';
+
+export function copyFigures(node: RunningNode, figures: NodeFigures): void {
+  const machine = node.parts.machine.stats();
+  figures.outboxFrames = machine.outboxFrames;
+  figures.outboxBytes = machine.outboxBytes;
+  const { primary, standby } = node;
+  if (standby !== undefined) {
+    for (const [cause, count] of standby.stats.failovers) figures.failovers.set(cause, count);
+  }
+  if (primary === undefined) {
+    figures.role = 'standby';
+    figures.generation = standby?.generation ?? 0;
+    figures.protected = standby?.state === 'ready';
+    figures.heartbeatsMissed = standby?.lateHeartbeats ?? 0;
+    figures.auditMismatches = standby?.stats.auditMismatches ?? 0;
+    return;
+  }
+  const { stats } = primary;
+  figures.role = 'primary';
+  figures.generation = primary.generation;
+  figures.protected = primary.state === 'protected';
+  figures.epochsCut = stats.epochsCut;
+  figures.epochsCommitted = stats.epochsCommitted;
+  figures.epochsInFlight = primary.inFlight;
+  figures.dirtyPages = stats.dirtyPages;
+  figures.rawBytes = stats.rawBytes;
+  figures.wireBytes = stats.wireBytes;
+  figures.heartbeatsMissed = primary.lateHeartbeats;
+  figures.auditMismatches = stats.auditMismatches;
+  figures.syncProgress = primary.syncProgress;
+  figures.pauseUs = stats.pauseUs.total;
+  figures.ackUs = stats.ackUs.total;
+  figures.outputDelayUs = stats.outputDelayUs.total;
+}
