@@ -193,7 +193,7 @@ async function openMetrics(
   const address = await server.listen(wanted, { allowRemote: true });
   opened.push(() => server.close());
   metrics.startLoopProbe();
-  opened.push(() => metrics.stop());
+  opened.push(() => metrics.stopLoopProbe());
   logger.info('metrics are served', { url: `http://${formatAddress(address)}/metrics` });
   return metrics;
 }
