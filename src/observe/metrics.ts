@@ -174,7 +174,7 @@ export class NodeMetrics {
     this.probe.unref();
   }
 
-  stop(): void {
+  stopLoopProbe(): void {
     clearInterval(this.probe);
     this.probe = undefined;
   }
