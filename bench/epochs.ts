@@ -2,6 +2,7 @@
  * How many epochs a second are committed, and what they cost: pause, guest progress, latency, wire.
  *
  *   node dist/bench/epochs.js [--seconds 30] [--short-seconds 10] [--pages 16,64] [--flags "…"]
+ *                             [--back-to-back-us N] [--fixed-interval-us 400]
  *
  * Each protected run stands between two unprotected ones of the same guest under the same load, so
  * that what else the host does falls on both. Prints one table; writes build/bench/epochs.json.
@@ -14,7 +15,13 @@ const CHANGED_BYTES = 8;
 const INCR_PER_SECOND = 200;
 const UNPROTECTED_SECONDS = 4;
 const FIXED_RATE = 2500;
-const BACK_TO_BACK_INTERVAL_US = 50;
+/**
+ * Back to back: the next cut as soon as the guest had the time to dirty its working set again. That
+ * takes about 2.5 us a page here (the first write to each page after a cut is a fault) on top of
+ * the pause; cutting still sooner gives more epochs with less in them and a guest that stands still.
+ */
+const BACK_TO_BACK_US = 90;
+const BACK_TO_BACK_US_PER_PAGE = 2.5;
 const BAR_EPOCHS_PER_SECOND = 2500;
 
 interface Options {
@@ -24,6 +31,7 @@ interface Options {
   readonly pages: readonly number[];
   readonly flags: readonly string[];
   readonly fixedIntervalUs: number;
+  readonly backToBackUs: number | undefined;
 }
 
 interface Row {
@@ -56,6 +64,7 @@ function readOptions(): Options {
       pages: { type: 'string', default: '16,64' },
       flags: { type: 'string', default: '' },
       'fixed-interval-us': { type: 'string', default: `${1e6 / FIXED_RATE}` },
+      'back-to-back-us': { type: 'string' },
       simulated: { type: 'boolean', default: false },
     },
   });
@@ -70,6 +79,10 @@ function readOptions(): Options {
     shortSeconds: number('short-seconds', values['short-seconds'], 3, 3600),
     pages: values.pages.split(',').map((text) => number('pages', text, 1, 4096)),
     flags: values.flags.split(' ').filter((flag) => flag !== ''),
+    backToBackUs:
+      values['back-to-back-us'] === undefined
+        ? undefined
+        : number('back-to-back-us', values['back-to-back-us'], 50, 1e6),
     fixedIntervalUs: number('fixed-interval-us', values['fixed-interval-us'], 50, 1e6),
   };
 }
@@ -95,7 +108,9 @@ async function runAll(options: Options): Promise<Row[]> {
     let before = await unprotected();
     for (const target of [null, FIXED_RATE]) {
       const seconds = target === null ? options.shortSeconds : options.seconds;
-      const intervalUs = target === null ? BACK_TO_BACK_INTERVAL_US : options.fixedIntervalUs;
+      const backToBackUs =
+        options.backToBackUs ?? Math.round(BACK_TO_BACK_US + BACK_TO_BACK_US_PER_PAGE * dirtyPages);
+      const intervalUs = target === null ? backToBackUs : options.fixedIntervalUs;
       say(`${dirtyPages} pages, protected, ${rateName(target)}, ${seconds} s ...`);
       const flags = ['--interval-us', `${intervalUs}`, ...options.flags];
       const run = await measure({ ...common, protect: true, seconds, flags });
@@ -204,7 +219,8 @@ async function main(): Promise<number> {
     changedBytesPerPage: CHANGED_BYTES,
     incrPerSecond: INCR_PER_SECOND,
     unprotectedSeconds: UNPROTECTED_SECONDS,
-    backToBackIntervalUs: BACK_TO_BACK_INTERVAL_US,
+    backToBackUs:
+      options.backToBackUs ?? `${BACK_TO_BACK_US} + ${BACK_TO_BACK_US_PER_PAGE} x pages`,
     pausePercentiles: 'median over the seconds of the run of the percentiles of each second',
     wireBytesPerDirtyByte: 'bytes sent for epochs / (4096 x dirty pages)',
   };

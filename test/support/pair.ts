@@ -180,9 +180,9 @@ export class Pair {
     await active.waitState(['protected'], timeoutMs, from);
   }
 
-  /** Everything that a log of either side says on stderr, for error reports. */
+  /** What each node said last and how it ended, for error reports; the whole is in build/logs. */
   story(): string {
-    return this.nodes.map((node) => `${node.process.failure('(story)').message}`).join('\n');
+    return this.nodes.map((node) => node.process.story()).join('\n');
   }
 
   async close(): Promise<void> {

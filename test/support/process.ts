@@ -15,6 +15,7 @@ export const projectRoot = findRoot(__dirname);
 export const logFolder = path.join(projectRoot, 'build', 'logs');
 
 const STDERR_TAIL_CHARS = 16_000;
+const STORY_CHARS = 2500;
 
 /** One JSON line of stdout, and when it was written (its own `atUs`) or else when it came. */
 export interface Line {
@@ -172,15 +173,18 @@ export class TestProcess {
   }
 
   failure(what: string): Error {
+    return new Error(`${this.name}: waited in vain for ${what}.\n${this.story()}`);
+  }
+
+  /** How it goes or how it ended, and the last of what it said. */
+  story(): string {
     const how =
       this.exit === undefined
         ? 'it still runs'
         : `it ended with code ${this.exit.code}, signal ${this.exit.signal}`;
-    const newest = this.lines.slice(-3).map((line) => JSON.stringify(line.fields));
-    return new Error(
-      `${this.name}: waited in vain for ${what}; ${how}.\n--- newest lines\n${newest.join('\n')}` +
-        `\n--- stderr\n${this.stderrTail}`,
-    );
+    const newest = this.lines.slice(-2).map((line) => JSON.stringify(line.fields));
+    const words = this.stderrTail.trimEnd().slice(-STORY_CHARS);
+    return [`--- ${this.name}: ${how}`, ...newest, words].join('\n');
   }
 
   private readStdout(text: string): void {
