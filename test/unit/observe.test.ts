@@ -1,0 +1,153 @@
+/** Log lines, metrics, and their server. */
+import { createServer } from 'node:net';
+import { FtError } from '../../src/common/errors';
+import { lineLogger } from '../../src/observe/logger';
+import { NodeMetrics, newNodeFigures } from '../../src/observe/metrics';
+import { MetricsServer } from '../../src/observe/metrics-server';
+
+describe('lineLogger', () => {
+  const lines: string[] = [];
+  const logger = lineLogger(
+    (line) => lines.push(line),
+    () => new Date(Date.UTC(2026, 0, 2, 3, 4, 5, 678)),
+  );
+
+  beforeEach(() => lines.splice(0));
+
+  test('a line has time, level, message and facts', () => {
+    logger.info('standby is ready', { pair: 'web', epoch: 120, base: true, nothing: undefined });
+    logger.warn('link lost');
+    logger.error('no', { code: 'FT_ERR_X', path: '/a b' });
+    expect(lines).toEqual([
+      '2026-01-02T03:04:05.678Z info  standby is ready pair=web epoch=120 base=true\n',
+      '2026-01-02T03:04:05.678Z warn  link lost\n',
+      '2026-01-02T03:04:05.678Z error no code=FT_ERR_X path="/a b"\n',
+    ]);
+  });
+
+  test("a peer's text can neither break a line nor steer a terminal", () => {
+    logger.info('said\n2026 error forged', { text: 'a"b\n\u001b[2J\u009b2J', empty: '' });
+    expect(lines).toEqual([
+      '2026-01-02T03:04:05.678Z info  said\\u000a2026 error forged ' +
+        'text="a\\"b\\n\\u001b[2J\\u009b2J" empty=""\n',
+    ]);
+  });
+});
+
+describe('NodeMetrics', () => {
+  test('shows what was counted, when it is asked', async () => {
+    const figures = newNodeFigures();
+    const metrics = new NodeMetrics(figures);
+    figures.role = 'primary';
+    figures.epochsCut = 12;
+    figures.protected = true;
+    figures.syncProgress = 0.25;
+    figures.failovers.set('silence', 2);
+    for (const us of [4, 9, 20, 100, 1000, 20e6]) figures.pauseUs.record(us);
+    metrics.refresh = () => {
+      figures.generation = 3;
+    };
+    const text = await metrics.text();
+    for (const line of [
+      '# TYPE ft_epochs_cut_total counter',
+      'ft_epochs_cut_total 12',
+      'ft_epochs_committed_total 0',
+      'ft_generation 3',
+      'ft_protected 1',
+      'ft_sync_progress_ratio 0.25',
+      'ft_role{role="primary"} 1',
+      'ft_role{role="standby"} 0',
+      'ft_failovers_total{cause="silence"} 2',
+      '# TYPE ft_epoch_pause_seconds histogram',
+      'ft_epoch_pause_seconds_bucket{le="0.000008"} 1',
+      'ft_epoch_pause_seconds_bucket{le="0.000016"} 2',
+      'ft_epoch_pause_seconds_bucket{le="0.000128"} 4',
+      'ft_epoch_pause_seconds_bucket{le="8.388608"} 5',
+      'ft_epoch_pause_seconds_bucket{le="+Inf"} 6',
+      'ft_epoch_pause_seconds_count 6',
+    ]) {
+      expect(text.split('\n')).toContain(line);
+    }
+    expect(text).toMatch(/ft_epoch_pause_seconds_sum 20\.00113/);
+    figures.epochsCut = 13;
+    expect(await metrics.text()).toContain('ft_epochs_cut_total 13\n');
+  });
+
+  test('every promised name is there', async () => {
+    const text = await new NodeMetrics().text();
+    for (const name of [
+      'ft_epochs_in_flight',
+      'ft_epoch_ack_seconds',
+      'ft_output_delay_seconds',
+      'ft_epoch_dirty_pages_total',
+      'ft_replication_raw_bytes_total',
+      'ft_replication_wire_bytes_total',
+      'ft_outbox_frames',
+      'ft_outbox_bytes',
+      'ft_heartbeats_missed_total',
+      'ft_audit_mismatches_total',
+      'ft_failovers_total',
+      'ft_event_loop_delay_seconds',
+    ]) {
+      expect(text).toContain(`# HELP ${name} `);
+    }
+  });
+
+  test('two nodes in one process do not mix', async () => {
+    const [a, b] = [new NodeMetrics(), new NodeMetrics()];
+    a.figures.epochsCut = 1;
+    expect(await b.text()).toContain('ft_epochs_cut_total 0\n');
+  });
+
+  test('the loop probe sees a blocked loop', async () => {
+    const metrics = new NodeMetrics();
+    metrics.startLoopProbe();
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    const until = performance.now() + 60;
+    while (performance.now() < until);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    metrics.stopLoopProbe();
+    expect(metrics.figures.eventLoopDelayUs.maxUs).toBeGreaterThan(40_000);
+  });
+});
+
+describe('MetricsServer', () => {
+  const page = {
+    contentType: 'text/plain; version=0.0.4',
+    text: () => Promise.resolve('ft_x 1\n'),
+  };
+
+  test('serves /metrics and nothing else', async () => {
+    const server = new MetricsServer(page);
+    const { port } = await server.listen({ host: '127.0.0.1', port: 0 });
+    const base = `http://127.0.0.1:${port}`;
+    const good = await fetch(`${base}/metrics`);
+    expect([good.status, await good.text()]).toEqual([200, 'ft_x 1\n']);
+    expect(good.headers.get('content-type')).toBe('text/plain; version=0.0.4');
+    expect((await fetch(`${base}/`)).status).toBe(404);
+    expect((await fetch(`${base}/metrics`, { method: 'POST', body: 'x' })).status).toBe(405);
+    await server.close();
+    await expect(fetch(`${base}/metrics`)).rejects.toThrow();
+  });
+
+  test('a page that cannot be made is an answer, not a crash', async () => {
+    const server = new MetricsServer({ ...page, text: () => Promise.reject(new Error('no')) });
+    const { port } = await server.listen({ host: '127.0.0.1', port: 0 });
+    expect((await fetch(`http://127.0.0.1:${port}/metrics`)).status).toBe(500);
+    await server.close();
+  });
+
+  test('a taken port and an open door are refused in words', async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+    const { port } = taken.address() as { port: number };
+    const server = new MetricsServer(page);
+    const error = await server.listen({ host: '127.0.0.1', port }).catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(FtError);
+    expect(error).toMatchObject({ code: 'FT_ERR_PORT_TAKEN' });
+    await new Promise((resolve) => taken.close(resolve));
+    await expect(server.listen({ host: '0.0.0.0', port: 0 })).rejects.toMatchObject({
+      code: 'FT_ERR_METRICS_ADDRESS',
+    });
+  });
+});

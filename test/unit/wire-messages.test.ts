@@ -1,0 +1,216 @@
+/** Control messages: bytes, strictness, and the comparison of two hellos. */
+import { Packr } from 'msgpackr';
+import { FtError } from '../../src/common/errors';
+import { allocFrameBuffer } from '../../src/wire/buffer-pool';
+import { compareHello } from '../../src/wire/compare-hello';
+import {
+  AUDIT_GFNS_MAX,
+  type Hello,
+  packMessage,
+  unpackAuditMismatch,
+  unpackBye,
+  unpackHello,
+  unpackRefuse,
+  unpackWelcome,
+} from '../../src/wire/messages';
+import { checkPlainMsgpack } from '../../src/wire/plain-msgpack';
+
+const HELLO: Hello = {
+  protocolVersion: 1,
+  pair: 'web',
+  nodeId: 'alpha',
+  channel: 'replication',
+  session: 'f00d',
+  machine: {
+    kind: 'kvm',
+    memoryBytes: 8 * 2 ** 30,
+    vcpus: 1,
+    cpuFeatures: { 'cpuid.7.0.ebx': 0xfffffffe, 'cpuid.1.0.ecx': 5 },
+    devices: ['virtio-net', 'serial'],
+    stateVersion: 3,
+  },
+};
+
+const packr = new Packr({ useRecords: false });
+
+function body(message: Parameters<typeof packMessage>[0]): Buffer {
+  const buffer = allocFrameBuffer(65536);
+  return buffer.body.subarray(0, packMessage(message, buffer));
+}
+
+/** A hello with one field replaced (or, with undefined, taken away). */
+function changed(path: string, value: unknown): Buffer {
+  const copy = structuredClone(HELLO) as unknown as Record<string, unknown>;
+  const names = path.split('/');
+  const last = names.pop() as string;
+  let at = copy;
+  for (const name of names) at = at[name] as Record<string, unknown>;
+  if (value === undefined) delete at[last];
+  else at[last] = value;
+  return packr.pack(copy);
+}
+
+describe('messages', () => {
+  test('what is packed is what arrives', () => {
+    expect(unpackHello(body(HELLO))).toEqual(HELLO);
+    const heartbeat: Hello = { ...HELLO, channel: 'heartbeat' };
+    expect(unpackHello(body(heartbeat))).toEqual(heartbeat);
+    const welcome = { nodeId: 'beta', session: 'f00d' };
+    expect(unpackWelcome(body(welcome))).toEqual(welcome);
+    const refuse = { code: 'FT_ERR_PAIR', field: 'pair', ours: 'a', theirs: 'b', message: 'No. ü' };
+    expect(unpackRefuse(body(refuse))).toEqual(refuse);
+    const gfns = Array.from({ length: AUDIT_GFNS_MAX }, (_, i) => 0xffffffff - i);
+    expect(unpackAuditMismatch(body({ gfns }))).toEqual({ gfns });
+    expect(unpackBye(body({ reason: 'switchover' }))).toEqual({ reason: 'switchover' });
+  });
+
+  test('bytes by hand: a bye is a map with one string', () => {
+    expect(body({ reason: 'ok' }).toString('hex')).toBe('81a6726561736f6ea26f6b');
+    expect(unpackBye(Buffer.from('81a6726561736f6ea26f6b', 'hex'))).toEqual({ reason: 'ok' });
+  });
+
+  test('fields of a later version are ignored', () => {
+    expect(unpackHello(changed('later', { any: [1, 2, { thing: null }] }))).toEqual(HELLO);
+    expect(unpackHello(changed('machine/later', 1.5))).toEqual(HELLO);
+  });
+
+  test.each([
+    ['protocolVersion', undefined],
+    ['protocolVersion', '1'],
+    ['protocolVersion', 1.5],
+    ['protocolVersion', -1],
+    ['pair', ''],
+    ['pair', '../etc'],
+    ['pair', 'x'.repeat(65)],
+    ['nodeId', 7],
+    ['nodeId', 'a\nb'],
+    ['channel', 'telepathy'],
+    ['session', null],
+    ['machine', []],
+    ['machine', undefined],
+    ['machine/kind', 'xen'],
+    ['machine/memoryBytes', 2 ** 60],
+    ['machine/memoryBytes', Number.NaN],
+    ['machine/vcpus', true],
+    ['machine/cpuFeatures', 'sse'],
+    ['machine/cpuFeatures/cpuid.1.0.ecx', 2 ** 32],
+    ['machine/cpuFeatures/a b', 1],
+    ['machine/devices', { 0: 'net' }],
+    ['machine/devices', ['net', 5]],
+    ['machine/devices', Array(65).fill('net')],
+    ['machine/stateVersion', undefined],
+  ])('a hello with a wrong %s (%p) is refused by that name', (path, value) => {
+    const error = unpackHello(changed(path, value));
+    expect(error).toBeInstanceOf(FtError);
+    const { code, facts, message } = error as FtError;
+    expect(code).toBe('FT_ERR_MESSAGE');
+    const field = path.replace('/', '.').replace(/\/.*/, '');
+    expect(String(facts['field'])).toContain(field);
+    expect(message).toContain('hello');
+  });
+
+  test.each([
+    ['too many', { gfns: Array(AUDIT_GFNS_MAX + 1).fill(1) }],
+    ['negative', { gfns: [1, -1] }],
+    ['fractions', { gfns: [1.5] }],
+    ['over 32 bits', { gfns: [2 ** 32] }],
+    ['no list', { gfns: 1 }],
+  ])('audit pages: %s', (_name, message) => {
+    expect(unpackAuditMismatch(packr.pack(message))).toMatchObject({ code: 'FT_ERR_MESSAGE' });
+  });
+
+  test.each([
+    ['nothing', '', /ends early/],
+    ['a number', '01', /not a map/],
+    ['a list', '9101', /not a map/],
+    ['nil', 'c0', /not a map/],
+    ['more than one value', '8000', /1 bytes follow/],
+    ['half a map', '82a161', /ends early/],
+    ['a key that is a number', '810101', /key/],
+    ['a record definition', 'd4724091a16101', /tag 0xd4/],
+    ['a date', '81a161d6ff00000001', /tag 0xd6/],
+    ['an error object', '81a161c703659301a178a0', /tag 0xc7/],
+    ['binary', '81a161c40101', /tag 0xc4/],
+    ['the byte that is never used', '81a161c1', /tag 0xc1/],
+    ['a string of 4 GiB', '81a161dbffffffff', /ends early/],
+    ['a list of 4 G entries', '81a161ddffffffff', /ends early/],
+    ['a map of 4 G entries', 'dfffffffff', /not a string|ends early/],
+  ])('%s is no message', (_name, hex, words) => {
+    const error = unpackBye(Buffer.from(hex, 'hex'));
+    expect(error).toMatchObject({ code: 'FT_ERR_MESSAGE' });
+    expect((error as FtError).message).toMatch(words);
+  });
+
+  test('depth and count are bounded', () => {
+    expect(checkPlainMsgpack(Buffer.alloc(60_000, 0x91))).toMatch(/nested deeper/);
+    const wide = Buffer.concat([Buffer.from('dc1000', 'hex'), Buffer.alloc(4096, 1)]);
+    expect(checkPlainMsgpack(wide)).toMatch(/more than 4096/);
+  });
+
+  test('a peer cannot reach the prototype of objects', () => {
+    const hostile = Buffer.concat([
+      Buffer.from('82a6726561736f6ea26f6ba9', 'hex'),
+      Buffer.from('__proto__', 'latin1'),
+      Buffer.from('81a8706f6c6c75746564c3', 'hex'),
+    ]);
+    expect(unpackBye(hostile)).toEqual({ reason: 'ok' });
+    expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
+    const named = packr.pack({ ...HELLO, machine: { ...HELLO.machine, kind: undefined } });
+    expect(unpackHello(named)).toBeInstanceOf(FtError);
+  });
+});
+
+describe('compareHello', () => {
+  const theirs: Hello = { ...HELLO, nodeId: 'beta' };
+  const machine = (change: Partial<Hello['machine']>): Hello => ({
+    ...theirs,
+    machine: { ...HELLO.machine, ...change },
+  });
+
+  test('two nodes that fit', () => {
+    expect(compareHello(HELLO, { ...theirs, channel: 'heartbeat', session: 'x' })).toBeUndefined();
+    const { cpuFeatures } = HELLO.machine;
+    const reordered = Object.fromEntries(Object.entries(cpuFeatures).reverse());
+    expect(compareHello(HELLO, machine({ cpuFeatures: reordered }))).toBeUndefined();
+  });
+
+  test.each<[string, Hello, string, string]>([
+    ['protocolVersion', { ...theirs, protocolVersion: 2 }, '1', '2'],
+    ['pair', { ...theirs, pair: 'db' }, 'web', 'db'],
+    ['nodeId', HELLO, 'alpha', 'alpha'],
+    ['machine.kind', machine({ kind: 'simulated' }), 'kvm', 'simulated'],
+    ['machine.memoryBytes', machine({ memoryBytes: 4096 }), '8589934592', '4096'],
+    ['machine.vcpus', machine({ vcpus: 2 }), '1', '2'],
+    ['machine.devices', machine({ devices: ['serial'] }), 'virtio-net serial', 'serial'],
+    ['machine.stateVersion', machine({ stateVersion: 4 }), '3', '4'],
+    [
+      'machine.cpuFeatures.cpuid.7.0.ebx',
+      machine({ cpuFeatures: { 'cpuid.7.0.ebx': 0xfffffffc, 'cpuid.1.0.ecx': 5 } }),
+      '0xfffffffe',
+      '0xfffffffc',
+    ],
+    [
+      'machine.cpuFeatures.cpuid.1.0.ecx',
+      machine({ cpuFeatures: { 'cpuid.7.0.ebx': 0xfffffffe } }),
+      '0x00000005',
+      'absent',
+    ],
+    [
+      'machine.cpuFeatures.new',
+      machine({ cpuFeatures: { ...HELLO.machine.cpuFeatures, new: 0 } }),
+      'absent',
+      '0x00000000',
+    ],
+  ])('%s differs', (field, other, ours, their) => {
+    const refuse = compareHello(HELLO, other);
+    expect(refuse).toMatchObject({ field, ours, theirs: their });
+    expect(refuse?.message).toContain(ours);
+    expect(unpackRefuse(body(refuse as NonNullable<typeof refuse>))).toEqual(refuse);
+  });
+
+  test('however long the values, the refusal can be sent and read', () => {
+    const long = Array.from({ length: 64 }, (_, i) => `device-${i}`.padEnd(64, 'x'));
+    const refuse = compareHello(HELLO, machine({ devices: long }));
+    expect(unpackRefuse(body(refuse as NonNullable<typeof refuse>))).toEqual(refuse);
+  });
+});
