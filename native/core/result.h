@@ -33,8 +33,9 @@ struct Ok {};
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : v_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit by design
-  Result(Error error) : v_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit by design
+  Result(T value) : v_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit by design
+  Result(Error error)
+      : v_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit by design
   bool ok() const { return v_.index() == 0; }
   explicit operator bool() const { return ok(); }
   T& value() { return std::get<0>(v_); }
@@ -49,10 +50,10 @@ class [[nodiscard]] Result {
 using Status = Result<Ok>;
 
 // Passes an error on to the caller: FT_TRY(vm.set_clock(clock));
-#define FT_TRY(expr)                                        \
-  do {                                                      \
-    auto ft_try_result = (expr);                            \
-    if (!ft_try_result.ok()) return ft_try_result.error();  \
+#define FT_TRY(expr)                                       \
+  do {                                                     \
+    auto ft_try_result = (expr);                           \
+    if (!ft_try_result.ok()) return ft_try_result.error(); \
   } while (0)
 
 [[noreturn]] inline void check_failed(const char* expr, const char* file, int line,
@@ -63,8 +64,8 @@ using Status = Result<Ok>;
 }
 
 /// A broken invariant stops the process: failing over beats replicating corruption.
-#define FT_CHECK(expr, why) \
-  do {                      \
+#define FT_CHECK(expr, why)                                          \
+  do {                                                               \
     if (!(expr)) ::ft::check_failed(#expr, __FILE__, __LINE__, why); \
   } while (0)
 

@@ -224,7 +224,7 @@ describe('SPECIFICATION.md', () => {
 
   test('links each promise to a test or benchmark that exists, or says that it is pending', () => {
     const loose = rows.filter(({ heldBy }) => {
-      const files = [...heldBy.matchAll(/`((?:test|bench|demo|native)\/[^`]+)`/g)];
+      const files = [...heldBy.matchAll(/`((?:test|bench|demo|native|\.ci)\/[^`]+)`/g)];
       if (files.length === 0) return !/\bpending\b/.test(heldBy);
       return files.some((match) => !existsSync(path.join(root, match[1] ?? '')));
     });
