@@ -1,0 +1,295 @@
+/** The simulated machine keeps the contract of machine.ts. */
+import fc from 'fast-check';
+import type { CutPolicy } from '../../src/machine/machine';
+import {
+  SimulatedMachine,
+  type SimulatedMachineOptions,
+} from '../../src/machine/simulated-machine';
+import { PAGE_BYTES } from '../../src/machine/simulated-memory';
+import type { SimulatedNetwork } from '../../src/machine/simulated-network';
+import { beaconRequest } from '../sim/sim-lan';
+import { ManualClock } from '../support/manual-clock';
+
+const POLICY: CutPolicy = {
+  intervalUs: 1000,
+  dirtyBudgetPages: 1000,
+  cutOnOutput: true,
+  inFlightMax: 3,
+  auditPages: 2,
+};
+
+class Bench {
+  readonly clock = new ManualClock();
+  readonly sent: Buffer[] = [];
+  readonly machine: SimulatedMachine;
+  private onPacket: (payload: Buffer, from: string) => void = () => undefined;
+  cutCalls = 0;
+
+  constructor(options: Partial<SimulatedMachineOptions> = {}) {
+    const network: SimulatedNetwork = {
+      open: (onPacket) => {
+        this.onPacket = onPacket;
+      },
+      send: (payload) => void this.sent.push(payload),
+      close: () => {
+        this.onPacket = () => undefined;
+      },
+    };
+    this.machine = new SimulatedMachine({
+      memoryBytes: 256 * 1024,
+      clock: this.clock,
+      network,
+      bootId: 99n,
+      outboxBytesMax: 1024 * 1024,
+      ...options,
+    });
+    this.machine.setHandlers({
+      onCut: () => {
+        this.cutCalls += 1;
+      },
+      onStopped: () => undefined,
+    });
+  }
+
+  ask(request: Buffer): void {
+    this.onPacket(request, 'c');
+  }
+
+  /** Takes the next cut; its pieces, each as long as `pieceBytes` allows. */
+  take(pieceBytes = 1024 * 1024): { epoch: number; base: boolean; pieces: Buffer[] } | undefined {
+    const cut = this.machine.nextCut();
+    if (cut === undefined) return undefined;
+    const { epoch, base } = cut;
+    const pieces: Buffer[] = [];
+    for (let last = false; !last; ) {
+      const room = Buffer.alloc(pieceBytes);
+      const chunk = this.machine.encodeCut(room);
+      pieces.push(room.subarray(0, chunk.bytes));
+      last = chunk.last;
+    }
+    return { epoch, base, pieces };
+  }
+
+  scan(): Buffer[] {
+    const bodies: Buffer[] = [];
+    for (let last = false; !last; ) {
+      const room = Buffer.alloc(64 * 1024);
+      const chunk = this.machine.scanNext(room);
+      bodies.push(room.subarray(0, chunk.bytes));
+      last = chunk.last;
+    }
+    return bodies;
+  }
+}
+
+/** A primary whose base epoch was cut and committed, and a standby with that image. */
+function replicated(
+  options: Partial<SimulatedMachineOptions> = {},
+  policy = POLICY,
+): { p: Bench; s: Bench } {
+  const p = new Bench(options);
+  const s = new Bench(options);
+  p.machine.boot();
+  p.machine.beginReplication(policy, 1);
+  s.machine.beginSync();
+  for (const body of p.scan()) s.machine.apply(body);
+  p.machine.holdOutput();
+  p.clock.advance(2);
+  for (let cut = p.take(); cut !== undefined; cut = p.take()) {
+    for (const piece of cut.pieces) s.machine.apply(piece);
+    p.machine.commit(cut.epoch);
+  }
+  return { p, s };
+}
+
+function drain(p: Bench, s: Bench): number[] {
+  const mismatches: number[] = [];
+  for (let cut = p.take(); cut !== undefined; cut = p.take()) {
+    for (const piece of cut.pieces) {
+      expect(s.machine.verify(piece)).toBeUndefined();
+      mismatches.push(...s.machine.apply(piece).auditMismatches);
+    }
+    p.machine.commit(cut.epoch);
+  }
+  return mismatches;
+}
+
+test('output passes while open, is held from the base on, and leaves with its epoch', () => {
+  const p = new Bench();
+  p.machine.boot();
+  p.ask(beaconRequest('incr', 1, 1));
+  expect(p.sent).toHaveLength(1);
+  p.machine.beginReplication(POLICY, 1);
+  p.ask(beaconRequest('incr', 1, 2));
+  expect(p.sent).toHaveLength(2);
+  p.scan();
+  p.machine.holdOutput();
+  p.ask(beaconRequest('incr', 1, 3));
+  expect(p.sent).toHaveLength(3);
+  p.clock.advance(1.5);
+  expect(p.take()).toMatchObject({ epoch: 1, base: true });
+  p.machine.commit(1);
+  p.ask(beaconRequest('incr', 1, 4));
+  p.clock.advance(0);
+  expect(p.sent).toHaveLength(3);
+  const cut = p.take();
+  expect(cut).toMatchObject({ epoch: 2, base: false });
+  p.machine.commit(1);
+  expect(p.sent).toHaveLength(3);
+  p.machine.commit(2);
+  expect(p.sent).toHaveLength(4);
+});
+
+test('cuts wait at the bound, the guest waits at its budget, and both go on', () => {
+  const p = new Bench();
+  p.machine.boot();
+  p.machine.beginReplication({ ...POLICY, dirtyBudgetPages: 16, inFlightMax: 2 }, 1);
+  p.scan();
+  p.machine.holdOutput();
+  p.clock.advance(20);
+  let cuts = 0;
+  while (p.take() !== undefined) cuts += 1;
+  expect(cuts).toBe(2);
+  p.ask(beaconRequest('load', 1, 1, 50n, 8n, 30n));
+  p.clock.advance(10);
+  expect(p.machine.memory.dirtyPages).toBeLessThanOrEqual(20);
+  p.ask(beaconRequest('incr', 1, 2));
+  const { outboxFrames } = p.machine.stats();
+  p.machine.commit(2);
+  p.clock.advance(1);
+  expect(p.machine.stats().outboxFrames).toBeGreaterThan(outboxFrames);
+});
+
+test('the outbox bound stops the guest until something is released', () => {
+  const p = new Bench({ outboxBytesMax: 400 });
+  p.machine.boot();
+  p.machine.beginReplication({ ...POLICY, inFlightMax: 1 }, 1);
+  p.scan();
+  p.machine.holdOutput();
+  p.clock.advance(1.5);
+  for (let id = 1; id <= 10; id += 1) p.ask(beaconRequest('incr', 1, id));
+  expect(p.machine.stats().outboxFrames).toBe(4);
+  p.machine.endReplication();
+  p.machine.openOutput();
+  expect(p.sent).toHaveLength(10);
+});
+
+test('a fenced machine says nothing any more and forgets what it held', () => {
+  const { p } = replicated();
+  p.ask(beaconRequest('incr', 1, 1));
+  expect(p.machine.stats().outboxFrames).toBe(1);
+  p.machine.fence();
+  p.machine.openOutput();
+  p.ask(beaconRequest('incr', 1, 2));
+  p.clock.advance(10);
+  expect(p.sent).toEqual([]);
+  expect(p.machine.stats()).toMatchObject({ outboxFrames: 0, framesDropped: 1 });
+});
+
+test('epoch after epoch the copy is the same, and a promoted copy goes on', () => {
+  const { p, s } = replicated();
+  for (let id = 1; id <= 50; id += 1) {
+    p.ask(beaconRequest(id % 2 === 0 ? 'incr' : 'put', 3, id, BigInt(id), 5n));
+    p.clock.advance(0.3);
+    expect(drain(p, s)).toEqual([]);
+  }
+  p.clock.advance(2);
+  drain(p, s);
+  expect(s.machine.memory.bytes.equals(p.machine.memory.bytes)).toBe(true);
+  s.machine.promote();
+  s.ask(beaconRequest('incr', 3, 51));
+  expect(s.sent[0]?.readBigUInt64LE(24)).toBe(51n);
+  expect(s.sent[0]?.readBigUInt64LE(48)).toBe(26n);
+  // A request that was answered before gets the same answer, byte for byte, from the copy.
+  s.ask(beaconRequest('incr', 3, 50));
+  expect(s.sent[1]).toEqual(p.sent[49]);
+});
+
+test('uptime goes on from the cut and never back', () => {
+  const { p, s } = replicated();
+  p.clock.advance(5000);
+  drain(p, s);
+  p.ask(beaconRequest('stats', 1, 1));
+  p.clock.advance(0);
+  drain(p, s);
+  s.machine.promote();
+  s.ask(beaconRequest('stats', 1, 2));
+  const before = p.sent[0]?.readBigUInt64LE(56) ?? 0n;
+  const after = s.sent[0]?.readBigUInt64LE(56) ?? 0n;
+  expect(after).toBeGreaterThanOrEqual(before);
+});
+
+test('a large epoch comes in pieces, and damaged pieces are refused whole', () => {
+  const { p, s } = replicated();
+  p.ask(beaconRequest('load', 1, 1, 40n, 4096n, 40n));
+  p.clock.advance(0);
+  drain(p, s);
+  p.clock.advance(3);
+  const cut = p.take(16 * 1024);
+  expect(cut?.pieces.length).toBeGreaterThan(5);
+  const image = Buffer.from(s.machine.memory.bytes);
+  const piece = cut?.pieces[0] ?? Buffer.alloc(0);
+  for (const length of [1, 7, 8, 9, piece.length - 1]) {
+    expect(s.machine.verify(piece.subarray(0, length))?.code).toBe('FT_ERR_EPOCH_BODY');
+  }
+  const far = Buffer.from(piece);
+  far.writeUInt32LE(64, 4);
+  expect(s.machine.verify(far)?.message).toContain('beyond the memory');
+  expect(s.machine.memory.bytes.equals(image)).toBe(true);
+  for (const one of cut?.pieces ?? []) s.machine.apply(one);
+  expect(s.machine.memory.bytes.equals(p.machine.memory.bytes)).toBe(false);
+});
+
+test('verify never throws and never writes, whatever the bytes', () => {
+  const s = new Bench();
+  s.machine.beginSync();
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
+      const error = s.machine.verify(bytes);
+      expect(error === undefined || error.code === 'FT_ERR_EPOCH_BODY').toBe(true);
+    }),
+  );
+  expect(s.machine.memory.bytes.every((byte) => byte === 0)).toBe(true);
+});
+
+test('a page hidden from the dirty set is found by the audit and healed', () => {
+  // All pages in each audit: a guest that keeps writing would heal the page before a slow one came.
+  const policy = { ...POLICY, auditPages: 64 };
+  const { p, s } = replicated({ faults: ['hide-dirty-page'] }, policy);
+  p.ask(beaconRequest('load', 1, 1, 4n, 64n, 20n));
+  const found: number[] = [];
+  for (let i = 0; i < 400 && found.length === 0; i += 1) {
+    p.clock.advance(1);
+    found.push(...drain(p, s));
+  }
+  expect(found.length).toBeGreaterThan(0);
+  const gfn = found[0] ?? 0;
+  p.ask(beaconRequest('load', 1, 2));
+  p.machine.heal([gfn]);
+  p.clock.advance(1.5);
+  drain(p, s);
+  const at = gfn * PAGE_BYTES;
+  const page = (bench: Bench): Buffer => bench.machine.memory.bytes.subarray(at, at + PAGE_BYTES);
+  expect(page(s).equals(page(p))).toBe(true);
+  expect(p.machine.stats().auditPagesHealed).toBe(1);
+});
+
+test('without the fault the audit is silent through all memory', () => {
+  const { p, s } = replicated();
+  p.ask(beaconRequest('load', 1, 1, 4n, 64n, 20n));
+  for (let i = 0; i < 200; i += 1) {
+    p.clock.advance(1);
+    expect(drain(p, s)).toEqual([]);
+  }
+});
+
+test('release-early leaks what should be held', () => {
+  const { p } = replicated({ faults: ['release-early'] });
+  p.ask(beaconRequest('incr', 1, 1));
+  expect(p.sent).toHaveLength(1);
+});
+
+test('memory too small or not in whole pages is refused by name', () => {
+  expect(() => new Bench({ memoryBytes: 4096 })).toThrow(/--memory/);
+  expect(() => new Bench({ memoryBytes: 1024 * 1024 + 1 })).toThrow(/--memory/);
+});

@@ -1,0 +1,135 @@
+/** Output commit: what an acknowledgement may and may not release. */
+import fc from 'fast-check';
+import type { Cut } from '../../src/machine/machine';
+import { claimBoot } from '../../src/primary/boot-claim';
+import { OutputCommit } from '../../src/primary/output-commit';
+import { PrimaryStats } from '../../src/primary/primary-stats';
+import type { GenerationRecord, Witness } from '../../src/witness/witness';
+import { ManualClock } from '../support/manual-clock';
+
+function cutOf(epoch: number, outputFrames: number): Cut {
+  return {
+    epoch,
+    base: false,
+    dirtyPages: 0,
+    outputFrames,
+    pauseUs: 0,
+    harvestUs: 0,
+    copyUs: 0,
+    stateUs: 0,
+    resetUs: 0,
+    overrun: false,
+  };
+}
+
+function setUp(): {
+  commit: OutputCommit;
+  committed: number[];
+  stats: PrimaryStats;
+  clock: ManualClock;
+} {
+  const clock = new ManualClock();
+  const committed: number[] = [];
+  const stats = new PrimaryStats();
+  const machine = { commit: (epoch: number) => void committed.push(epoch) };
+  return { commit: new OutputCommit(clock, machine, stats), committed, stats, clock };
+}
+
+test('acks are cumulative and timed', () => {
+  const { commit, committed, stats, clock } = setUp();
+  commit.begin(1);
+  for (let epoch = 1; epoch <= 3; epoch += 1) {
+    commit.noteCut(cutOf(epoch, epoch === 2 ? 1 : 0));
+    commit.noteSent(epoch);
+  }
+  clock.advance(2);
+  expect(commit.unacked).toBe(3);
+  expect(commit.ack(3)).toBeUndefined();
+  expect(committed).toEqual([3]);
+  expect(commit.unacked).toBe(0);
+  expect(stats.ackUs.total.count).toBe(3);
+  expect(stats.outputDelayUs.total.count).toBe(1);
+  expect(stats.ackUs.total.minUs).toBeCloseTo(2000, 0);
+});
+
+test('an ack for what was not sent whole, or was acked before, releases nothing', () => {
+  const { commit, committed } = setUp();
+  commit.begin(5);
+  commit.noteCut(cutOf(5, 1));
+  expect(commit.ack(5)?.code).toBe('FT_ERR_ACK');
+  commit.noteSent(5);
+  expect(commit.ack(6)?.code).toBe('FT_ERR_ACK');
+  expect(commit.ack(4)?.code).toBe('FT_ERR_ACK');
+  expect(committed).toEqual([]);
+  expect(commit.ack(5)).toBeUndefined();
+  expect(commit.ack(5)?.code).toBe('FT_ERR_ACK');
+  expect(committed).toEqual([5]);
+});
+
+test('whatever a standby says, nothing is committed that was not sent whole', () => {
+  const step = fc.oneof(
+    fc.record({ kind: fc.constant('send' as const), epoch: fc.constant(0) }),
+    fc.record({ kind: fc.constant('ack' as const), epoch: fc.integer({ min: -3, max: 40 }) }),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
+      const { commit, committed } = setUp();
+      let sent = 0;
+      commit.begin(1);
+      for (const { kind, epoch } of steps) {
+        if (kind === 'send') {
+          sent += 1;
+          commit.noteCut(cutOf(sent, 1));
+          commit.noteSent(sent);
+        } else {
+          commit.ack(epoch);
+        }
+        expect(Math.max(0, ...committed)).toBeLessThanOrEqual(sent);
+      }
+      expect(committed).toEqual([...new Set(committed)].sort((a, b) => a - b));
+    }),
+  );
+});
+
+describe('the claim of a boot', () => {
+  function witness(
+    current: GenerationRecord | undefined,
+    loses = false,
+  ): Witness & { asked: number[] } {
+    const asked: number[] = [];
+    return {
+      asked,
+      description: 'test',
+      current: () => Promise.resolve(current),
+      claim: (_pair, from, nodeId) => {
+        asked.push(from);
+        const other = { generation: from + 1, owner: 'other' };
+        return Promise.resolve(
+          loses
+            ? { outcome: 'lost', current: other }
+            : { outcome: 'won', generation: from + 1, owner: nodeId },
+        );
+      },
+      close: () => Promise.resolve(),
+    };
+  }
+  const boot = (w: Witness, force = false): Promise<number> =>
+    claimBoot({ witness: w, pair: 'p', nodeId: 'me', force });
+
+  test('a pair that never ran, and one whose newest generation is ours', async () => {
+    expect(await boot(witness(undefined))).toBe(1);
+    expect(await boot(witness({ generation: 7, owner: 'me' }))).toBe(8);
+  });
+
+  test('a generation of another node is refused by name, before anything is claimed', async () => {
+    const other = witness({ generation: 7, owner: 'beta' });
+    await expect(boot(other)).rejects.toMatchObject({ code: 'FT_ERR_GENERATION_OWNED' });
+    await expect(boot(other)).rejects.toThrow(/beta.*ft-standby.*--force-claim/);
+    expect(other.asked).toEqual([]);
+    expect(await boot(other, true)).toBe(8);
+  });
+
+  test('a claim that is lost between looking and claiming starts nothing', async () => {
+    await expect(boot(witness(undefined, true))).rejects.toThrow(/other/);
+  });
+});
