@@ -97,6 +97,7 @@ struct Rig {
   }
   /// Everything a sound driver does, up to DRIVER_OK.
   void start(uint32_t size = 16) {
+    std::memset(memory.host_base() + desc_gpa(0), 0, 0x8000);
     accept_features(reg_features());
     for (uint32_t q = 0; q < 2; q++) place_queue(q, size, desc_gpa(q), avail_gpa(q), used_gpa(q));
     queue_size = size;
