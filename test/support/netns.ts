@@ -13,13 +13,13 @@
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { atExit } from './process-exit';
 
 export const BRIDGE_ADDRESS = '10.77.0.1';
 export const GUEST_ADDRESS = '10.77.0.2';
 
 const open = new Set<NetworkNamespace>();
 let made = 0;
-let hooksSet = false;
 
 export class NetworkNamespace {
   readonly taps: readonly string[];
@@ -34,7 +34,7 @@ export class NetworkNamespace {
   /** Makes the namespace with `tapCount` TAPs on its bridge. Needs root. */
   static make(tapCount = 2): NetworkNamespace {
     sweep();
-    setHooks();
+    atExit('network namespaces', closeAll);
     const netns = new NetworkNamespace(`ft-${process.pid}-${made++}`, tapCount);
     ip(['netns', 'add', netns.name]);
     open.add(netns);
@@ -111,6 +111,10 @@ function killQuietly(pid: number): void {
   }
 }
 
+function closeAll(): void {
+  for (const netns of [...open]) netns.close();
+}
+
 function ip(args: readonly string[]): void {
   run('ip', args);
 }
@@ -120,17 +124,4 @@ function run(command: string, args: readonly string[]): string {
   if (status === 0) return stdout;
   const why = error?.message ?? stderr.trim();
   throw new Error(`${command} ${args.join(' ')} failed (${status}): ${why}`);
-}
-
-function setHooks(): void {
-  if (hooksSet) return;
-  hooksSet = true;
-  const closeAll = (): void => {
-    for (const netns of [...open]) netns.close();
-  };
-  process.on('exit', closeAll);
-  // With a handler a signal no longer ends the process by itself, so it is ended here.
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => process.exit(signal === 'SIGINT' ? 130 : 143));
-  }
 }

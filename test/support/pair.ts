@@ -13,6 +13,7 @@ import { GUEST_ADDRESS, NetworkNamespace } from './netns';
 import { monotonicUs } from './oracle-history';
 import { BEACON_PORT } from './oracle-layout';
 import { type Line, projectRoot, TestProcess } from './process';
+import { atExit } from './process-exit';
 
 export const beaconPath = path.join(projectRoot, 'build/guest/beacon.elf');
 
@@ -115,6 +116,7 @@ export class Pair {
   constructor(readonly options: PairOptions) {
     this.netns = options.withoutNamespace === true ? undefined : NetworkNamespace.make(2);
     this.folder = mkdtempSync(path.join(os.tmpdir(), 'ft-pair-'));
+    atExit(this.folder, () => this.removeFolder());
     // Without a namespace several test runs may share the loopback.
     const base = this.netns === undefined ? 20_000 + (process.pid % 20_000) : 7001;
     this.simPort = base + 2;
@@ -188,6 +190,10 @@ export class Pair {
   async close(): Promise<void> {
     await Promise.all(this.nodes.map((node) => node.process.stop()));
     this.netns?.close();
+    this.removeFolder();
+  }
+
+  private removeFolder(): void {
     rmSync(this.folder, { recursive: true, force: true });
   }
 

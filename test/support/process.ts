@@ -9,6 +9,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, existsSync, mkdirSync, type WriteStream } from 'node:fs';
 import path from 'node:path';
 import { monotonicUs } from './oracle-history';
+import { atExit } from './process-exit';
 
 /** The project's root: the nearest folder upwards with a package.json that is not dist/. */
 export const projectRoot = findRoot(__dirname);
@@ -48,7 +49,6 @@ interface Waiter {
 }
 
 const alive = new Set<TestProcess>();
-let exitHookSet = false;
 
 export class TestProcess {
   readonly name: string;
@@ -66,7 +66,7 @@ export class TestProcess {
 
   constructor(options: ProcessOptions) {
     this.name = options.name;
-    hookExit();
+    atExit('processes', killAll);
     mkdirSync(logFolder, { recursive: true });
     this.log = createWriteStream(path.join(logFolder, `${options.name}-${process.pid}.log`), {
       flags: 'a',
@@ -229,12 +229,8 @@ function parseObject(text: string): Record<string, unknown> | undefined {
   }
 }
 
-function hookExit(): void {
-  if (exitHookSet) return;
-  exitHookSet = true;
-  process.on('exit', () => {
-    for (const child of alive) child.kill('SIGKILL');
-  });
+function killAll(): void {
+  for (const child of alive) child.kill('SIGKILL');
 }
 
 function findRoot(from: string): string {
