@@ -3,12 +3,14 @@
  * plugged in last, and a client that checks every answer against all it has seen.
  */
 import type { Clock } from '../../src/common/clock';
+import type { FtError } from '../../src/common/errors';
 import type { SimulatedNetwork } from '../../src/machine/simulated-network';
 import type { HostGate } from './host-gate';
 
 interface Card {
   readonly node: string;
   readonly onPacket: (payload: Buffer, from: string) => void;
+  readonly onError: (error: FtError) => void;
 }
 
 /** One answer that left a host. */
@@ -31,8 +33,12 @@ export class SimLan {
   card(node: string, gate: HostGate): SimulatedNetwork {
     let mine: Card | undefined;
     return {
-      open: (onPacket) => {
-        mine = { node, onPacket: (payload, from) => gate.pass(() => onPacket(payload, from)) };
+      open: (onPacket, onError) => {
+        mine = {
+          node,
+          onError,
+          onPacket: (payload, from) => gate.pass(() => onPacket(payload, from)),
+        };
         this.cards.push(mine);
       },
       send: (payload) => this.answered(node, payload),
@@ -43,6 +49,11 @@ export class SimLan {
   /** Takes a dead host's card away. */
   unplugNode(node: string): void {
     for (const card of this.cards.filter((one) => one.node === node)) this.unplug(card);
+  }
+
+  /** The card of a node breaks. */
+  fail(node: string, error: FtError): void {
+    this.cards.find((card) => card.node === node)?.onError(error);
   }
 
   request(payload: Buffer): void {

@@ -22,6 +22,7 @@ export interface WorldOptions {
   readonly auditPages?: number;
   readonly dirtyBudgetPages?: number;
   readonly outboxBytesMax?: number;
+  readonly suspectAfterMs?: number;
   readonly faults?: readonly ('hide-dirty-page' | 'release-early')[];
 }
 
@@ -48,8 +49,8 @@ export class SimHost {
     readonly dials: string,
     /** Its name at the witness, never used twice. */
     readonly name: string,
+    options: WorldOptions,
   ) {
-    const { options } = world;
     const clock = this.gate.clock(world.clock);
     this.machine = new SimulatedMachine({
       memoryBytes: options.memoryBytes ?? 128 * 1024,
@@ -77,7 +78,7 @@ export class SimHost {
           auditPages: options.auditPages ?? 2,
         },
         heartbeatIntervalMs: 10,
-        suspectAfterMs: 50,
+        suspectAfterMs: options.suspectAfterMs ?? 50,
       },
       {
         clock,
@@ -146,11 +147,11 @@ export class World {
   }
 
   /** A fresh host in a free slot; the first in each slot is named after it. */
-  add(slot: string, dials: string): SimHost {
+  add(slot: string, dials: string, changes: Partial<WorldOptions> = {}): SimHost {
     this.hostsMade += 1;
     const name = this.slotsUsed.has(slot) ? `${slot}${this.hostsMade}` : slot;
     this.slotsUsed.add(slot);
-    const host = new SimHost(this, slot, dials, name);
+    const host = new SimHost(this, slot, dials, name, { ...this.options, ...changes });
     this.hosts.set(slot, host);
     return host;
   }

@@ -1,0 +1,251 @@
+/** The checkpoint applier: whole epochs, in order, acknowledged when held, applied without stalls. */
+import { FtError } from '../../src/common/errors';
+import type { ApplyResult, Machine } from '../../src/machine/machine';
+import { type BodyDecompressor, CheckpointApplier } from '../../src/standby/checkpoint-applier';
+import { StandbyStats } from '../../src/standby/standby-stats';
+import { type Frame, FrameFlag, FrameType } from '../../src/wire/frame';
+import { ManualClock } from '../support/manual-clock';
+
+const { last, base, lz4 } = FrameFlag;
+
+/** A machine that notes what is applied; a body is text, "bad" does not verify. */
+class NotingMachine {
+  readonly applied: string[] = [];
+  applyCostMs = 0;
+  mismatches: readonly number[] = [];
+  description = { memoryBytes: 4096 };
+
+  constructor(private readonly clock: ManualClock) {}
+
+  beginSync(): void {
+    this.applied.length = 0;
+  }
+  verify(body: Uint8Array): FtError | undefined {
+    const bad = Buffer.from(body).toString().includes('bad');
+    return bad ? new FtError('FT_ERR_EPOCH_BODY', 'damaged') : undefined;
+  }
+  apply(body: Uint8Array): ApplyResult {
+    this.applied.push(Buffer.from(body).toString());
+    if (this.applyCostMs > 0) this.clock.advance(this.applyCostMs);
+    return { pages: 1, auditMismatches: this.mismatches };
+  }
+}
+
+class Bench {
+  readonly clock = new ManualClock();
+  readonly machine = new NotingMachine(this.clock);
+  readonly stats = new StandbyStats();
+  readonly acks: number[] = [];
+  readonly mismatches: number[] = [];
+  restorable = 0;
+  readonly applier: CheckpointApplier;
+
+  constructor(decompressor: BodyDecompressor = { decompress: (body) => body }) {
+    this.applier = new CheckpointApplier(
+      this.clock,
+      this.machine as unknown as Machine,
+      decompressor,
+      this.stats,
+      {
+        onHeld: (epoch) => this.acks.push(epoch),
+        onRestorable: (epoch) => {
+          this.restorable = epoch;
+        },
+        onMismatch: (epoch) => this.mismatches.push(epoch),
+      },
+    );
+    this.applier.begin();
+  }
+
+  scan(text: string, flags = 0): FtError | undefined {
+    return this.take(FrameType.syncPages, 0, text, flags);
+  }
+
+  epoch(epoch: number, text: string, flags: number = last): FtError | undefined {
+    return this.take(FrameType.epoch, epoch, text, flags);
+  }
+
+  /** A body that is overwritten after the call, as a receive buffer is. */
+  private take(type: FrameType, epoch: number, text: string, flags: number): FtError | undefined {
+    const body = Buffer.from(text);
+    const frame: Frame = { type, flags, generation: 1, epoch, rawBytes: body.length, body };
+    const error = this.applier.take(frame);
+    body.fill('#');
+    return error;
+  }
+
+  /** Up to a restorable image of epoch 1. */
+  ready(): this {
+    this.scan('scan', last);
+    this.epoch(1, 'base', last | base);
+    return this;
+  }
+}
+
+test('a small epoch is acknowledged and applied at once', () => {
+  const bench = new Bench().ready();
+  expect(bench.restorable).toBe(1);
+  expect(bench.epoch(2, 'two')).toBeUndefined();
+  expect(bench.acks).toEqual([1, 2]);
+  expect(bench.machine.applied).toEqual(['scan', 'base', 'two']);
+});
+
+test('an epoch in pieces is acknowledged by its last piece, and none is applied before', () => {
+  const bench = new Bench().ready();
+  bench.epoch(2, 'a', 0);
+  bench.epoch(2, 'b', 0);
+  expect(bench.machine.applied).toEqual(['scan', 'base']);
+  expect(bench.acks).toEqual([1]);
+  bench.epoch(2, 'c', last);
+  expect(bench.acks).toEqual([1, 2]);
+  bench.clock.advance(1);
+  expect(bench.machine.applied).toEqual(['scan', 'base', 'a', 'b', 'c']);
+});
+
+test('a large epoch is applied in slices; what comes meanwhile queues behind it', () => {
+  const bench = new Bench().ready();
+  for (let i = 0; i < 9; i += 1) bench.epoch(2, `p${i}`, 0);
+  bench.epoch(2, 'p9', last);
+  const turns: number[] = [];
+  bench.machine.applyCostMs = 0;
+  const apply = bench.machine.apply.bind(bench.machine);
+  bench.machine.apply = (body) => {
+    turns.push(1);
+    // Each piece takes a millisecond of this turn.
+    (bench.clock as unknown as { now: number }).now += 1000;
+    return apply(body);
+  };
+  bench.clock.soon(() => {
+    bench.epoch(3, 'three');
+    expect(bench.acks).toEqual([1, 2, 3]);
+    expect(turns.length).toBeLessThanOrEqual(2);
+  });
+  bench.clock.advance(100);
+  expect(bench.machine.applied.slice(2)).toEqual(
+    [...'0123456789'].map((i) => `p${i}`).concat('three'),
+  );
+  expect(bench.stats.epochApplied).toBe(3);
+});
+
+test('drain applies whole epochs at once and drops an unfinished one', () => {
+  const bench = new Bench().ready();
+  bench.epoch(2, 'a', 0);
+  bench.epoch(2, 'b', last);
+  bench.epoch(3, 'c', 0);
+  bench.applier.drain();
+  expect(bench.machine.applied).toEqual(['scan', 'base', 'a', 'b']);
+  expect(bench.applier.held).toBe(2);
+});
+
+test.each([
+  ['an epoch again', (b: Bench) => b.epoch(1, 'x')],
+  ['a gap', (b: Bench) => b.epoch(3, 'x')],
+  ['epoch 0', (b: Bench) => b.epoch(0, 'x')],
+  ['a second base', (b: Bench) => b.epoch(2, 'x', last | base)],
+  ['a sync piece after the scan', (b: Bench) => b.scan('x')],
+  ['another epoch inside one', (b: Bench) => b.epoch(2, 'x', 0) ?? b.epoch(3, 'y')],
+  [
+    'a piece that is suddenly base',
+    (b: Bench) => b.epoch(2, 'x', 0) ?? b.epoch(2, 'y', last | base),
+  ],
+])('%s is refused, and neither acknowledged nor applied', (_name, act) => {
+  const bench = new Bench().ready();
+  expect(act(bench)?.code).toBe('FT_ERR_EPOCH_ORDER');
+  expect(bench.acks).toEqual([1]);
+  expect(bench.machine.applied).toEqual(['scan', 'base']);
+});
+
+test('a base before the end of the scan is refused', () => {
+  const bench = new Bench();
+  bench.scan('scan');
+  expect(bench.epoch(1, 'x', last | base)?.code).toBe('FT_ERR_EPOCH_ORDER');
+  expect(bench.applier.restorable).toBe(false);
+});
+
+test('the first epoch of a session may have any number from 1', () => {
+  const bench = new Bench();
+  expect(bench.epoch(41, 'x')).toBeUndefined();
+  expect(bench.epoch(43, 'y')?.facts['expected']).toBe(42);
+});
+
+test('one damaged piece: the epoch is never acknowledged', () => {
+  const bench = new Bench().ready();
+  expect(bench.epoch(2, 'a', 0)).toBeUndefined();
+  expect(bench.epoch(2, 'bad', last)?.code).toBe('FT_ERR_EPOCH_BODY');
+  expect(bench.acks).toEqual([1]);
+});
+
+test('what a compressed body is made of goes through the decompressor, its error through us', () => {
+  const bench = new Bench({
+    decompress: (body) =>
+      Buffer.from(body).toString() === 'broken'
+        ? new FtError('FT_ERR_FRAME_LZ4', 'no')
+        : Buffer.from(`un${Buffer.from(body).toString()}`),
+  }).ready();
+  bench.epoch(2, 'packed', last | lz4);
+  expect(bench.machine.applied.at(-1)).toBe('unpacked');
+  expect(bench.epoch(3, 'broken', last | lz4)?.code).toBe('FT_ERR_FRAME_LZ4');
+});
+
+test('what is held is bounded by the memory and some', () => {
+  const bench = new Bench().ready();
+  const piece = 'x'.repeat(8 * 1024 * 1024);
+  let error: FtError | undefined;
+  let pieces = 0;
+  for (; error === undefined && pieces < 20; pieces += 1) error = bench.epoch(2, piece, 0);
+  expect(error?.code).toBe('FT_ERR_HELD_BYTES');
+  expect(pieces).toBe(9);
+});
+
+test('frozen: nothing is acknowledged or applied; thawed: everything, in order', () => {
+  const bench = new Bench().ready();
+  bench.epoch(2, 'half', 0);
+  bench.applier.freeze();
+  bench.epoch(2, 'whole', last);
+  bench.epoch(3, 'three');
+  bench.clock.advance(10);
+  expect(bench.acks).toEqual([1]);
+  expect(bench.applier.held).toBe(1);
+  expect(bench.applier.thaw()).toBeUndefined();
+  bench.clock.advance(1);
+  expect(bench.acks).toEqual([1, 2, 3]);
+  expect(bench.machine.applied.slice(2)).toEqual(['half', 'whole', 'three']);
+});
+
+test('frozen and then drained: the image is that of the last acknowledged epoch', () => {
+  const bench = new Bench().ready();
+  bench.applier.freeze();
+  bench.epoch(2, 'two');
+  bench.applier.drain();
+  expect(bench.machine.applied).toEqual(['scan', 'base']);
+  expect(bench.acks).toEqual([1]);
+});
+
+test('a disorder that came while frozen is found when thawed', () => {
+  const bench = new Bench().ready();
+  bench.applier.freeze();
+  expect(bench.epoch(9, 'x')).toBeUndefined();
+  expect(bench.applier.thaw()?.code).toBe('FT_ERR_EPOCH_ORDER');
+});
+
+test('audit mismatches count from the base epoch on', () => {
+  const bench = new Bench();
+  bench.machine.mismatches = [3];
+  bench.scan('scan');
+  bench.epoch(1, 'early');
+  bench.scan('rest', last);
+  expect(bench.mismatches).toEqual([]);
+  bench.epoch(2, 'base', last | base);
+  bench.epoch(3, 'later');
+  expect(bench.mismatches).toEqual([2, 3]);
+});
+
+test('begin forgets everything', () => {
+  const bench = new Bench().ready();
+  bench.epoch(2, 'a', 0);
+  bench.applier.begin();
+  expect(bench.applier.restorable).toBe(false);
+  expect(bench.applier.held).toBe(0);
+  bench.ready();
+  expect(bench.machine.applied).toEqual(['scan', 'base']);
+});
