@@ -1,4 +1,4 @@
-/** Network addresses as people write them: "127.0.0.1:7001", "standby.example:7001", "[::1]:7001". */
+/** Addresses as people write them: "127.0.0.1:7001", "standby.example:7001", "[::1]:7001". */
 import { FtError } from './errors';
 
 export interface Address {

@@ -60,7 +60,7 @@ export class Histogram {
     return this.total === 0 ? 0 : this.sum / this.total;
   }
 
-  /** Counts one value. Negative ones and NaN count as 0: clocks may step, records must not break. */
+  /** Counts one value. Negative ones and NaN count as 0: a clock may step. */
   record(us: number): void {
     const value = Number.isNaN(us) ? 0 : Math.max(us, 0);
     const index = indexOf(value);

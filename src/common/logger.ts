@@ -1,4 +1,4 @@
-/** The logger interface; the sink is chosen in observe/. One line per state change, none per epoch. */
+/** The logger interface; its sink is in observe/. One line per state change, none per epoch. */
 import type { Facts } from './errors';
 
 export interface Logger {

@@ -1,6 +1,6 @@
 /**
- * Shows a common/histogram.ts to Prometheus as a native histogram type: cumulative buckets at powers
- * of two microseconds, which are edges of its own buckets, so the counts are exact.
+ * Shows a common/histogram.ts to Prometheus as its histogram type: cumulative buckets at powers of
+ * two microseconds, which are edges of its own buckets, so the counts are exact.
  */
 import { Histogram as PromHistogram, type Registry } from 'prom-client';
 import type { Histogram } from '../common/histogram';

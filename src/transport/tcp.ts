@@ -2,11 +2,11 @@
  * Connections over TCP. Frames go out as one contiguous write each; what comes in runs through the
  * decoder. Whatever the peer sends or the network does ends in `onClose`, never in an exception.
  *
- *   open ──close()──▶ closing (FIN after the last write) ──▶ closed ──▶ onClose(undefined)
- *    ├──close(error) ──────────────── RST ─────────────────▶ closed ──▶ onClose(error)
- *    ├──peer's FIN between frames ─────────────────────────▶ closed ──▶ onClose(undefined)
- *    ├──peer's FIN within a frame · bytes that are no frame ▶ closed ──▶ onClose(FT_ERR_FRAME_…)
- *    └──reset, timeout ────────────────────────────────────▶ closed ──▶ onClose(FT_ERR_CONNECTION_LOST)
+ *   open ──close()──▶ closing (FIN after the last write) ──▶ closed: onClose(undefined)
+ *    ├──close(error) ─────────────── RST ─────────────────▶ closed: onClose(error)
+ *    ├──peer's FIN between frames ────────────────────────▶ closed: onClose(undefined)
+ *    ├──peer's FIN in a frame · bytes that are no frame ──▶ closed: onClose(FT_ERR_FRAME_…)
+ *    └──reset, timeout ───────────────────────────────────▶ closed: onClose(…CONNECTION_LOST)
  */
 import { connect, type Socket } from 'node:net';
 import { type Address, formatAddress } from '../common/address';
@@ -260,7 +260,7 @@ export class TcpConnection implements Connection {
 
 /**
  * Closes a socket with RST, at once. Node's own resetAndDestroy first waits for what is queued, and
- * for a peer that takes nothing it would wait for ever; the mark that it sets makes destroy() reset.
+ * for a peer that takes nothing it would wait for ever. The mark it sets makes destroy() reset.
  * A Node that does not know the mark would send FIN instead, which ends the connection as well.
  */
 export function cutOff(socket: Socket): void {

@@ -1,5 +1,5 @@
 /**
- * Reusable send buffers. A connection owns a buffer from `send` to `onFlushed`, so a sender needs as
+ * Reusable send buffers. A connection owns one from `send` to `onFlushed`, so a sender needs as
  * many as it has frames under way; the pool keeps them instead of allocating megabytes per epoch.
  */
 import { assert } from '../common/assert';

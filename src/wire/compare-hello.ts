@@ -9,7 +9,7 @@ type Same = string | number;
 /**
  * Returns undefined when `theirs` fits `ours`, else the refusal to send. Compared in this order:
  * protocolVersion, pair, nodeId (which must differ), machine.kind, memoryBytes, vcpus, devices,
- * stateVersion, and every CPU feature word by name. Channel and session are for the caller to judge.
+ * stateVersion, and every CPU feature word by name. Channel and session are left to the caller.
  */
 export function compareHello(ours: Hello, theirs: Hello): Refuse | undefined {
   if (ours.protocolVersion !== theirs.protocolVersion) {

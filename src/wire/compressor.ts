@@ -130,8 +130,8 @@ export class Lz4Decompressor {
   private room = Buffer.alloc(0);
 
   /**
-   * Decompresses a block of the wire whose raw length is `rawBytes` (bounded by the decoder already,
-   * and here again). The result is the caller's. Errors: FT_ERR_FRAME_LZ4.
+   * Decompresses a block of the wire whose raw length is `rawBytes` (bounded by the decoder, and
+   * here again). The result is the caller's. Errors: FT_ERR_FRAME_LZ4.
    */
   decompress(block: Uint8Array, rawBytes: number): Uint8Array | FtError {
     if (rawBytes > BODY_BYTES_MAX || block.length > BODY_BYTES_MAX) {

@@ -1,9 +1,9 @@
 /**
  * Bytes to frames. Takes a stream in pieces of any size and hands out whole, verified frames.
  *
- *            ┌───────── 40 bytes there ─────────┐       ┌── whole body there ──▶ onFrame ──┐
- *   header ──┤                                  ├─ ok ──┤                                  ├─▶ header
- *     ▲      └─ fewer: gather in `headerRoom` ──┘       └── part: gather in `bodyRoom` ────┘
+ *            ┌───────── 40 bytes there ─────────┐      ┌── whole body there ──▶ onFrame ─┐
+ *   header ──┤                                  ├─ ok ─┤                                 ├─▶ header
+ *     ▲      └─ fewer: gather in `headerRoom` ──┘      └── part: gather in `bodyRoom` ───┘
  *     │                        │ anything wrong
  *     │                        ▼
  *     └────── never ──────── dead: swallows everything, keeps the first error

@@ -1,6 +1,6 @@
 /**
  * Strict reading of a message's fields. The first field that is missing, of the wrong type or out
- * of its bounds becomes the error; reading goes on with harmless values, so that callers check once.
+ * of its bounds becomes the error; reading goes on with harmless values, so callers check once.
  */
 import { FtError } from '../common/errors';
 

@@ -1,9 +1,9 @@
 /**
  * The witness as a directory that both hosts can reach: on one machine any directory, across hosts
- * shared storage on which link(2) is exclusive for all of them (NFS is; so are cluster file systems).
+ * shared storage on which link(2) is exclusive for all of them (NFS, cluster file systems).
  *
- *   <directory>/<pair>.generation-1     {"generation":1,"owner":"alpha","incarnation":"…","claimedAt":"…"}
- *   <directory>/<pair>.generation-2     …
+ *   <pair>.generation-1     {"generation":1,"owner":"alpha","incarnation":"…","claimedAt":"…"}
+ *   <pair>.generation-2     …
  *
  * One file per generation, never changed and never removed. A claim writes a file of its own aside
  * and gives it the generation's name with link(2): that either makes the name, with its whole

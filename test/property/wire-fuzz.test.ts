@@ -3,8 +3,8 @@
  * random pieces. FT_FUZZ_SEED replays a run; a failure names its seed and round.
  *
  * Held in every round: nothing throws; what is handed out was sound (its own checksum says so); no
- * body is over the limit; a dead decoder stays dead; every body that is a message unpacks to a value
- * or an error value.
+ * body is over the limit; a dead decoder stays dead; every message unpacks to a value or an
+ * error value.
  */
 import { crc32c } from '../../src/common/crc32c';
 import { FtError } from '../../src/common/errors';

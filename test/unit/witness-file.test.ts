@@ -1,4 +1,4 @@
-/** The file witness: conformance, real processes against each other, and storage that misbehaves. */
+/** The file witness: conformance, processes against each other, storage that misbehaves. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
