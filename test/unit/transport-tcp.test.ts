@@ -169,6 +169,19 @@ describe('TcpConnection', () => {
     far.close();
   });
 
+  test('an idle one that is closing in order is cut off, and its socket is freed', async () => {
+    const sockets = (): number =>
+      process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length;
+    const before = sockets();
+    const [near, far] = await pair();
+    watch(near);
+    expect(sockets()).toBeGreaterThanOrEqual(2);
+    // The listener's side: an end first, then a cut while the end is under way.
+    far.close();
+    far.close(new FtError('FT_ERR_TEST', 'enough'));
+    await until(() => sockets() <= before);
+  });
+
   test('onDrain comes when the queue falls under the low-water mark', async () => {
     const [near, far] = await pair();
     let drains = 0;
