@@ -33,6 +33,7 @@ export class EpochPipeline {
   private base = false;
   private pumpAsked = false;
   private encodeUs = 0;
+  private epochBytes = 0;
 
   constructor(
     private readonly clock: Clock,
@@ -90,6 +91,7 @@ export class EpochPipeline {
     this.epoch = cut.epoch;
     this.base = cut.base;
     this.encodeUs = 0;
+    this.epochBytes = 0;
     this.count(cut);
     this.commit.noteCut(cut);
     return true;
@@ -120,7 +122,7 @@ export class EpochPipeline {
     if (!chunk.last) return;
     this.encoding = false;
     this.stats.encodeUs.record(this.encodeUs);
-    this.commit.noteSent(this.epoch);
+    this.commit.noteSent(this.epoch, this.epochBytes);
     if (this.base) this.onBaseSent(this.epoch);
   }
 }

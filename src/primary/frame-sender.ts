@@ -4,13 +4,21 @@
  */
 import type { Connection } from '../transport/connection';
 import type { FrameBufferPool } from '../wire/buffer-pool';
-import { type FrameBuffer, FrameFlag, type FrameHeader, type FrameType } from '../wire/frame';
+import {
+  FRAME_HEADER_BYTES,
+  type FrameBuffer,
+  FrameFlag,
+  type FrameHeader,
+  type FrameType,
+} from '../wire/frame';
 import type { PrimaryStats } from './primary-stats';
 
 /** Decides by measurement, body by body, whether to compress. */
 export interface BodyCompressor {
   /** Compresses `body` into `into`; 0 when it does not pay (then the body goes as it is). */
   compress(body: Buffer, into: Buffer): number;
+  /** The link took `bytes` within `us`: what a saved byte is worth. */
+  observeLink(bytes: number, us: number): void;
 }
 
 export class FrameSender {
@@ -30,7 +38,7 @@ export class FrameSender {
     return this.next.body;
   }
 
-  /** Sends the first `bytes` bytes of `scratch`. */
+  /** Sends the first `bytes` bytes of `scratch`; returns the bytes that go on the wire. */
   send(
     connection: Connection,
     type: FrameType,
@@ -38,7 +46,7 @@ export class FrameSender {
     generation: number,
     epoch: number,
     bytes: number,
-  ): void {
+  ): number {
     const { header, stats } = this;
     const packed = this.packed(bytes);
     const body = packed === undefined ? this.next : packed.buffer;
@@ -52,9 +60,10 @@ export class FrameSender {
     if (packed === undefined) this.next = this.pool.acquire();
     stats.chunks += 1;
     stats.bodyBytes += bytes;
-    stats.wireBytes += bodyBytes + 40;
+    stats.wireBytes += bodyBytes + FRAME_HEADER_BYTES;
     if (packed !== undefined) stats.compressedChunks += 1;
     connection.send(header, body, bodyBytes, () => this.pool.release(body));
+    return bodyBytes + FRAME_HEADER_BYTES;
   }
 
   private packed(bytes: number): { buffer: FrameBuffer; bytes: number } | undefined {

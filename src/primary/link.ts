@@ -65,6 +65,8 @@ export interface LinkHandlers {
 const GREETING_MS = 2000;
 const BACKOFF_MS_MIN = 20;
 const BACKOFF_MS_MAX = 1000;
+/** A link that was up this long was a good one. */
+const LASTING_MS = 1000;
 const MESSAGE_BYTES = 64 * 1024;
 
 export class Link {
@@ -72,6 +74,7 @@ export class Link {
   private attempt = 0;
   private candidate = 0;
   private backoffMs = BACKOFF_MS_MIN;
+  private upAtUs = 0;
   private timer: Timer | undefined;
   private session = '';
   private standbyId = '';
@@ -108,8 +111,8 @@ export class Link {
   start(): void {
     if (this.state !== 'idle' || this.options.dials.length === 0) return;
     this.state = 'dialling';
-    this.backoffMs = BACKOFF_MS_MIN;
-    this.dialReplication();
+    if (this.attempt === 0) this.dialReplication();
+    else this.timer = this.options.clock.after(this.backoffMs, () => this.dialReplication());
   }
 
   /** Drops everything without a word to the handlers. A `bye` reaches the standby if it can. */
@@ -231,7 +234,8 @@ export class Link {
     // Said once, then again only when the reason changes.
     if (this.refusedBefore !== error.message) this.handlers.onRefused(error);
     this.refusedBefore = error.message;
-    this.backoffMs = BACKOFF_MS_MAX;
+    // A busy standby may only not have noticed yet that the last session is over; other reasons stay.
+    if (refuse.code !== 'FT_ERR_BUSY') this.backoffMs = BACKOFF_MS_MAX;
     this.retry(attempt, error);
   }
 
@@ -252,7 +256,7 @@ export class Link {
     this.timer?.cancel();
     this.state = 'up';
     this.refusedBefore = '';
-    this.backoffMs = BACKOFF_MS_MIN;
+    this.upAtUs = this.options.clock.nowUs();
     replication.onFrame = (frame) => this.received(frame);
     replication.onClose = (error) => this.closed(error);
     heartbeat.onFrame = (frame) => this.heardBeat(frame);
@@ -319,6 +323,10 @@ export class Link {
   private down(down: LinkDown, error: FtError | undefined): void {
     if (this.state !== 'up') return;
     this.state = 'idle';
+    // A link that comes up and breaks at once must not be dialled in a tight circle.
+    const lastedMs = (this.options.clock.nowUs() - this.upAtUs) / 1000;
+    const doubled = Math.min(BACKOFF_MS_MAX, this.backoffMs * 2);
+    this.backoffMs = lastedMs >= LASTING_MS ? BACKOFF_MS_MIN : doubled;
     this.dropConnections(error);
     this.handlers.onDown(down);
   }

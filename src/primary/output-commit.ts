@@ -21,11 +21,17 @@ export class OutputCommit {
   private readonly cutAtUs = new Float64Array(REMEMBERED);
   private readonly sentAtUs = new Float64Array(REMEMBERED);
   private readonly outputFrames = new Uint32Array(REMEMBERED);
+  /** Bytes of each epoch, and bytes under way when it was sent, itself included. */
+  private readonly bytes = new Float64Array(REMEMBERED);
+  private readonly bytesAhead = new Float64Array(REMEMBERED);
+  private bytesUnacked = 0;
 
   constructor(
     private readonly clock: Clock,
     private readonly machine: Pick<Machine, 'commit'>,
     private readonly stats: PrimaryStats,
+    /** Told at each ack: so many bytes, all that was under way, were taken within that time. */
+    private readonly observeLink: (bytes: number, us: number) => void = () => undefined,
   ) {}
 
   /** The newest epoch whose output may leave. */
@@ -42,6 +48,7 @@ export class OutputCommit {
   begin(firstEpoch: number): void {
     this.lastSent = firstEpoch - 1;
     this.lastAcked = firstEpoch - 1;
+    this.bytesUnacked = 0;
   }
 
   /** The cut was taken over from the machine; its pause ended just before. */
@@ -51,10 +58,14 @@ export class OutputCommit {
     this.outputFrames[at] = cut.outputFrames;
   }
 
-  /** The last piece of `epoch` was handed to the connection. */
-  noteSent(epoch: number): void {
+  /** The last piece of `epoch`, `bytes` in all, was handed to the connection. */
+  noteSent(epoch: number, bytes: number): void {
+    const at = epoch % REMEMBERED;
     this.lastSent = epoch;
-    this.sentAtUs[epoch % REMEMBERED] = this.clock.nowUs();
+    this.sentAtUs[at] = this.clock.nowUs();
+    this.bytesUnacked += bytes;
+    this.bytes[at] = bytes;
+    this.bytesAhead[at] = this.bytesUnacked;
   }
 
   /**
@@ -70,11 +81,14 @@ export class OutputCommit {
     const nowUs = this.clock.nowUs();
     for (let done = this.lastAcked + 1; done <= epoch; done += 1) {
       const at = done % REMEMBERED;
+      this.bytesUnacked -= this.bytes[at] ?? 0;
       this.stats.ackUs.record(nowUs - (this.sentAtUs[at] ?? nowUs));
       if ((this.outputFrames[at] ?? 0) > 0) {
         this.stats.outputDelayUs.record(nowUs - (this.cutAtUs[at] ?? nowUs));
       }
     }
+    const newest = epoch % REMEMBERED;
+    this.observeLink(this.bytesAhead[newest] ?? 0, nowUs - (this.sentAtUs[newest] ?? nowUs));
     this.stats.epochsCommitted += epoch - this.lastAcked;
     this.stats.epochCommitted = epoch;
     this.lastAcked = epoch;

@@ -23,8 +23,9 @@
  */
 import { assert } from '../common/assert';
 import type { Clock } from '../common/clock';
-import { FtError } from '../common/errors';
+import { FtError, toFtError } from '../common/errors';
 import type { Logger } from '../common/logger';
+import { PAGE_BYTES } from '../common/units';
 import type { CutPolicy, Machine } from '../machine/machine';
 import type { Connection } from '../transport/connection';
 import type { FrameBufferPool } from '../wire/buffer-pool';
@@ -92,7 +93,9 @@ export class PrimaryRole {
   ) {
     const { clock, machine } = options;
     const sender = new FrameSender(options.pool, options.compressor, this.stats);
-    this.commit = new OutputCommit(clock, machine, this.stats);
+    this.commit = new OutputCommit(clock, machine, this.stats, (bytes, us) => {
+      options.compressor?.observeLink(bytes, us);
+    });
     this.pipeline = new EpochPipeline(clock, machine, sender, this.commit, this.stats, (epoch) => {
       this.baseEpoch = epoch;
     });
@@ -176,7 +179,13 @@ export class PrimaryRole {
     connection.onDrain = () => this.drained();
     this.pipeline.start(connection, this.currentGeneration, firstEpoch);
     this.become('syncing', `standby ${standbyId} joined`);
-    this.options.machine.beginReplication(this.options.policy, firstEpoch);
+    try {
+      this.options.machine.beginReplication(this.options.policy, firstEpoch);
+    } catch (thrown) {
+      // The guest is worth more than its protection: it runs on alone, and the next try may succeed.
+      this.link.fail(toFtError(thrown, 'FT_ERR_MACHINE'));
+      return;
+    }
     this.sync.start(connection, this.currentGeneration);
   }
 
@@ -223,6 +232,13 @@ export class PrimaryRole {
     const found = unpackAuditMismatch(frame.body);
     if (found instanceof FtError) {
       this.link.fail(found);
+      return;
+    }
+    const pages = this.options.machine.description.memoryBytes / PAGE_BYTES;
+    const beyond = found.gfns.find((gfn) => gfn >= pages);
+    if (beyond !== undefined) {
+      const message = `The standby reports page ${beyond}, and the guest has ${pages} pages.`;
+      this.link.fail(new FtError('FT_ERR_MESSAGE', message, { gfn: beyond, pages }));
       return;
     }
     this.stats.auditMismatches += found.gfns.length;

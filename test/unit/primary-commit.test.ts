@@ -27,25 +27,29 @@ function setUp(): {
   committed: number[];
   stats: PrimaryStats;
   clock: ManualClock;
+  links: [number, number][];
 } {
   const clock = new ManualClock();
   const committed: number[] = [];
   const stats = new PrimaryStats();
   const machine = { commit: (epoch: number) => void committed.push(epoch) };
-  return { commit: new OutputCommit(clock, machine, stats), committed, stats, clock };
+  const links: [number, number][] = [];
+  const commit = new OutputCommit(clock, machine, stats, (bytes, us) => links.push([bytes, us]));
+  return { commit, committed, stats, clock, links };
 }
 
 test('acks are cumulative and timed', () => {
-  const { commit, committed, stats, clock } = setUp();
+  const { commit, committed, stats, clock, links } = setUp();
   commit.begin(1);
   for (let epoch = 1; epoch <= 3; epoch += 1) {
     commit.noteCut(cutOf(epoch, epoch === 2 ? 1 : 0));
-    commit.noteSent(epoch);
+    commit.noteSent(epoch, 100);
   }
   clock.advance(2);
   expect(commit.unacked).toBe(3);
   expect(commit.ack(3)).toBeUndefined();
   expect(committed).toEqual([3]);
+  expect(links).toEqual([[300, 2000]]);
   expect(commit.unacked).toBe(0);
   expect(stats.ackUs.total.count).toBe(3);
   expect(stats.outputDelayUs.total.count).toBe(1);
@@ -57,7 +61,7 @@ test('an ack for what was not sent whole, or was acked before, releases nothing'
   commit.begin(5);
   commit.noteCut(cutOf(5, 1));
   expect(commit.ack(5)?.code).toBe('FT_ERR_ACK');
-  commit.noteSent(5);
+  commit.noteSent(5, 100);
   expect(commit.ack(6)?.code).toBe('FT_ERR_ACK');
   expect(commit.ack(4)?.code).toBe('FT_ERR_ACK');
   expect(committed).toEqual([]);
@@ -80,7 +84,7 @@ test('whatever a standby says, nothing is committed that was not sent whole', ()
         if (kind === 'send') {
           sent += 1;
           commit.noteCut(cutOf(sent, 1));
-          commit.noteSent(sent);
+          commit.noteSent(sent, 100);
         } else {
           commit.ack(epoch);
         }
