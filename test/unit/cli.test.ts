@@ -1,0 +1,66 @@
+/** The thin parts of the commands: exit codes and lines that never block. */
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { exitCodeOfEnd, exitCodeOfStart, sentenceOfEnd } from '../../src/cli/exit-codes';
+import { LineWriter } from '../../src/cli/line-writer';
+import { FtError } from '../../src/common/errors';
+import type { NodeEnd } from '../../src/node/running-node';
+
+describe('exit codes', () => {
+  test.each([
+    ['FT_ERR_CONFIG', 2],
+    ['FT_ERR_GENERATION_OWNED', 5],
+    ['FT_ERR_KVM_OPEN', 3],
+    ['FT_ERR_PORT_TAKEN', 3],
+    ['FT_ERR_WITNESS_UNREACHABLE', 3],
+    ['FT_ERR_UNEXPECTED', 70],
+  ])('a start that fails with %s ends with %d', (code, exit) => {
+    expect(exitCodeOfStart(new FtError(code, 'x'))).toBe(exit);
+  });
+
+  const error = new FtError('FT_ERR_X', 'it broke');
+  test.each<[NodeEnd, number, RegExp]>([
+    [{ kind: 'fenced', current: { generation: 4, owner: 'beta' } }, 4, /beta.*generation 4/],
+    [{ kind: 'guest-ended', reason: 'guest-shutdown' }, 6, /guest-shutdown/],
+    [{ kind: 'machine-error', error }, 70, /it broke/],
+    [{ kind: 'machine-error', error: new FtError('FT_ERR_SIM_PORT', 'taken') }, 3, /taken/],
+    [{ kind: 'promotion-failed', error }, 70, /it broke/],
+  ])('an end', (end, exit, words) => {
+    expect(exitCodeOfEnd(end)).toBe(exit);
+    expect(sentenceOfEnd(end)).toMatch(words);
+  });
+});
+
+describe('lines', () => {
+  let folder = '';
+  beforeEach(() => {
+    folder = mkdtempSync(path.join(os.tmpdir(), 'ft-lines-'));
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  test('come out whole and in order, the last ones at the flush', async () => {
+    const file = path.join(folder, 'out');
+    const fd = openSync(file, 'w');
+    const writer = new LineWriter(fd);
+    for (let i = 0; i < 500; i += 1) writer.put(`line ${i}\n`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    writer.put('one more\n');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    writer.flush();
+    closeSync(fd);
+    const expected = Array.from({ length: 500 }, (_, i) => `line ${i}\n`).join('');
+    expect(readFileSync(file, 'utf8')).toBe(`${expected}one more\n`);
+  });
+
+  test('beyond the bound are dropped, and a reader that is gone is ignored', async () => {
+    const fd = openSync('/dev/null', 'r');
+    const writer = new LineWriter(fd);
+    writer.put('x'.repeat(100));
+    for (let i = 0; i < 5000; i += 1) writer.put(`${'y'.repeat(1000)}\n`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    writer.put('z');
+    expect(() => writer.flush()).not.toThrow();
+    closeSync(fd);
+  });
+});
