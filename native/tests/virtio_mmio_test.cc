@@ -271,11 +271,12 @@ TEST_CASE("mmio: a state that cannot be is refused, and the device stays as it w
       {"net address", [](auto&, auto& n) { n.heard_from = 1; }},
   };
   REQUIRE(restore(source, make_blob(mmio, net)).ok());
-  for (const auto& [name, change] : changes) {
-    CAPTURE(std::string(name));
+  for (const auto& entry : changes) {
+    const std::string name = entry.first;
+    CAPTURE(name);
     VirtioMmioState bad_mmio = mmio;
     VirtioNetState bad_net = net;
-    change(bad_mmio, bad_net);
+    entry.second(bad_mmio, bad_net);
     Rig rig;
     const std::vector<uint8_t> before = captured(rig);
     const Status status = restore(rig, make_blob(bad_mmio, bad_net));
