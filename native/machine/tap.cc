@@ -32,10 +32,15 @@ std::string make_line(const std::string& name) {
   return "ip tuntap add dev " + name + " mode tap && ip link set " + name + " up";
 }
 
-Error permission_error(const std::string& what) {
-  Error error = sys_error("FT_ERR_TAP_PERMISSION", what);
-  error.message += "; run as root, or give the process CAP_NET_ADMIN";
+// What failed and why, then what to do about it.
+Error advised(const char* code, const std::string& what, const std::string& advice) {
+  Error error = sys_error(code, what);
+  error.message += "; " + advice;
   return error;
+}
+
+Error permission_error(const std::string& what) {
+  return advised("FT_ERR_TAP_PERMISSION", what, "run as root, or give the process CAP_NET_ADMIN");
 }
 
 Result<UniqueFd> open_tun() {
@@ -45,9 +50,8 @@ Result<UniqueFd> open_tun() {
     return permission_error(std::string("may not open ") + kTunPath);
   }
   if (errno == ENOENT || errno == ENODEV || errno == ENXIO) {
-    Error error = sys_error("FT_ERR_TUN_MISSING", std::string("cannot open ") + kTunPath);
-    error.message += "; load the kernel module with: modprobe tun";
-    return error;
+    return advised("FT_ERR_TUN_MISSING", std::string("cannot open ") + kTunPath,
+                   "load the kernel module with: modprobe tun");
   }
   return sys_error("FT_ERR_TAP_OPEN", std::string("cannot open ") + kTunPath);
 }
@@ -55,17 +59,14 @@ Result<UniqueFd> open_tun() {
 Error attach_error(const std::string& name) {
   switch (errno) {
     case EBUSY:
-      return sys_error(
-          "FT_ERR_TAP_BUSY",
-          "TAP " + name + " is in use by another process; stop it or name another TAP");
+      return advised("FT_ERR_TAP_BUSY", "TAP " + name + " is in use by another process",
+                     "stop it or name another TAP");
     case EPERM:
     case EACCES:
       return permission_error("may not attach to TAP " + name);
     case EINVAL:
-      return sys_error(
-          "FT_ERR_TAP_KIND",
-          "interface " + name +
-              " is no single-queue TAP; name another one, made with: " + make_line("<name>"));
+      return advised("FT_ERR_TAP_KIND", "interface " + name + " is no single-queue TAP",
+                     "name another one, made with: " + make_line("<name>"));
     default:
       return sys_error("FT_ERR_TAP_OPEN", "cannot attach to TAP " + name);
   }

@@ -192,6 +192,7 @@ MacAddress VirtioNet::mac() const {
 }
 
 MacAddress VirtioNet::heard_mac() const {
+  if (s_.heard_from == 0) return mac();
   MacAddress mac;
   std::copy_n(s_.heard_mac, mac.size(), mac.begin());
   return mac;

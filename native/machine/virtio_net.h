@@ -66,7 +66,8 @@ class VirtioNet final : public VirtioDevice {
   uint32_t process_tx(uint32_t budget);
 
   MacAddress mac() const;
-  /// The address to announce: heard from the guest, all zero while it said nothing.
+  /// The address to announce, as heard from the guest. While it said nothing: the MAC of
+  /// configuration space, and an IPv4 address of all zero.
   MacAddress heard_mac() const;
   Ipv4Address heard_ipv4() const;
   /// Changes the link state that the guest sees.

@@ -218,10 +218,11 @@ TEST_CASE("net: the guest's address is heard from ARP before IPv4, and nonsense 
   ipv6[14] = 0x60;
   say(rig, ipv6);
   CHECK(rig.net.heard_ipv4() == Ipv4Address{});
-
-  say(rig, make_ipv4(kGuestMac, {192, 0, 2, 1}));
-  CHECK(rig.net.heard_ipv4() == Ipv4Address{192, 0, 2, 1});
   CHECK(rig.net.heard_mac() == kGuestMac);
+
+  say(rig, make_ipv4(other, {192, 0, 2, 1}));
+  CHECK(rig.net.heard_ipv4() == Ipv4Address{192, 0, 2, 1});
+  CHECK(rig.net.heard_mac() == other);
   say(rig, make_ipv4(other, {192, 0, 2, 2}));
   CHECK(rig.net.heard_ipv4() == Ipv4Address{192, 0, 2, 2});
   say(rig, make_arp(kGuestMac, {192, 0, 2, 3}));
