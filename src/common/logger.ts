@@ -8,3 +8,16 @@ export interface Logger {
 }
 
 export const silentLogger: Logger = { info() {}, warn() {}, error() {} };
+
+/** Says yes at most once per interval: for lines that could otherwise come with every epoch. */
+export class Seldom {
+  private nextUs = Number.NEGATIVE_INFINITY;
+
+  constructor(private readonly intervalMs: number) {}
+
+  due(nowUs: number): boolean {
+    if (nowUs < this.nextUs) return false;
+    this.nextUs = nowUs + this.intervalMs * 1000;
+    return true;
+  }
+}

@@ -25,6 +25,13 @@ const SLICE_US = 2000;
 /** Bytes handed to the connection beyond which encoding waits for it to drain. */
 const QUEUED_BYTES_MAX = 8 * 1024 * 1024;
 
+export interface PipelineHandlers {
+  /** The last piece of the base epoch was sent. */
+  onBaseSent(epoch: number): void;
+  /** The machine could not be sure of its dirty set; the epoch is all of memory. */
+  onOverrun(epoch: number): void;
+}
+
 export class EpochPipeline {
   private connection: Connection | undefined;
   private generation = 0;
@@ -41,8 +48,7 @@ export class EpochPipeline {
     private readonly sender: FrameSender,
     private readonly commit: OutputCommit,
     private readonly stats: PrimaryStats,
-    /** Called when the last piece of the base epoch was sent. */
-    private readonly onBaseSent: (epoch: number) => void,
+    private readonly handlers: PipelineHandlers,
   ) {}
 
   start(connection: Connection, generation: number, firstEpoch: number): void {
@@ -103,7 +109,10 @@ export class EpochPipeline {
     stats.epochsCut += 1;
     stats.dirtyPages += cut.dirtyPages;
     stats.outputFrames += cut.outputFrames;
-    if (cut.overrun) stats.overruns += 1;
+    if (cut.overrun) {
+      stats.overruns += 1;
+      this.handlers.onOverrun(cut.epoch);
+    }
     stats.pauseUs.record(cut.pauseUs);
     stats.harvestUs.record(cut.harvestUs);
     stats.copyUs.record(cut.copyUs);
@@ -123,6 +132,6 @@ export class EpochPipeline {
     this.encoding = false;
     this.stats.encodeUs.record(this.encodeUs);
     this.commit.noteSent(this.epoch, this.epochBytes);
-    if (this.base) this.onBaseSent(this.epoch);
+    if (this.base) this.handlers.onBaseSent(this.epoch);
   }
 }

@@ -24,7 +24,7 @@
 import { assert } from '../common/assert';
 import type { Clock } from '../common/clock';
 import { FtError, toFtError } from '../common/errors';
-import type { Logger } from '../common/logger';
+import { type Logger, Seldom } from '../common/logger';
 import { PAGE_BYTES } from '../common/units';
 import type { CutPolicy, Machine } from '../machine/machine';
 import type { Connection } from '../transport/connection';
@@ -40,6 +40,9 @@ import { Link, type LinkDown, type LinkOptions } from './link';
 import { OutputCommit } from './output-commit';
 import { PrimaryStats } from './primary-stats';
 import { SyncDriver } from './sync';
+
+/** Differing pages may be found with every epoch; they are said so seldom. */
+const AUDIT_LOG_MS = 1000;
 
 export type PrimaryState =
   | 'starting'
@@ -82,6 +85,7 @@ export class PrimaryRole {
   private baseEpoch = 0;
   private connection: Connection | undefined;
   private claim: Claim | undefined;
+  private readonly auditLog = new Seldom(AUDIT_LOG_MS);
   private readonly link: Link;
   private readonly commit: OutputCommit;
   private readonly pipeline: EpochPipeline;
@@ -96,8 +100,14 @@ export class PrimaryRole {
     this.commit = new OutputCommit(clock, machine, this.stats, (bytes, us) => {
       options.compressor?.observeLink(bytes, us);
     });
-    this.pipeline = new EpochPipeline(clock, machine, sender, this.commit, this.stats, (epoch) => {
-      this.baseEpoch = epoch;
+    this.pipeline = new EpochPipeline(clock, machine, sender, this.commit, this.stats, {
+      onBaseSent: (epoch) => {
+        this.baseEpoch = epoch;
+      },
+      onOverrun: (epoch) => {
+        const message = 'the dirty ring may have lost entries; all of memory is sent again';
+        options.logger.warn(message, { epoch, overruns: this.stats.overruns });
+      },
     });
     this.sync = new SyncDriver(clock, machine, sender, this.stats, () => this.scanDone());
     const linkOptions: LinkOptions = {
@@ -242,12 +252,14 @@ export class PrimaryRole {
       return;
     }
     this.stats.auditMismatches += found.gfns.length;
+    this.options.machine.heal(found.gfns);
+    if (!this.auditLog.due(this.options.clock.nowUs())) return;
     this.options.logger.error('audit: pages differ on the standby; they are sent again', {
       epoch: frame.epoch,
       pages: found.gfns.length,
       firstGfn: found.gfns[0],
+      pagesSoFar: this.stats.auditMismatches,
     });
-    this.options.machine.heal(found.gfns);
   }
 
   private refused(error: FtError): void {

@@ -18,7 +18,7 @@
 import { assert } from '../common/assert';
 import type { Clock } from '../common/clock';
 import { type FtError, toFtError } from '../common/errors';
-import type { Logger } from '../common/logger';
+import { type Logger, Seldom } from '../common/logger';
 import type { Machine } from '../machine/machine';
 import type { Connection } from '../transport/connection';
 import type { Frame } from '../wire/frame';
@@ -61,6 +61,8 @@ export interface StandbyHandlers {
 }
 
 const HEARTBEAT_JOIN_MS = 2000;
+/** Differing pages may be found with every epoch; they are said so seldom. */
+const AUDIT_LOG_MS = 1000;
 
 export class StandbyRole {
   readonly stats = new StandbyStats();
@@ -69,6 +71,7 @@ export class StandbyRole {
   private promotion: Promotion | undefined;
   private newestGeneration = 0;
   private cause: SuspicionCause = 'closed';
+  private readonly auditLog = new Seldom(AUDIT_LOG_MS);
   private readonly applier: CheckpointApplier;
   private readonly doorkeeper: Doorkeeper;
 
@@ -118,7 +121,8 @@ export class StandbyRole {
    * generation; not when a claim is under way, since that would no longer be true for certain.
    */
   stop(reason: string): void {
-    const claiming = this.promotion !== undefined;
+    // In the midst of a promotion that failed, too: the generation is ours, so nothing is resigned.
+    const claiming = this.promotion !== undefined || this.current === 'promoting';
     this.promotion?.stop();
     this.promotion = undefined;
     if (claiming) this.session?.close();
@@ -202,12 +206,14 @@ export class StandbyRole {
   }
 
   private mismatch(epoch: number, gfns: readonly number[]): void {
+    this.session?.reportMismatch(epoch, gfns);
+    if (!this.auditLog.due(this.options.clock.nowUs())) return;
     this.options.logger.error('audit: pages differ from the primary; they are asked for again', {
       epoch,
       pages: gfns.length,
       firstGfn: gfns[0],
+      pagesSoFar: this.stats.auditMismatches,
     });
-    this.session?.reportMismatch(epoch, gfns);
   }
 
   /** The operator ended the guest: nothing to take over. */
