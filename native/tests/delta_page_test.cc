@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <random>
 #include <thread>
@@ -241,27 +242,49 @@ TEST_CASE("delta: any alignment, and not a byte outside page, shadow and room") 
   });
 }
 
+namespace {
+
+/// A guest at work: for a while whole pages at a time, then single words, then clearing the page
+/// and writing one word into it, so that encodes meet a page in motion.
+void write_until(uint64_t* page, const std::atomic<bool>& stop) {
+  auto* words = static_cast<volatile uint64_t*>(page);
+  uint64_t x = 88172645463325252ull;
+  const auto next = [&x] {
+    x ^= x << 13;
+    x ^= x >> 7;
+    return x ^= x << 17;
+  };
+  while (!stop.load(std::memory_order_relaxed)) {
+    const uint64_t mode = next() % 3;
+    for (int step = 0; step < 200; step++) {
+      for (size_t i = 0; mode == 0 && i < 512; i++) words[i] = next();
+      for (size_t i = 0; mode == 1 && i < 20; i++) words[next() % 512] = next();
+      for (size_t i = 0; mode == 2 && i < 512; i++) words[i] = 0;
+      for (size_t i = 0; mode == 2 && i < 300; i++) words[511] = next() % 128 == 0;
+    }
+  }
+}
+
+}  // namespace
+
 TEST_CASE("delta: a page that changes while it is encoded leaves record and shadow in agreement") {
   for_each_impl([] {
-    std::vector<uint8_t> live(kPageBytes, 0);
+    alignas(4096) static uint64_t live[512];
+    const auto* page = reinterpret_cast<const uint8_t*>(live);
     Page shadow{};
+    std::memset(live, 0, sizeof live);
     std::vector<uint8_t> replica(kPageBytes, 0);
-    std::atomic<bool> stop{false};
-    std::thread guest([&] {
-      std::mt19937_64 random(14);
-      auto* words = reinterpret_cast<volatile uint64_t*>(live.data());
-      while (!stop.load(std::memory_order_relaxed)) {
-        const uint64_t r = random();
-        // Now and then in a burst or all zero, so that every kind of record is met.
-        const size_t count = r % 97 == 0 ? 512 : 1;
-        const uint64_t value = r % 5 == 0 ? 0 : r;
-        for (size_t i = 0; i < count; i++) words[(r / 512 + i) % 512] = value;
-      }
-    });
     std::vector<uint8_t> out(kRecordBytesMax);
+    std::atomic<bool> stop{false};
+    std::thread guest([&] { write_until(live, stop); });
+    // Counted per kind: encodes after which the page was no longer what the shadow says.
+    size_t moved[4] = {0, 0, 0, 0};
+    const auto enough = [&moved] { return moved[2] > 500 && moved[3] > 50; };
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     bool agreed = true;
-    for (int round = 0; round < 20000 && agreed; round++) {
-      const auto made = encode_page(0, live.data(), shadow.data(), out.data(), round % 50 == 0);
+    while (agreed && !enough() && std::chrono::steady_clock::now() < deadline) {
+      const auto made = encode_page(0, page, shadow.data(), out.data());
+      moved[static_cast<size_t>(made.kind)] += std::memcmp(shadow.data(), page, kPageBytes) != 0;
       const auto record = std::span<const uint8_t>(out).first(made.bytes);
       agreed = ft::verify_records(record, 1).ok();
       if (agreed) ft::apply_records(record, replica);
@@ -270,6 +293,9 @@ TEST_CASE("delta: a page that changes while it is encoded leaves record and shad
     stop = true;
     guest.join();
     CHECK(agreed);
+    CAPTURE(moved[2]);
+    CAPTURE(moved[3]);
+    CHECK(enough());
   });
 }
 

@@ -232,6 +232,9 @@ TEST_CASE("state delta: malformed headers are refused by name") {
   Bytes full = encode(pair.base, shadow);
   CHECK(fault_of(full, 0).empty());
   CHECK(fault_of(full, 123).empty());
+  Bytes longer = full;
+  longer.push_back(0);
+  CHECK(says(fault_of(longer, 0), "a full blob of 9000 bytes comes with 9001"));
   set_field(full, 2, 5);
   CHECK(says(fault_of(full, 5), "a full blob names a base"));
 }

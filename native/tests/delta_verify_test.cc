@@ -158,6 +158,9 @@ TEST_CASE("delta: malformed sparse records are refused") {
   CHECK(says(fault_of(sparse(1, {1}, 2)), disagree));         // a word too many
   CHECK(says(fault_of(sparse(3, {1}, 1)), disagree));         // a mask too few
   CHECK(says(fault_of(sparse(~0ull, {1, 1}, 0)), disagree));  // 64 masks do not fit
+  CHECK(fault_of(sparse(3, {1, 1}, 2)).empty());
+  CHECK(says(fault_of(sparse(3, {1, 0}, 1)), disagree));  // a line without a word beside one with
+  CHECK(says(fault_of(sparse(3, {0, 1}, 1)), disagree));
   std::vector<uint8_t> masks(16, 1);
   CHECK(fault_of(sparse(0xFFFF, masks, 16)).empty());
   for (auto& mask : masks) {
@@ -166,6 +169,13 @@ TEST_CASE("delta: malformed sparse records are refused") {
     CHECK(says(fault_of(sparse(0xFFFF, masks, 16)), disagree));
     mask = 1;
   }
+  // 503 words in 64 lines are 4,096 bytes; in 63 lines they are 4,095, the most there may be.
+  std::vector<uint8_t> many(64, 0xFF);
+  std::fill(many.begin(), many.begin() + 9, 0x7F);
+  CHECK(says(fault_of(sparse(~0ull, many, 503)), "not smaller"));
+  many.assign(63, 0xFF);
+  many[0] = 0x7F;
+  CHECK(fault_of(sparse(~0ull >> 1, many, 503)).empty());
   // Well formed, but no smaller than the page: never written by an encoder.
   CHECK(says(fault_of(sparse(~0ull, std::vector<uint8_t>(64, 0xFF), 512)), "not smaller"));
 }
