@@ -269,7 +269,8 @@ EncodedBody Machine::encode_cut(std::span<uint8_t> out) {
 }
 
 void Machine::commit(uint64_t epoch) {
-  outbox_.release(epoch);
+  // The caller holds acknowledgements against what it sent, so this epoch was cut.
+  FT_CHECK(outbox_.release(epoch), "output is released for an epoch that was never cut");
   cutter_->commit(epoch);
   threads_->credit_changed();
 }
