@@ -30,7 +30,10 @@ export function exitCodeOfEnd(end: NodeEnd): ExitCode {
 export function sentenceOfEnd(end: NodeEnd): string {
   switch (end.kind) {
     case 'fenced':
-      return `Node ${end.current.owner} won generation ${end.current.generation}; the guest goes on there. Start this host with ft-standby to protect it.`;
+      return (
+        `Node ${end.current.owner} won generation ${end.current.generation}; the guest goes on ` +
+        'there. Start this host with ft-standby to protect it.'
+      );
     case 'guest-ended':
       return `The guest ended by itself (${end.reason}).`;
     case 'machine-error':

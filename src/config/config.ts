@@ -208,12 +208,16 @@ function readStandbys(flags: Flags): readonly Address[] {
 function readMetrics(flags: Flags, text: string): Address {
   const address = parseAddress('metrics', text, 0);
   if (isLoopback(address.host) || flags.has('insecure')) return address;
-  const message = `--metrics ${text} would be open to other machines, without a password; use a loopback address, or add --insecure.`;
+  const message =
+    `--metrics ${text} would be open to other machines, without a password; use a loopback ` +
+    'address, or add --insecure.';
   throw new FtError('FT_ERR_CONFIG', message, { flag: 'metrics', found: text });
 }
 
 function refusePlaintext(flags: Flags, flag: string, text: string, address: Address): void {
   if (isLoopback(address.host) || flags.has('insecure')) return;
-  const message = `--${flag} ${text} is not a loopback address, and the link is not encrypted; add --insecure if the network between the hosts is trusted.`;
+  const message =
+    `--${flag} ${text} is not a loopback address, and the link is not encrypted; add ` +
+    '--insecure if the network between the hosts is trusted.';
   throw new FtError('FT_ERR_CONFIG', message, { flag, found: text });
 }

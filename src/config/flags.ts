@@ -92,7 +92,7 @@ export const FLAGS: readonly FlagSpec[] = [
     group: 'Pair',
     name: 'node',
     value: 'NAME',
-    help: 'name of this node at the witness; differs between the hosts (host name and role if absent)',
+    help: 'name of this node at the witness, differs between hosts (host name and role if absent)',
   },
   {
     group: 'Pair',

@@ -33,7 +33,7 @@ standby holds the state that said it.
 Example:
   ft-primary --kernel beacon.elf --memory 64M --tap tap0 \\
     --witness file:/srv/witness --standby 127.0.0.1:7001`,
-  'ft-standby': `Usage: ft-standby --listen HOST:PORT --witness file:DIR [--standby HOST:PORT] [flags]
+  'ft-standby': `Usage: ft-standby --listen HOST:PORT --witness file:DIR [flags]
 
 Holds the copy of a guest that runs under ft-primary on another host. When the
 primary is lost and the witness agrees, the guest goes on here, from the last

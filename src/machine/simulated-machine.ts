@@ -95,7 +95,9 @@ export class SimulatedMachine implements Machine {
   constructor(private readonly options: SimulatedMachineOptions) {
     const { memoryBytes } = options;
     if (memoryBytes < SIMULATED_MEMORY_BYTES_MIN || memoryBytes % PAGE_BYTES !== 0) {
-      const message = `The simulated machine needs at least ${SIMULATED_MEMORY_BYTES_MIN} bytes of memory in whole pages of ${PAGE_BYTES}; set --memory accordingly.`;
+      const message =
+        `The simulated machine needs at least ${SIMULATED_MEMORY_BYTES_MIN} bytes of memory in ` +
+        `whole pages of ${PAGE_BYTES}; set --memory accordingly.`;
       throw new FtError('FT_ERR_MACHINE_MEMORY', message, { memoryBytes });
     }
     this.memory = new SimulatedMemory(memoryBytes);

@@ -1,6 +1,6 @@
 /**
  * Guest memory of the simulated machine: plain bytes with real dirty tracking. Every write by the
- * guest or on its behalf goes through this class and marks its page, as the dirty ring does for KVM.
+ * guest or on its behalf goes through this class and marks its page, as KVM's dirty ring does.
  */
 import { assert } from '../common/assert';
 

@@ -1,6 +1,6 @@
 /**
- * What the metrics page shows of a node: copies into the page's figures what the roles count. Called
- * once per scrape.
+ * What the metrics page shows of a node: copies into the page's figures what the roles count.
+ * Called once per scrape.
  */
 import type { NodeFigures } from '../observe/metrics';
 import type { RunningNode } from './running-node';

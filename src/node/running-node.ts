@@ -112,8 +112,8 @@ export class RunningNode {
   }
 
   /**
-   * True while this side's claim is under way. It may own the guest already, so ending now could end
-   * the guest with it.
+   * True while this side's claim is under way. It may own the guest already, so ending now could
+   * end the guest with it.
    */
   get claiming(): boolean {
     const { role, state } = this.state;

@@ -234,7 +234,7 @@ export class Link {
     // Said once, then again only when the reason changes.
     if (this.refusedBefore !== error.message) this.handlers.onRefused(error);
     this.refusedBefore = error.message;
-    // A busy standby may only not have noticed yet that the last session is over; other reasons stay.
+    // A busy standby may just not know yet that the last session is over; other reasons stay.
     if (refuse.code !== 'FT_ERR_BUSY') this.backoffMs = BACKOFF_MS_MAX;
     this.retry(attempt, error);
   }

@@ -2,7 +2,7 @@
  * Output commit: which epochs are safe, and so whose output may leave. The one place on this side
  * that turns an acknowledgement into machine.commit.
  *
- *   cut ──▶ sent (all pieces handed to the connection) ──▶ acked ──▶ machine.commit ──▶ output leaves
+ *   cut ──▶ sent (all pieces with the connection) ──▶ acked ──▶ machine.commit ──▶ output leaves
  *
  * The rule over acks is "the one standby has it"; acks are cumulative. An ack for an epoch that was
  * never sent whole is a lie or a defect: it is refused and releases nothing (promise 1).
@@ -74,7 +74,9 @@ export class OutputCommit {
    */
   ack(epoch: number): FtError | undefined {
     if (epoch > this.lastSent || epoch <= this.lastAcked) {
-      const message = `The standby acknowledged epoch ${epoch}, but ${this.lastAcked + 1} to ${this.lastSent} were waiting; the link is dropped.`;
+      const message =
+        `The standby acknowledged epoch ${epoch}, but ${this.lastAcked + 1} to ` +
+        `${this.lastSent} were waiting; the link is dropped.`;
       const facts = { epoch, lastAcked: this.lastAcked, lastSent: this.lastSent };
       return new FtError('FT_ERR_ACK', message, facts);
     }

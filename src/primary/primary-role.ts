@@ -2,16 +2,16 @@
  * The side that runs the guest: what state it is in, and when its output may leave.
  *
  *              claim won, guest booted (or promoted)
- *   starting ────────────────────────────────▶ solo ◀──────────────── claim won, generation + 1 ──┐
- *       │                                      │  ▲                                               │
- *       │ claim lost: start() rejects   link up│  │ link lost before holdOutput · bye             │
- *       ▼                                      ▼  │                                               │
- *   (never ran)                              syncing ──── link lost after holdOutput ────▶ suspended
- *                                              │                                           ▲   │
- *                                   base acked │               link lost                   │   │ claim
- *                                              ▼                                           │   │ lost
- *                                          protected ──────────────────────────────────────┘   ▼
- *                                              │ bye: the standby resigned ─▶ solo          fenced
+ *   starting ────────────────────────────────▶ solo ◀──────────── claim won, generation + 1 ──┐
+ *       │                                      │  ▲                                           │
+ *       │ claim lost: start() rejects   link up│  │ link lost before holdOutput · bye         │
+ *       ▼                                      ▼  │                                           │
+ *   (never ran)                              syncing ── link lost after holdOutput ──▶ suspended
+ *                                              │                                       ▲   │
+ *                                   base acked │             link lost                 │   │ claim
+ *                                              ▼                                       │   │ lost
+ *                                          protected ──────────────────────────────────┘   ▼
+ *                                              │ bye: the standby resigned ─▶ solo      fenced
  *
  *   any ── stop(): bye, guest ended ─▶ stopped            any ── machine error ─▶ stopped
  *
@@ -192,7 +192,7 @@ export class PrimaryRole {
     try {
       this.options.machine.beginReplication(this.options.policy, firstEpoch);
     } catch (thrown) {
-      // The guest is worth more than its protection: it runs on alone, and the next try may succeed.
+      // The guest is worth more than its protection: it runs on alone; the next try may succeed.
       this.link.fail(toFtError(thrown, 'FT_ERR_MACHINE'));
       return;
     }

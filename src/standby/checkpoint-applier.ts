@@ -1,6 +1,6 @@
 /**
- * Turns the stream of sync pieces and epoch pieces into the standby's image, each epoch whole or not
- * at all.
+ * Turns the stream of sync pieces and epoch pieces into the standby's image, each epoch whole or
+ * not at all.
  *
  *   frame ─▶ order checked ─▶ decompressed ─▶ machine.verify ─┬─ a whole epoch, nothing queued:
  *                                                            │    ack, then apply at once
@@ -177,7 +177,9 @@ export class CheckpointApplier {
       return new FtError('FT_ERR_EPOCH_ORDER', message, { epoch, expected });
     }
     if (base && (!this.scanDone || this.baseEpoch !== 0)) {
-      const message = `Epoch ${epoch} claims to be the base, ${this.scanDone ? 'a second one' : 'before the scan was done'}.`;
+      const message =
+        `Epoch ${epoch} claims to be the base, ` +
+        `${this.scanDone ? 'a second one' : 'before the scan was done'}.`;
       return new FtError('FT_ERR_EPOCH_ORDER', message, { epoch });
     }
     this.openEpoch = epoch;
@@ -220,7 +222,7 @@ export class CheckpointApplier {
     return undefined;
   }
 
-  /** All of `epoch` is here and verified: from this moment it will be in the image, come what may. */
+  /** All of `epoch` is here and verified: from now on it will be in the image, come what may. */
   private complete(epoch: number): void {
     const isBase = this.openIsBase;
     this.openEpoch = 0;

@@ -10,8 +10,8 @@
  *      └────────────────┴── not claimed and primary silent, or owned by this node's name
  *
  * A claim whose answer was lost may have succeeded. Going back to `ready` on a guess could leave a
- * generation that is ours with nobody running in it, so that is done only when the witness says that
- * nobody claimed it.
+ * generation that is ours with nobody running in it, so that is done only when the witness says
+ * that nobody claimed it.
  */
 import type { Clock, Timer } from '../common/clock';
 import { type FtError, toFtError } from '../common/errors';

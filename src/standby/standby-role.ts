@@ -6,13 +6,13 @@
  *     ▲  ▲                          │                      │  ▲
  *     │  │ lost · bye · broken ─────┘     silent · closed  │  │ nobody claimed, and the
  *     │  └───────── bye · broken ◀───────── (ready)        ▼  │ primary shows itself
- *     │                                                suspecting ── claim won ──▶ promoting ──▶ active
- *     └────── fenced ◀─────────── claim lost ──────────────┘
+ *     │                                             suspecting ── claim won ──▶ promoting
+ *     └────── fenced ◀─────────── claim lost ──────────────┘                       ▼ active
  *
  * Only `ready` may claim: before the base epoch there is no image to resume. Once suspecting, this
- * side acknowledges nothing more and takes no further epoch. The claim may be won at any moment from
- * then on, and from that moment the guest's future is the image as of the last acknowledged epoch.
- * An ack sent later would let the old primary release output of an epoch that this future does not
+ * side acknowledges nothing more and takes no further epoch. The claim may be won at any moment
+ * from then on, and from that moment the guest's future is the image as of the last acknowledged
+ * epoch. An ack sent later would let the old primary release output of an epoch that this future does not
  * contain, and promise 1 would be broken by us.
  */
 import { assert } from '../common/assert';
@@ -137,7 +137,9 @@ export class StandbyRole {
   private judge(hello: Hello, generation: number): Refuse | undefined {
     const { nodeId } = this.options;
     if (this.current === 'active' || this.current === 'stopped') {
-      const message = `Node ${nodeId} is ${this.current} in generation ${this.newestGeneration}. Start your node with ft-standby if it shall protect this one.`;
+      const message =
+        `Node ${nodeId} is ${this.current} in generation ${this.newestGeneration}. Start your ` +
+        'node with ft-standby if it shall protect this one.';
       return refusal(
         'FT_ERR_ACTIVE',
         'generation',
@@ -159,7 +161,9 @@ export class StandbyRole {
       return refusal('FT_ERR_BUSY', 'session', busyWith, hello.nodeId, message);
     }
     if (generation < Math.max(1, this.newestGeneration)) {
-      const message = `Generation ${generation} is over; this node has seen generation ${this.newestGeneration}.`;
+      const message =
+        `Generation ${generation} is over; this node has seen generation ` +
+        `${this.newestGeneration}.`;
       const ours = `${this.newestGeneration}`;
       return refusal('FT_ERR_GENERATION_STALE', 'generation', ours, `${generation}`, message);
     }

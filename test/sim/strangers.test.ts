@@ -108,7 +108,7 @@ describe('who may come in', () => {
     expect(b.state).toBe('joining');
   });
 
-  test('a primary that is refused runs on alone, says why, and takes the right standby later', async () => {
+  test('a primary that is refused runs on alone and takes the right standby later', async () => {
     const world = new World();
     const a = world.add('a', 'b');
     await world.startPrimary(a);

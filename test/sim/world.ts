@@ -1,7 +1,7 @@
 /**
- * A whole world in one process: two hosts with the production roles on simulated machines, linked by
- * the memory transport, a witness, clients, and a clock that stands still until it is moved. The two
- * promises are checked at every answer and every promotion.
+ * A whole world in one process: two hosts with the production roles on simulated machines, linked
+ * by the memory transport, a witness, clients, and a clock that stands still until it is moved. The
+ * two promises are checked at every answer and every promotion.
  */
 import { assert } from '../../src/common/assert';
 import { FtError } from '../../src/common/errors';

@@ -1,4 +1,4 @@
-/** Flags to values: strict, and every refusal names the flag, what was found, and what is allowed. */
+/** Flags to values: strict; every refusal names the flag, what was found and what is allowed. */
 import { FtError } from '../../src/common/errors';
 import {
   type PrimaryConfig,

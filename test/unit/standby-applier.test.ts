@@ -1,4 +1,4 @@
-/** The checkpoint applier: whole epochs, in order, acknowledged when held, applied without stalls. */
+/** The checkpoint applier: whole epochs, in order, acked when held, applied without stalls. */
 import { FtError } from '../../src/common/errors';
 import type { ApplyResult, Machine } from '../../src/machine/machine';
 import { type BodyDecompressor, CheckpointApplier } from '../../src/standby/checkpoint-applier';
@@ -175,7 +175,7 @@ test('one damaged piece: the epoch is never acknowledged', () => {
   expect(bench.acks).toEqual([1]);
 });
 
-test('what a compressed body is made of goes through the decompressor, its error through us', () => {
+test('a compressed body goes through the decompressor, and so does its error', () => {
   const bench = new Bench({
     decompress: (body) =>
       Buffer.from(body).toString() === 'broken'
