@@ -174,7 +174,6 @@ function tellVerdict(outcome: Outcome, machine: string): boolean {
     machine,
     site: describeSite(),
   };
-  const file = writeReport('demo.json', report);
   const row = (name: string, value: string): void => say(`  ${name.padEnd(34)}${value}`);
   say('\n=============================== verdict ===============================');
   row('machine', machine);
@@ -189,7 +188,11 @@ function tellVerdict(outcome: Outcome, machine: string): boolean {
   say('=======================================================================');
   for (const violation of verdict.violations) say(`  ${violation.story}`);
   say(good ? 'PASSED: the guest went on as if nothing had happened.' : 'FAILED: see above.');
-  say(`Written to ${file}.`);
+  try {
+    say(`Written to ${writeReport('demo.json', report)}.`);
+  } catch (thrown) {
+    say(`The report could not be written: ${thrown instanceof Error ? thrown.message : thrown}`);
+  }
   return good;
 }
 

@@ -67,11 +67,10 @@ export class TestProcess {
   constructor(options: ProcessOptions) {
     this.name = options.name;
     atExit('processes', killAll);
-    mkdirSync(logFolder, { recursive: true });
-    this.log = createWriteStream(path.join(logFolder, `${options.name}-${process.pid}.log`), {
-      flags: 'a',
-    });
+    this.log = openLog(options.name);
     const [command, args] = inNamespace(options);
+    // A log that cannot be written (a folder of root's) is no reason not to run.
+    this.log.on('error', () => undefined);
     this.log.write(`# ${command} ${args.join(' ')}\n`);
     this.child = spawn(command, args, {
       stdio: [options.stdin === true ? 'pipe' : 'ignore', 'pipe', 'pipe'],
@@ -218,6 +217,15 @@ export class TestProcess {
 function inNamespace(options: ProcessOptions): [string, string[]] {
   if (options.netns === undefined) return [options.command, [...options.args]];
   return ['ip', ['netns', 'exec', options.netns, options.command, ...options.args]];
+}
+
+function openLog(name: string): WriteStream {
+  try {
+    mkdirSync(logFolder, { recursive: true });
+  } catch {
+    // The stream says the same, asynchronously.
+  }
+  return createWriteStream(path.join(logFolder, `${name}-${process.pid}.log`), { flags: 'a' });
 }
 
 function parseObject(text: string): Record<string, unknown> | undefined {
