@@ -22,7 +22,8 @@ const UNIT_BYTES: Readonly<Record<string, number>> = { '': 1, K: 1024, M: 1024 *
 
 /** A size in bytes: "67108864", "65536K", "64M", "1G". */
 export function parseSize(flag: string, text: string, min: number, max: number): number {
-  const allowed = `a size from ${formatSize(min)} to ${formatSize(max)}, in bytes or with K, M or G`;
+  const range = `${formatSize(min)} to ${formatSize(max)}`;
+  const allowed = `a size from ${range}, in bytes or with K, M or G`;
   const match = /^([1-9][0-9]{0,15})([KMG]?)$/.exec(text);
   const bytes = Number(match?.[1]) * (UNIT_BYTES[match?.[2] ?? ''] ?? 1);
   if (!(bytes >= min && bytes <= max)) throw configError(flag, text, allowed);

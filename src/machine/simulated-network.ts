@@ -27,7 +27,7 @@ export class UdpNetwork implements SimulatedNetwork {
     socket.on('message', (payload, from) => onPacket(payload, `${from.address}:${from.port}`));
     socket.on('error', (thrown) => {
       const facts = { port: this.port, cause: toFtError(thrown).message };
-      const message = `The simulated guest's UDP port ${this.port} failed; choose another with --sim-port.`;
+      const message = `The guest's UDP port ${this.port} failed; choose another with --sim-port.`;
       onError(new FtError('FT_ERR_SIM_PORT', message, facts, thrown));
     });
     socket.bind(this.port, '127.0.0.1');

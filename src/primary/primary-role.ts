@@ -213,8 +213,8 @@ export class PrimaryRole {
 
   private received(frame: Frame): void {
     if (frame.generation !== this.currentGeneration) {
-      const message = `The standby speaks of generation ${frame.generation}, not ${this.currentGeneration}.`;
       const facts = { theirs: frame.generation, ours: this.currentGeneration };
+      const message = `The standby speaks of generation ${facts.theirs}, not ${facts.ours}.`;
       this.link.fail(new FtError('FT_ERR_GENERATION', message, facts));
     } else if (frame.type === FrameType.ack) {
       this.acked(frame.epoch);

@@ -249,7 +249,7 @@ export class CheckpointApplier {
 
   private account(bytes: number): FtError | undefined {
     if (this.heldBytes + bytes > this.heldBytesMax) {
-      const message = `The primary sent more than the ${this.heldBytesMax} bytes that may be held here.`;
+      const message = `The primary sent more than the ${this.heldBytesMax} bytes that fit here.`;
       const facts = { heldBytes: this.heldBytes, heldBytesMax: this.heldBytesMax };
       return new FtError('FT_ERR_HELD_BYTES', message, facts);
     }

@@ -174,8 +174,8 @@ export class PeerSession {
   private generationHolds(frame: Frame): boolean {
     const { generation } = this.options;
     if (frame.generation === generation) return true;
-    const message = `A frame of generation ${frame.generation} came in a session of generation ${generation}.`;
     const facts = { theirs: frame.generation, ours: generation };
+    const message = `A frame of generation ${facts.theirs} came in generation ${generation}.`;
     this.handlers.onBroken(new FtError('FT_ERR_GENERATION', message, facts));
     return false;
   }

@@ -12,8 +12,8 @@
  * Only `ready` may claim: before the base epoch there is no image to resume. Once suspecting, this
  * side acknowledges nothing more and takes no further epoch. The claim may be won at any moment
  * from then on, and from that moment the guest's future is the image as of the last acknowledged
- * epoch. An ack sent later would let the old primary release output of an epoch that this future does not
- * contain, and promise 1 would be broken by us.
+ * epoch. An ack sent later would let the old primary release output of an epoch that this future
+ * does not contain, and promise 1 would be broken by us.
  */
 import { assert } from '../common/assert';
 import type { Clock } from '../common/clock';

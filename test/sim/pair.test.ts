@@ -1,7 +1,7 @@
 /**
  * Seeded random schedules: kills, stops, partitions, a witness that fails, at any moment, around
- * the production roles. Every answer and every promotion is checked against the two promises. A failing
- * seed is named; `SIM_SEED=n` replays it alone, `SIM_SCHEDULES=n` runs that many.
+ * the production roles. Every answer and every promotion is checked against the two promises. A
+ * failing seed is named; `SIM_SEED=n` replays it alone, `SIM_SCHEDULES=n` runs that many.
  */
 import { Random } from './random';
 import { type Chaos, runSchedule } from './schedule';
