@@ -207,6 +207,38 @@ KVM_TEST_CASE("a TSC deadline timer keeps firing") {
   }
 }
 
+// Arms the deadline 100 ms ahead, exits, and then sleeps until it has passed.
+GUEST_CODE(guest_far_deadline, ".code16", R"(
+    movl $0xfee00000, %ebx
+    movl $0x1ff, %fs:0xf0(%ebx)
+    movl $0x40040, %fs:0x320(%ebx)
+    rdtsc
+    addl $260000000, %eax
+    adcl $0, %edx
+    movl $0x6e0, %ecx
+    wrmsr
+    outb %al, $0x66
+1:  sti
+    hlt
+    jmp 1b
+)");
+
+KVM_TEST_CASE("a deadline that lies ahead at the capture is kept") {
+  GuestOptions options;
+  options.tsc_deadline = true;
+  Guest a(options), b(options);
+  a.load(kRealCode, guest_bytes(guest_far_deadline, guest_far_deadline_end));
+  a.load(kHandler, guest_bytes(guest_lapic_handler, guest_lapic_handler_end));
+  set_vector(a, 0x40, kHandler);
+  a.start_real(kRealCode);
+  REQUIRE(a.run() == Vcpu::Exit::kIo);
+  REQUIRE(must(a.vcpu().complete_pending_io()) == Vcpu::Exit::kInterrupted);
+  move_guest(a, b);
+  CHECK(b.value<uint32_t>(kTicks) == 0);
+  run_until_ticks(b, 1);
+  CHECK(b.value<uint32_t>(kTicks) == 1);
+}
+
 // Timer chip, channel 0, rate generator at about 1,193 Hz, through the old interrupt controller.
 GUEST_CODE(guest_pit, ".code16", R"(
     movb $0x11, %al
@@ -372,13 +404,16 @@ KVM_TEST_CASE("guest time goes on from the captured value and never back") {
   a.start_real(kRealCode);
   for (int i = 0; i < 1000 && a.value<uint64_t>(0x30010) == 0; i++) a.run_for(5000);
   REQUIRE(a.value<uint64_t>(0x30010) != 0);  // system_time of the guest's page
-  kvm_clock_data before{};
-  must(a.vm().get_clock(&before));
-  usleep(100'000);  // time in which nobody runs the guest
+  // An hour has passed for the guest, more than the next VM is old.
+  kvm_clock_data hour{};
+  hour.clock = 3600'000'000'000;
+  must(a.vm().set_clock(hour));
+  REQUIRE(a.run_for(20'000) == Vcpu::Exit::kInterrupted);
   Guest b;
   const auto blob = a.capture();
   kvm_clock_data captured{};
   must(read_state_struct(must(StateReader::open(blob)), StateKind::kClock, 0, &captured));
+  CHECK(captured.clock > hour.clock);
   CHECK(captured.flags == 0);
   CHECK(captured.host_tsc == 0);
   usleep(300'000);
