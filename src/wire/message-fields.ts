@@ -130,7 +130,7 @@ export function numberRecordField(
   }
   const record: Record<string, number> = {};
   for (const key of names) {
-    if (!/^[a-zA-Z0-9._-]{1,64}$/.test(key) || key === '__proto__') {
+    if (!/^[a-zA-Z0-9._-]{1,64}$/.test(key)) {
       fields.refuse(name, key, 'a map whose keys are short names');
       return {};
     }

@@ -2,11 +2,13 @@
  * A walk over MessagePack bytes before a library reads them, with nothing allocated. It lets
  * through exactly one value of plain data that fills the bytes: nil, booleans, numbers, UTF-8
  * strings, arrays, and maps with string keys. Extension types, binary and the unused byte 0xc1 are
- * refused, as are lengths beyond the bytes, nesting deeper than 8 and more than 4,096 values.
+ * refused, as are the key __proto__, lengths beyond the bytes, nesting deeper than 8 and more than
+ * 4,096 values.
  */
 
 const DEPTH_MAX = 8;
 const VALUES_MAX = 4096;
+const PROTO = Buffer.from('__proto__', 'latin1');
 
 /** Returns undefined when `bytes` hold plain data, else why not (for the middle of a sentence). */
 export function checkPlainMsgpack(bytes: Uint8Array): string | undefined {
@@ -97,7 +99,19 @@ class Walk {
       const isString =
         tag !== undefined && ((tag >= 0xa0 && tag <= 0xbf) || (tag >= 0xd9 && tag <= 0xdb));
       if (!isString) return this.no('a key of a map is not a string');
-      if (!this.value(depth + 1) || !this.value(depth + 1)) return false;
+      if (!this.value(depth + 1)) return false;
+      if (this.endsWithProto()) return this.no('a key of a map ends with __proto__');
+      if (!this.value(depth + 1)) return false;
+    }
+    return true;
+  }
+
+  /** Whether the key just stepped over ends with the one name that objects give a meaning of
+   * their own. No field of ours does. */
+  private endsWithProto(): boolean {
+    if (this.at < PROTO.length) return false;
+    for (let i = 0; i < PROTO.length; i++) {
+      if (this.bytes[this.at - PROTO.length + i] !== PROTO[i]) return false;
     }
     return true;
   }

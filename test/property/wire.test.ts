@@ -195,6 +195,7 @@ describe('a stream of frames', () => {
 
 describe('messages', () => {
   const name = fc.stringMatching(/^[a-zA-Z0-9._-]{1,64}$/);
+  const feature = name.filter((it) => !it.endsWith('__proto__'));
   const text = fc
     .string({ maxLength: 200, unit: 'binary' })
     .filter((s) => Buffer.from(s).toString() === s);
@@ -209,7 +210,7 @@ describe('messages', () => {
       kind: fc.constantFrom('kvm' as const, 'simulated' as const),
       memoryBytes: fc.maxSafeNat(),
       vcpus: fc.integer({ min: 0, max: 0xffff }),
-      cpuFeatures: fc.dictionary(name, word, { maxKeys: 40, noNullPrototype: true }),
+      cpuFeatures: fc.dictionary(feature, word, { maxKeys: 40, noNullPrototype: true }),
       devices: fc.array(fc.stringMatching(/^[a-zA-Z0-9._:,=-]{1,64}$/), { maxLength: 8 }),
       stateVersion: word,
     }),
@@ -220,7 +221,10 @@ describe('messages', () => {
   };
 
   test('arrive as they were sent', () => {
-    fc.assert(fc.property(hello, (it) => expect(unpackHello(pack(it))).toEqual(it)));
+    fc.assert(
+      fc.property(hello, (it) => expect(unpackHello(pack(it))).toEqual(it)),
+      { numRuns: 500 },
+    );
     fc.assert(
       fc.property(fc.array(word, { maxLength: 1024 }), (gfns) =>
         expect(unpackAuditMismatch(pack({ gfns }))).toEqual({ gfns }),
