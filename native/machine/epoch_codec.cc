@@ -165,15 +165,14 @@ EncodedBody EpochEncoder::scan(std::span<uint8_t> out) {
   FT_CHECK(out.size() >= kChunkRoomMin, "the chunk buffer is too small for the scan");
   EncodedBody body;
   size_t at = kBodyHeaderBytes;
-  // The guest writes while we read. The page is copied first, so that the record and the shadow
-  // come from the same bytes; if the copy is torn, the write that tore it is in the dirty ring, and
-  // the page follows with that epoch.
-  alignas(64) uint8_t copy[kPageBytes];
+  // The guest writes while we read. encode_page takes record and shadow from the same reading; if
+  // that reading was torn, the write that tore it is in the dirty ring, and the page follows with
+  // that epoch.
   uint64_t gfn = 0;
   bool room = true;
   while ((room = at + kRecordBytesMax <= out.size()) && scan_.next(memory_, &gfn)) {
-    std::memcpy(copy, memory_.host_base() + gfn * kPageBytes, kPageBytes);
-    at += encode_one(static_cast<uint32_t>(gfn), copy, out.data() + at);
+    at += encode_one(static_cast<uint32_t>(gfn), memory_.host_base() + gfn * kPageBytes,
+                     out.data() + at);
     body.raw_bytes += kPageBytes;
   }
   body.last = room;
