@@ -22,10 +22,9 @@ constexpr uint32_t kUnlisted[] = {
     0x208, 0x209, 0x20a, 0x20b, 0x20c, 0x20d, 0x20e, 0x20f,
     // The one machine-check bank that Vcpu::create sets up: control, status, address, misc.
     0x400, 0x401, 0x402, 0x403,
-    // KVM's own: wall clock and system time (old, new), async page faults, steal time, PV EOI,
-    // poll control, async page fault interrupt and acknowledgement.
-    0x11, 0x12, 0x4b564d00, 0x4b564d01, 0x4b564d02, 0x4b564d03, 0x4b564d04, 0x4b564d05, 0x4b564d06,
-    0x4b564d07,
+    // KVM's own: wall clock, system time, async page faults, steal time, PV EOI, poll control,
+    // async page fault interrupt and acknowledgement.
+    0x4b564d00, 0x4b564d01, 0x4b564d02, 0x4b564d03, 0x4b564d04, 0x4b564d05, 0x4b564d06, 0x4b564d07,
     // The deadline timer. Older kernels list it only under conditions.
     kMsrTscDeadline};
 
@@ -33,6 +32,11 @@ constexpr uint32_t kUnlisted[] = {
 /// of them, and merely reading them allocates a Hyper-V context that slows every exit.
 constexpr bool is_hyperv(uint32_t msr) {
   return msr >= 0x40000000 && msr <= 0x400001ff;
+}
+
+/// The old numbers of KVM's wall clock and system time: the same registers as 0x4b564d00 and …01.
+constexpr bool is_old_name(uint32_t msr) {
+  return msr == 0x11 || msr == 0x12;
 }
 
 bool gives_and_takes(int fd, uint32_t index) {
@@ -51,7 +55,7 @@ std::vector<uint32_t> probe_msrs(int vcpu_fd, std::vector<uint32_t> candidates) 
   std::sort(candidates.begin(), candidates.end());
   candidates.erase(std::unique(candidates.begin(), candidates.end()), candidates.end());
   std::erase_if(candidates, [vcpu_fd](uint32_t msr) {
-    return is_hyperv(msr) || !gives_and_takes(vcpu_fd, msr);
+    return is_hyperv(msr) || is_old_name(msr) || !gives_and_takes(vcpu_fd, msr);
   });
   // The deadline is compared with the TSC, so it comes after everything that moves the TSC.
   auto deadline = std::find(candidates.begin(), candidates.end(), kMsrTscDeadline);
