@@ -10,10 +10,10 @@
  *     └────── fenced ◀─────────── claim lost ──────────────┘                       ▼ active
  *
  * Only `ready` may claim: before the base epoch there is no image to resume. Once suspecting, this
- * side acknowledges nothing more and takes no further epoch. The claim may be won at any moment
- * from then on, and from that moment the guest's future is the image as of the last acknowledged
- * epoch. An ack sent later would let the old primary release output of an epoch that this future
- * does not contain, and promise 1 would be broken by us.
+ * side acknowledges nothing more and takes no further epoch. So the set of acknowledged epochs, and
+ * with it all output that the old primary may still release, is fixed before the claim is made, and
+ * the image that a promotion resumes contains exactly that set. Otherwise promise 1 would hang on
+ * the order in which the witness's answer, late frames and the end of the session happen to come.
  */
 import { assert } from '../common/assert';
 import type { Clock } from '../common/clock';
