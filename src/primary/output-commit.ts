@@ -84,10 +84,9 @@ export class OutputCommit {
     for (let done = this.lastAcked + 1; done <= epoch; done += 1) {
       const at = done % REMEMBERED;
       this.bytesUnacked -= this.bytes[at] ?? 0;
-      this.stats.ackUs.record(nowUs - (this.sentAtUs[at] ?? nowUs));
-      if ((this.outputFrames[at] ?? 0) > 0) {
-        this.stats.outputDelayUs.record(nowUs - (this.cutAtUs[at] ?? nowUs));
-      }
+      const sinceCutUs = nowUs - (this.cutAtUs[at] ?? nowUs);
+      this.stats.ackUs.record(sinceCutUs);
+      if ((this.outputFrames[at] ?? 0) > 0) this.stats.outputDelayUs.record(sinceCutUs);
     }
     const newest = epoch % REMEMBERED;
     this.observeLink(this.bytesAhead[newest] ?? 0, nowUs - (this.sentAtUs[newest] ?? nowUs));
