@@ -153,7 +153,9 @@ describe('messages', () => {
       Buffer.from('__proto__', 'latin1'),
       Buffer.from('81a8706f6c6c75746564c3', 'hex'),
     ]);
-    expect(unpackBye(hostile)).toMatchObject({ facts: { why: 'a key of a map ends with __proto__' } });
+    expect(unpackBye(hostile)).toMatchObject({
+      facts: { why: 'a key of a map ends with __proto__' },
+    });
     expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
     const named = packr.pack({ ...HELLO, machine: { ...HELLO.machine, kind: undefined } });
     expect(unpackHello(named)).toBeInstanceOf(FtError);
