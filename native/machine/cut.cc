@@ -78,7 +78,7 @@ void Cutter::cut() {
     hash_audit_pages(*slot);
     const uint64_t t3 = monotonic_ns();
     if (harvested > 0) {
-      const auto reset = parts_.vm.reset_dirty_rings();
+      const auto reset = parts_.vm.reset_dirty_rings(harvested);
       FT_CHECK(reset.ok() && reset.value() == harvested,
                "KVM re-protected another number of pages than was harvested");
     }

@@ -240,7 +240,7 @@ Status Machine::end_replication() {
   uint32_t harvested = 0;
   for (Vcpu& vcpu : vcpus_) harvested += vcpu.ring().harvest([](const DirtyEntry&) {});
   if (harvested > 0) {
-    const auto reset = vm_->reset_dirty_rings();
+    const auto reset = vm_->reset_dirty_rings(harvested);
     if (!reset.ok()) return reset.error();
   }
   {
