@@ -64,7 +64,9 @@ export interface LinkHandlers {
 
 const GREETING_MS = 2000;
 const BACKOFF_MS_MIN = 20;
-const BACKOFF_MS_MAX = 1000;
+const BACKOFF_MS_MAX = 250;
+/** A refusal stands until somebody changes something over there. */
+const REFUSED_MS = 1000;
 /** A link that was up this long was a good one. */
 const LASTING_MS = 1000;
 const MESSAGE_BYTES = 64 * 1024;
@@ -235,7 +237,7 @@ export class Link {
     if (this.refusedBefore !== error.message) this.handlers.onRefused(error);
     this.refusedBefore = error.message;
     // A busy standby may just not know yet that the last session is over; other reasons stay.
-    if (refuse.code !== 'FT_ERR_BUSY') this.backoffMs = BACKOFF_MS_MAX;
+    if (refuse.code !== 'FT_ERR_BUSY') this.backoffMs = REFUSED_MS;
     this.retry(attempt, error);
   }
 
