@@ -73,7 +73,7 @@ export const FLAGS: readonly FlagSpec[] = [
     group: 'Guest',
     name: 'vcpu-cpu',
     value: 'N',
-    help: 'pins the vCPU thread to host CPU N',
+    help: "gives the guest's vCPU host CPU N; the rest of the process keeps off it",
   },
   {
     group: 'Guest',
