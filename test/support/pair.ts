@@ -45,6 +45,13 @@ interface Slot {
  */
 export const SUSPECT_AFTER_MS = 300;
 
+/**
+ * The guest gets the last CPU to itself, where there is more than one: both nodes, the clients and
+ * the test share the others. Only one of the two nodes runs the guest at any time.
+ */
+const VCPU_FLAGS: readonly string[] =
+  os.cpus().length > 1 ? ['--vcpu-cpu', `${os.cpus().length - 1}`] : [];
+
 /** States of a primary whose guest runs. */
 const ACTIVE_STATES: readonly unknown[] = ['solo', 'syncing', 'protected', 'suspended'];
 
@@ -206,7 +213,9 @@ export class Pair {
   private commonFlags(slot: Slot, memory: string): string[] {
     const { options } = this;
     const network =
-      options.machine === 'kvm' ? ['--tap', slot.tap ?? ''] : ['--sim-port', `${this.simPort}`];
+      options.machine === 'kvm'
+        ? ['--tap', slot.tap ?? '', ...VCPU_FLAGS]
+        : ['--sim-port', `${this.simPort}`];
     return [
       ...['--machine', options.machine, '--memory', memory, ...network],
       ...['--suspect-after-ms', `${SUSPECT_AFTER_MS}`],
