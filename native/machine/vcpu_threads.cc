@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "machine/cut.h"
 #include "machine/outbox.h"
 
@@ -121,6 +123,7 @@ void VcpuThreads::set_interval(uint32_t interval_us) {
     timer_made_ = true;
   }
   interval_ns_ = static_cast<uint64_t>(interval_us) * 1000;
+  paid_until_ns_ = monotonic_ns();
   itimerspec spec{};
   spec.it_interval.tv_sec = static_cast<time_t>(interval_ns_ / 1'000'000'000);
   spec.it_interval.tv_nsec = static_cast<long>(interval_ns_ % 1'000'000'000);
@@ -312,10 +315,21 @@ void VcpuThreads::serve_leader() {
       if (!cutter.can_cut()) return;
     }
   }
-  cut_wanted_.store(false);
   cut_with_others_parked();
+  cut_wanted_.store(behind_schedule());
   if (full) ring_served();
   if (cutter.frozen()) wait_until([&] { return !cutter.frozen(); });
+}
+
+// Ticks that came while this thread had no CPU are merged into one. The cuts they stood for are
+// made up, each as soon as there is credit, so that the rate asked for is also the rate on average.
+// Cuts made early, for output, are not saved up.
+bool VcpuThreads::behind_schedule() {
+  constexpr uint64_t kOwedMax = 8;
+  const uint64_t now = parts_.cutter.last_cut_ns();
+  const uint64_t oldest = now - std::min(now, kOwedMax * interval_ns_);
+  paid_until_ns_ = std::clamp(paid_until_ns_ + interval_ns_, oldest, now);
+  return interval_ns_ > 0 && now - paid_until_ns_ >= interval_ns_;
 }
 
 // The full ring was harvested and reset: a vCPU that waits for it may run again.

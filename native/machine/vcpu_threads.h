@@ -87,6 +87,7 @@ class VcpuThreads {
   bool wanted(size_t index) const;
   void serve_leader();
   void cut_with_others_parked();
+  bool behind_schedule();
   void ring_served();
   void wait_for_output_room(size_t index);
   bool handle_exit(Vcpu& vcpu, Vcpu::Exit exit);
@@ -103,9 +104,10 @@ class VcpuThreads {
   timer_t timer_{};
   bool timer_made_ = false;
   uint64_t interval_ns_ = 0;
+  uint64_t paid_until_ns_ = 0;  // cuts were made for every interval up to here
 
   std::atomic<bool> cut_requested_{false};
-  std::atomic<bool> cut_wanted_{false};  // a cut was due and had no credit
+  std::atomic<bool> cut_wanted_{false};  // a cut is due as soon as there is credit
   std::atomic<bool> ring_full_{false};
   std::atomic<bool> stop_{false};
   std::atomic<bool> stopped_reported_{false};
