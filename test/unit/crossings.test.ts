@@ -1,0 +1,104 @@
+/**
+ * The machine is crossed a constant number of times per epoch, never per page: each method of Machine
+ * is one call into native code (src/machine/kvm-machine.ts), so counting these calls counts crossings.
+ */
+import type { Cut, Machine } from '../../src/machine/machine';
+import { EpochPipeline } from '../../src/primary/epoch-pipeline';
+import { FrameSender } from '../../src/primary/frame-sender';
+import { OutputCommit } from '../../src/primary/output-commit';
+import { PrimaryStats } from '../../src/primary/primary-stats';
+import { CheckpointApplier } from '../../src/standby/checkpoint-applier';
+import { StandbyStats } from '../../src/standby/standby-stats';
+import type { Connection } from '../../src/transport/connection';
+import { FrameBufferPool } from '../../src/wire/buffer-pool';
+import { CHUNK_BYTES, type Frame, type FrameHeader } from '../../src/wire/frame';
+import { ManualClock } from '../support/manual-clock';
+
+const EPOCHS = 50;
+
+/** Both sides' machine in one: hands out EPOCHS cuts, counts how often it is called. */
+class CountingMachine {
+  readonly calls: Record<string, number> = {};
+  readonly description = { memoryBytes: 1 << 20 };
+  private epoch = 0;
+
+  constructor(private readonly dirtyPages: number) {}
+
+  private count(name: string): void {
+    this.calls[name] = (this.calls[name] ?? 0) + 1;
+  }
+  nextCut(): Cut | undefined {
+    this.count('nextCut');
+    if (this.epoch === EPOCHS) return undefined;
+    this.epoch += 1;
+    const times = { pauseUs: 0, harvestUs: 0, copyUs: 0, stateUs: 0, resetUs: 0 };
+    const { epoch, dirtyPages } = this;
+    return { epoch, base: false, dirtyPages, outputFrames: 1, overrun: false, ...times };
+  }
+  encodeCut(into: Buffer): { bytes: number; rawBytes: number; last: boolean } {
+    this.count('encodeCut');
+    // What a page with one changed word takes.
+    const bytes = Math.min(into.length, 16 + 25 * this.dirtyPages);
+    return { bytes, rawBytes: 4096 * this.dirtyPages, last: true };
+  }
+  commit(): void {
+    this.count('commit');
+  }
+  beginSync(): void {}
+  verify(): undefined {
+    this.count('verify');
+  }
+  apply(): { pages: number; auditMismatches: readonly number[] } {
+    this.count('apply');
+    return { pages: this.dirtyPages, auditMismatches: [] };
+  }
+}
+
+/** Ships every cut from the pipeline to the applier and its ack back; the calls it took. */
+function shipEpochs(dirtyPages: number): Record<string, number> {
+  const clock = new ManualClock();
+  const counting = new CountingMachine(dirtyPages);
+  const machine = counting as unknown as Machine;
+  const stats = new PrimaryStats();
+  const commit = new OutputCommit(clock, machine, stats, () => undefined);
+  const decompressor = { decompress: (body: Uint8Array) => body };
+  const applier = new CheckpointApplier(clock, machine, decompressor, new StandbyStats(), {
+    onHeld: (epoch) => held.push(epoch),
+    onRestorable: () => undefined,
+    onMismatch: () => undefined,
+  });
+  const held: number[] = [];
+  const frames: Frame[] = [];
+  const connection = {
+    bytesQueued: 0,
+    send(header: FrameHeader, buffer: { body: Buffer }, bodyBytes: number, done?: () => void) {
+      const { type, flags, generation, epoch } = header;
+      const body = Buffer.from(buffer.body.subarray(0, bodyBytes));
+      frames.push({ type, flags, generation, epoch, rawBytes: bodyBytes, body });
+      done?.();
+    },
+  } as unknown as Connection;
+  const sender = new FrameSender(new FrameBufferPool(CHUNK_BYTES), undefined, stats);
+  const handlers = { onBaseSent: () => undefined, onOverrun: () => undefined };
+  const pipeline = new EpochPipeline(clock, machine, sender, commit, stats, handlers);
+  applier.begin();
+  pipeline.start(connection, 1, 1);
+  pipeline.pump();
+  for (const frame of frames) expect(applier.take(frame)).toBeUndefined();
+  for (const epoch of held) expect(commit.ack(epoch)).toBeUndefined();
+  return counting.calls;
+}
+
+test('an epoch takes five crossings, both sides together, however many pages it has', () => {
+  const few = shipEpochs(1);
+  const many = shipEpochs(4096);
+  expect(many).toEqual(few);
+  // One nextCut more: the one that finds nothing.
+  expect(few).toEqual({
+    nextCut: EPOCHS + 1,
+    encodeCut: EPOCHS,
+    commit: EPOCHS,
+    verify: EPOCHS,
+    apply: EPOCHS,
+  });
+});
