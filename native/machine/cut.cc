@@ -84,10 +84,9 @@ void Cutter::cut() {
     }
     if (hold_next_.exchange(false)) {
       facts.base = true;
-      parts_.outbox.hold();
+      if (!parts_.faults.release_early) parts_.outbox.hold();
     }
     facts.output_frames = parts_.outbox.seal(facts.epoch);
-    if (parts_.faults.release_early) parts_.outbox.release(facts.epoch);
     const uint64_t end = monotonic_ns();
     facts.harvest_ns = t1 - start;
     facts.copy_ns = t2 - t1;

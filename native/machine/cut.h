@@ -38,7 +38,7 @@ struct CutPolicy {
 /// Faults that tests plant to prove that the oracle and the audit can fail. Off in any real use.
 struct TestFaults {
   bool hide_dirty_page = false;  // leave one page of the ring out of the dirty set now and then
-  bool release_early = false;    // release output at the cut instead of at the acknowledgement
+  bool release_early = false;    // never hold output: it leaves before its epoch is even cut
 };
 
 class Cutter {
