@@ -21,7 +21,7 @@ const FIXED_RATE = 2500;
  * takes about 2.5 us a page here (the first write to each page after a cut is a fault) on top of
  * the pause; cutting still sooner gives more epochs with less in them and a guest that stands still.
  */
-const BACK_TO_BACK_US = 200;
+const BACK_TO_BACK_US = 220;
 const BACK_TO_BACK_US_PER_PAGE = 2.5;
 const BAR_EPOCHS_PER_SECOND = 2500;
 const BAR_PAGES = 16;
