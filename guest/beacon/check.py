@@ -17,6 +17,9 @@ import tempfile
 import threading
 import time
 
+sys.dont_write_bytecode = True  # nothing is left behind in the source folder
+from check_tcp import check_tcp  # noqa: E402
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ELF = os.path.join(HERE, '..', '..', 'build', 'guest', 'beacon.elf')
 NAMESPACE = 'beacon-check'
@@ -363,6 +366,7 @@ def check_everything(quick):
     check_load(machine)
     check_spinning()
     check_stop_and_continue(machine)
+    check_tcp(machine, check, BOOT_ID)
     if not quick:
         check_table()
     judge_chain()

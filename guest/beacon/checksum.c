@@ -22,6 +22,10 @@ u64 checksum_add(u64 sum, const void* bytes, u32 length) {
   return sum;
 }
 
+u64 checksum_pseudo(u32 source, u32 destination, u8 protocol, u32 length) {
+  return (u64)source + destination + swap16(protocol) + swap16((u16)length);
+}
+
 u16 checksum_finish(u64 sum) {
   while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
   return (u16)~sum;

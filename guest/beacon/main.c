@@ -1,10 +1,10 @@
 /* User mode (CPL3) from here on: look around, bring the device up, then serve for ever.
  *
- *   ┌─▶ poll the network ─▶ a step of load ─▶ anything left to do? ──yes──┐
- *   │                                               │ no                  │
- *   │                                   interrupts on, rings still empty? │
- *   │                                               │ yes: sleep          │
- *   └───────────────────────────────────────────────┴─────────────────────┘
+ *   ┌─▶ poll the network ─▶ a step of load ─▶ TCP timeouts ─▶ more to do? ─yes─┐
+ *   │                                                 │ no                     │
+ *   │                                     interrupts on, rings still empty?    │
+ *   │                                                 │ yes: sleep             │
+ *   └─────────────────────────────────────────────────┴────────────────────────┘
  */
 #include "command_line.h"
 #include "console.h"
@@ -16,10 +16,12 @@
 #include "service.h"
 #include "stack.h"
 #include "start_info.h"
+#include "tcp.h"
 
 #define VIRTIO_TYPE_NET 1
 #define FRAMES_PER_POLL 16
 #define LOAD_PERIOD_NS 1000000
+#define SLEEP_NS_MAX 1000000000
 
 void user_main(u64 start_info) __attribute__((noreturn));
 
@@ -88,15 +90,22 @@ static void say_up(u64 boot_id, u64 memory_bytes, const struct VirtioDevice* dev
   console_print(" us\n");
 }
 
+/* Until an interrupt; the timer's comes when load or TCP has something to do. */
+static void sleep_until_due(void) {
+  u64 ns = tcp_due_ns();
+  if (load_paced() && ns > LOAD_PERIOD_NS) ns = LOAD_PERIOD_NS;
+  if (ns == 0) return;
+  if (ns != NEVER) timer_arm_ns(ns < SLEEP_NS_MAX ? (u32)ns : SLEEP_NS_MAX);
+  cpu_sleep();
+}
+
 static void serve_for_ever(void) {
   for (;;) {
     bool busy = net_poll(FRAMES_PER_POLL);
     busy |= load_step();
+    busy |= tcp_poll();
     if (busy) continue;
-    if (net_prepare_sleep()) {
-      if (load_paced()) timer_arm_ns(LOAD_PERIOD_NS);
-      cpu_sleep();
-    }
+    if (net_prepare_sleep()) sleep_until_due();
     net_awake();
   }
 }
@@ -117,6 +126,7 @@ void user_main(u64 start_info_address) {
   if (wrong != NULL) stop("the network device cannot be used: ", wrong);
   load_init(info.free_first, info.free_pages);
   service_init(boot_id);
+  tcp_init(boot_id);
   arp_announce();
   u64 ready_ns = pvclock_ticks_to_ns(read_tsc() - boot_tsc);
   say_up(boot_id, info.memory_bytes, &device, ready_ns);

@@ -5,14 +5,12 @@
 
 #include "clients.h"
 #include "cpu.h"
+#include "fnv.h"
 #include "gaps.h"
 #include "load.h"
 #include "memory.h"
 #include "pvclock.h"
 #include "table.h"
-
-#define FNV_PRIME 0x100000001b3ull
-#define FNV_OFFSET 0xcbf29ce484222325ull
 
 HOT static struct {
   u64 boot_id;
@@ -26,12 +24,6 @@ void service_init(u64 boot_id) {
   state.boot_id = boot_id;
   state.hash = boot_id;
   state.boot_ns = pvclock_now_ns() - pvclock_ticks_to_ns(read_tsc() - boot_tsc);
-}
-
-static u64 fnv1a(u64 hash, const void* bytes, u32 length) {
-  const u8* at = bytes;
-  for (u32 i = 0; i < length; i++) hash = (hash ^ at[i]) * FNV_PRIME;
-  return hash;
 }
 
 /* mix(previousHash, client, requestId, op, a, b, c): the previous hash, then the bytes 5 and 8 to

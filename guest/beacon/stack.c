@@ -4,6 +4,7 @@
 #include "checksum.h"
 #include "memory.h"
 #include "net.h"
+#include "tcp.h"
 
 #define FRAGMENT_MASK 0x3fff /* more-fragments and the offset */
 #define DO_NOT_FRAGMENT 0x4000
@@ -40,6 +41,8 @@ static void ipv4_receive(const u8* frame, u32 length) {
     udp_receive(&packet);
   } else if (packet.ip->protocol == PROTOCOL_ICMP) {
     icmp_receive(&packet);
+  } else if (packet.ip->protocol == PROTOCOL_TCP) {
+    tcp_receive(&packet);
   }
 }
 
@@ -59,10 +62,10 @@ u8* stack_answer_begin(void) {
   return answer_frame == NULL ? NULL : answer_frame + HEADERS_BYTES;
 }
 
-void stack_answer(const struct Packet* packet, u32 length) {
+void stack_send(const u8* to_mac, u32 to_ip, u8 protocol, u32 length) {
   struct EthernetHeader* ethernet = (void*)answer_frame;
   struct Ipv4Header* ip = (void*)(answer_frame + sizeof *ethernet);
-  memcpy(ethernet->destination, packet->ethernet->source, 6);
+  memcpy(ethernet->destination, to_mac, 6);
   memcpy(ethernet->source, net_mac, 6);
   ethernet->type = swap16(ETHERNET_TYPE_IPV4);
   ip->version_length = 0x45;
@@ -71,10 +74,14 @@ void stack_answer(const struct Packet* packet, u32 length) {
   ip->id = swap16(next_id++);
   ip->fragment = swap16(DO_NOT_FRAGMENT);
   ip->ttl = 64;
-  ip->protocol = packet->ip->protocol;
+  ip->protocol = protocol;
   ip->checksum = 0;
   ip->source = stack_ip;
-  ip->destination = packet->ip->source;
+  ip->destination = to_ip;
   ip->checksum = checksum_finish(checksum_add(0, ip, sizeof *ip));
   net_send((u32)HEADERS_BYTES + length);
+}
+
+void stack_answer(const struct Packet* packet, u32 length) {
+  stack_send(packet->ethernet->source, packet->ip->source, packet->ip->protocol, length);
 }

@@ -1,4 +1,4 @@
-/* The little network stack: Ethernet, ARP, IPv4, ICMP echo, UDP. Answers go to whoever asked:
+/* The little network stack: Ethernet, ARP, IPv4, ICMP echo, UDP, TCP. Answers go to whoever asked:
  * addresses and ports are swapped, there is no routing and no cache. */
 #pragma once
 
@@ -26,6 +26,7 @@ struct PACKED Ipv4Header {
 #define ETHERNET_TYPE_IPV4 0x0800
 #define ETHERNET_TYPE_ARP 0x0806
 #define PROTOCOL_ICMP 1
+#define PROTOCOL_TCP 6
 #define PROTOCOL_UDP 17
 
 /* What an upper layer gets: a checked IPv4 packet and its payload. */
@@ -42,9 +43,11 @@ extern u32 stack_ip;
 void stack_init(u32 ip);
 /* One received frame; answers, if any, are queued with net_send(). */
 void stack_receive(const u8* frame, u32 length);
-/* Begins an answer to `packet`: room for its payload after both headers, null if there is none. */
+/* Begins a packet: room for its payload after both headers, null if there is none. */
 u8* stack_answer_begin(void);
-/* Writes both headers around a payload of `length` bytes and queues the frame. */
+/* Writes both headers before a payload of `length` bytes and queues the frame. */
+void stack_send(const u8* to_mac, u32 to_ip, u8 protocol, u32 length);
+/* The same, to whoever sent `packet`. */
 void stack_answer(const struct Packet* packet, u32 length);
 
 /* arp.c */

@@ -14,11 +14,7 @@ struct PACKED UdpHeader {
 
 /* The sum over header, payload and the pseudo header of addresses, protocol and length. */
 static u64 sum(const struct UdpHeader* udp, u32 length, u32 source, u32 destination) {
-  u64 total = checksum_add(0, udp, length);
-  total += source;
-  total += destination;
-  total += swap16(PROTOCOL_UDP);
-  return total + swap16((u16)length);
+  return checksum_add(checksum_pseudo(source, destination, PROTOCOL_UDP, length), udp, length);
 }
 
 void udp_receive(const struct Packet* packet) {
