@@ -35,7 +35,9 @@ MachineOptions read_options(const Napi::Object& from) {
   MachineOptions options;
   options.memory_bytes = static_cast<uint64_t>(number("memoryBytes"));
   options.vcpus = static_cast<uint32_t>(number("vcpus"));
+  options.cpu_model = text("cpuModel");
   options.kernel_path = text("kernelPath");
+  options.initrd_path = text("initrdPath");
   options.cmdline = text("cmdline");
   options.tap_name = text("tapName");
   const auto mac = bytes_of(from.Get("mac"));

@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "kvm/cpuid_model.h"
 #include "machine/announce.h"
 #include "machine/pvh_loader.h"
 
@@ -16,39 +17,6 @@ constexpr uint32_t kSlots = 4;
 constexpr uint32_t kVcpusMax = 8;
 constexpr uint64_t kNetMmioBase = 0xd0000000;
 constexpr uint32_t kNetGsi = 5;
-
-// The CPUID words that say what a guest may use. Topology, sizes and identification differ between
-// equal hosts from call to call and are no features.
-struct FeatureWord {
-  uint32_t function;
-  uint32_t index;
-  uint8_t reg;  // 0 eax, 1 ebx, 2 ecx, 3 edx
-  uint32_t mask;
-};
-constexpr FeatureWord kFeatureWords[] = {
-    {0x1, 0, 2, ~(1u << 27)},  // OSXSAVE mirrors the asking process's CR4
-    {0x1, 0, 3, ~0u},         {0x7, 0, 1, ~0u},        {0x7, 0, 2, ~(1u << 4)},  // OSPKE likewise
-    {0x7, 0, 3, ~0u},         {0x7, 1, 0, ~0u},        {0xd, 0, 0, ~0u},
-    {0xd, 1, 0, ~0u},         {0x80000001, 0, 2, ~0u}, {0x80000001, 0, 3, ~0u},
-    {0x80000007, 0, 3, ~0u},  {0x80000008, 0, 1, ~0u}, {0x40000001, 0, 0, ~0u},
-};
-
-std::vector<std::pair<std::string, uint32_t>> feature_words(
-    const std::vector<kvm_cpuid_entry2>& cpuid) {
-  static constexpr const char* kRegs[] = {"eax", "ebx", "ecx", "edx"};
-  std::vector<std::pair<std::string, uint32_t>> words;
-  for (const FeatureWord& word : kFeatureWords) {
-    for (const kvm_cpuid_entry2& entry : cpuid) {
-      if (entry.function != word.function || entry.index != word.index) continue;
-      const uint32_t values[] = {entry.eax, entry.ebx, entry.ecx, entry.edx};
-      char name[48];
-      std::snprintf(name, sizeof(name), "cpuid.%x.%x.%s", word.function, word.index,
-                    kRegs[word.reg]);
-      words.emplace_back(name, values[word.reg] & word.mask);
-    }
-  }
-  return words;
-}
 
 Result<UniqueFd> make_event() {
   UniqueFd fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
@@ -113,11 +81,14 @@ Status Machine::make_vm(const Kvm& kvm) {
   if (!vm.ok()) return vm.error();
   vm_ = std::make_unique<Vm>(vm.take());
   FT_TRY(vm_->set_memory(kMemorySlot, 0, memory_->host_base(), memory_->size(), false));
+  const auto model = parse_cpu_model(options_.cpu_model);
+  if (!model.ok()) return model.error();
   const auto cpuid = kvm.supported_cpuid();
   if (!cpuid.ok()) return cpuid.error();
-  features_ = feature_words(cpuid.value());
+  const auto given = narrow_cpuid(model.value(), cpuid.value());
+  features_ = feature_words(given);
   for (uint32_t id = 0; id < options_.vcpus; id++) {
-    auto vcpu = Vcpu::create(kvm, *vm_, id, cpuid.value());
+    auto vcpu = Vcpu::create(kvm, *vm_, id, given);
     if (!vcpu.ok()) return vcpu.error();
     vcpus_.push_back(vcpu.take());
     auto access = VcpuStateAccess::probe(kvm, vcpus_.back());
@@ -223,7 +194,7 @@ Status Machine::boot() {
                 static_cast<unsigned long long>(kNetMmioBase), kNetGsi);
   if (!cmdline.empty()) cmdline += ' ';
   cmdline += device;
-  const auto entry = load_pvh(*memory_, options_.kernel_path, cmdline);
+  const auto entry = load_pvh(*memory_, options_.kernel_path, cmdline, options_.initrd_path);
   if (!entry.ok()) return entry.error();
   FT_TRY(vcpus_[0].set_pvh_entry(entry.value().entry, entry.value().start_info_gpa));
   start_threads();

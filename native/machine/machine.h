@@ -39,7 +39,9 @@ namespace ft {
 struct MachineOptions {
   uint64_t memory_bytes = 64ull << 20;
   uint32_t vcpus = 1;
-  std::string kernel_path;  // empty on a standby
+  std::string cpu_model = "host";  // see kvm/cpuid_model.h
+  std::string kernel_path;         // empty on a standby
+  std::string initrd_path;         // empty: none
   std::string cmdline;
   std::string tap_name;
   MacAddress mac{};
@@ -60,7 +62,7 @@ struct MachineHooks {
 class Machine {
  public:
   /// Makes everything but a running guest. Errors: those of Kvm::open, Vm::create,
-  /// GuestMemory::create, Tap::open, and FT_ERR_VCPUS.
+  /// GuestMemory::create, Tap::open, and FT_ERR_VCPUS, FT_ERR_CPU_MODEL.
   static Result<std::unique_ptr<Machine>> create(MachineOptions options, MachineHooks hooks);
   ~Machine();
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/unique_fd.h"
+#include "machine/boot_initrd.h"
 
 namespace ft {
 
@@ -39,6 +40,14 @@ struct StartInfo {
   uint32_t reserved = 0;
 };
 static_assert(sizeof(StartInfo) == 56);
+
+struct ModuleEntry {
+  uint64_t paddr;
+  uint64_t size;
+  uint64_t cmdline_paddr;
+  uint64_t reserved;
+};
+static_assert(sizeof(ModuleEntry) == 32);
 
 struct MemmapEntry {
   uint64_t addr;
@@ -82,6 +91,8 @@ class Image {
   static Result<Image> open(const std::string& path);
   Status read_headers();
   Result<uint32_t> find_entry() const;
+  /// The end of the highest segment.
+  uint64_t bytes_needed() const;
   Status check_layout(uint64_t memory_bytes, uint32_t entry) const;
   Status load(GuestMemory& memory) const;
 
@@ -231,13 +242,18 @@ Result<uint32_t> Image::entry_from_notes(std::span<const uint8_t> notes, uint64_
   return uint32_t{0};
 }
 
-Status Image::check_layout(uint64_t memory_bytes, uint32_t entry) const {
+uint64_t Image::bytes_needed() const {
   uint64_t needs = 0;
   for (const Segment& s : segments_) {
     if (s.type != PT_LOAD || s.memory_bytes == 0) continue;
     const uint64_t room = std::numeric_limits<uint64_t>::max() - s.gpa;
     needs = std::max(needs, s.gpa + std::min(s.memory_bytes, room));
   }
+  return needs;
+}
+
+Status Image::check_layout(uint64_t memory_bytes, uint32_t entry) const {
+  const uint64_t needs = bytes_needed();
   if (needs > memory_bytes) {
     return error("FT_ERR_KERNEL_TOO_LARGE", "it needs " + std::to_string(needs) +
                                                 " bytes of guest memory, but the guest has " +
@@ -271,7 +287,8 @@ Status Image::load(GuestMemory& memory) const {
   return Ok{};
 }
 
-void place_boot_data(GuestMemory& memory, const std::string& cmdline) {
+// `initrd` of zero bytes: there is none.
+void place_boot_data(GuestMemory& memory, const std::string& cmdline, const InitrdRange& initrd) {
   std::vector<MemmapEntry> map = {
       {0, kEbdaGpa, kMemoryRam, 0},
       {kEbdaGpa, kHighMemoryGpa - kEbdaGpa, kMemoryReserved, 0},
@@ -283,10 +300,16 @@ void place_boot_data(GuestMemory& memory, const std::string& cmdline) {
   info.cmdline_paddr = kPvhCmdlineGpa;
   info.memmap_paddr = kPvhMemmapGpa;
   info.memmap_entries = static_cast<uint32_t>(map.size());
+  const ModuleEntry module = {initrd.gpa, initrd.bytes, 0, 0};
+  if (initrd.bytes != 0) {
+    info.nr_modules = 1;
+    info.modlist_paddr = kPvhModlistGpa;
+  }
   const auto* text = reinterpret_cast<const uint8_t*>(cmdline.c_str());
   const auto* entries = reinterpret_cast<const uint8_t*>(map.data());
   // All of it lies in the first mebibyte, which every guest has.
   bool placed = memory.write_value(kPvhStartInfoGpa, info);
+  placed = placed && memory.write_value(kPvhModlistGpa, module);
   placed = placed && memory.write(kPvhMemmapGpa, {entries, map.size() * sizeof(MemmapEntry)});
   placed = placed && memory.write(kPvhCmdlineGpa, {text, cmdline.size() + 1});
   FT_CHECK(placed, "boot data does not fit the least guest memory");
@@ -294,8 +317,8 @@ void place_boot_data(GuestMemory& memory, const std::string& cmdline) {
 
 }  // namespace
 
-Result<PvhEntry> load_pvh(GuestMemory& memory, const std::string& path,
-                          const std::string& cmdline) {
+Result<PvhEntry> load_pvh(GuestMemory& memory, const std::string& path, const std::string& cmdline,
+                          const std::string& initrd_path) {
   if (cmdline.size() > kCmdlineBytesMax) {
     return Error{"FT_ERR_CMDLINE_TOO_LONG", 0,
                  "the kernel command line has " + std::to_string(cmdline.size()) +
@@ -308,7 +331,14 @@ Result<PvhEntry> load_pvh(GuestMemory& memory, const std::string& path,
   if (!entry.ok()) return entry.error();
   FT_TRY(image.value().check_layout(memory.size(), entry.value()));
   FT_TRY(image.value().load(memory));
-  place_boot_data(memory, cmdline);
+  InitrdRange initrd = {0, 0};
+  if (!initrd_path.empty()) {
+    const uint64_t kernel_end = std::max(image.value().bytes_needed(), kHighMemoryGpa);
+    const auto loaded = load_initrd(memory, initrd_path, kernel_end);
+    if (!loaded.ok()) return loaded.error();
+    initrd = loaded.value();
+  }
+  place_boot_data(memory, cmdline, initrd);
   return PvhEntry{entry.value(), static_cast<uint32_t>(kPvhStartInfoGpa)};
 }
 

@@ -256,3 +256,64 @@ TEST_CASE("loader: too large says what is needed and what there is") {
   CHECK(message.find(std::to_string(kTextGpa + 2 * kTextBytes)) != std::string::npos);
   CHECK(message.find("1048576") != std::string::npos);
 }
+
+TEST_CASE("loader: without an initrd there is no module") {
+  GuestMemory memory = make_memory();
+  REQUIRE(load(memory, image64()).ok());
+  CHECK(peek<uint32_t>(memory, kPvhStartInfoGpa + 12) == 0);
+  CHECK(peek<uint64_t>(memory, kPvhStartInfoGpa + 16) == 0);
+}
+
+TEST_CASE("loader: an initrd lies in the highest pages, and the start info names it") {
+  const File kernel(image64());
+  for (const size_t size : {size_t{1}, size_t{4095}, size_t{4096}, size_t{4097}, size_t{70000}}) {
+    CAPTURE(size);
+    Bytes bytes(size);
+    for (size_t i = 0; i < size; i++) bytes[i] = static_cast<uint8_t>(i * 13 + 1);
+    const File initrd(bytes);
+    GuestMemory memory = make_memory();
+    REQUIRE(load_pvh(memory, kernel.path, "quiet", initrd.path).ok());
+    CHECK(peek<uint32_t>(memory, kPvhStartInfoGpa + 12) == 1);
+    CHECK(peek<uint64_t>(memory, kPvhStartInfoGpa + 16) == kPvhModlistGpa);
+    const uint64_t gpa = memory.size() - (size + 4095) / 4096 * 4096;
+    CHECK(peek<uint64_t>(memory, kPvhModlistGpa) == gpa);
+    CHECK(peek<uint64_t>(memory, kPvhModlistGpa + 8) == size);
+    CHECK(peek<uint64_t>(memory, kPvhModlistGpa + 16) == 0);
+    Bytes placed(size);
+    REQUIRE(memory.read(gpa, placed));
+    CHECK(placed == bytes);
+    CHECK(peek<uint64_t>(memory, gpa - 8) == 0);
+  }
+}
+
+TEST_CASE("loader: an initrd fits up to the kernel's end and not a byte further") {
+  const File kernel(image64());
+  const uint64_t kernel_end = (kTextGpa + 2 * kTextBytes + 4095) / 4096 * 4096;
+  const uint64_t room = (4 << 20) - kernel_end;
+  const File fitting(Bytes(room, 0xab));
+  GuestMemory memory = make_memory();
+  REQUIRE(load_pvh(memory, kernel.path, "", fitting.path).ok());
+  CHECK(peek<uint64_t>(memory, kPvhModlistGpa) == kernel_end);
+  CHECK(peek<uint8_t>(memory, kernel_end) == 0xab);
+  CHECK(peek<uint8_t>(memory, kernel_end - 1) == 0);
+
+  const File excess(Bytes(room + 1, 0xab));
+  GuestMemory other = make_memory();
+  const auto result = load_pvh(other, kernel.path, "", excess.path);
+  check_code(result, "FT_ERR_INITRD_TOO_LARGE");
+  CHECK(result.error().message.find(std::to_string(room + 1)) != std::string::npos);
+  CHECK(result.error().message.find(" " + std::to_string(room) + ";") != std::string::npos);
+}
+
+TEST_CASE("loader: an initrd that cannot be read says so") {
+  const File kernel(image64());
+  const File empty(Bytes{});
+  for (const std::string& path :
+       {std::string("/no/such/initrd"), std::string("/"), std::string("/dev/null"), empty.path}) {
+    CAPTURE(path);
+    GuestMemory memory = make_memory();
+    const auto result = load_pvh(memory, kernel.path, "", path);
+    check_code(result, "FT_ERR_INITRD_OPEN");
+    CHECK(result.error().message.find(path) != std::string::npos);
+  }
+}

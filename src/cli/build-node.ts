@@ -170,7 +170,9 @@ function openMachine(guest: GuestConfig, consoleFd: number | undefined): Machine
   return createKvmMachine({
     memoryBytes: guest.memoryBytes,
     vcpus: 1,
+    cpuModel: guest.cpu,
     kernelPath: guest.kernel ?? '',
+    initrdPath: guest.initrd,
     cmdline: guest.cmdline,
     tapName: guest.tap ?? '',
     mac: guest.mac,

@@ -30,8 +30,11 @@ export type TestFault = 'hide-dirty-page' | 'release-early';
 export interface GuestConfig {
   readonly kind: 'kvm' | 'simulated';
   readonly memoryBytes: number;
+  readonly cpu: 'host' | 'baseline';
   /** Undefined for a standby: its guest comes with the epochs. */
   readonly kernel: string | undefined;
+  /** Undefined: none. */
+  readonly initrd: string | undefined;
   readonly cmdline: string;
   readonly tap: string | undefined;
   readonly mac: string;
@@ -167,7 +170,9 @@ function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
   return {
     kind,
     memoryBytes: parseMemory('memory', flags.needed('memory', 'it has no default')),
+    cpu: parseChoice('cpu', flags.text('cpu') ?? '', ['host', 'baseline'] as const),
     kernel,
+    initrd: flags.text('initrd'),
     cmdline: flags.text('cmdline') ?? '',
     tap: tap === undefined ? undefined : parseTap('tap', tap),
     mac: parseMac('mac', flags.needed('mac', 'it has no default')),

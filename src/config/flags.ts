@@ -36,6 +36,13 @@ export const FLAGS: readonly FlagSpec[] = [
   },
   {
     group: 'Guest',
+    name: 'initrd',
+    value: 'PATH',
+    only: 'ft-primary',
+    help: 'initial RAM disk handed to the kernel',
+  },
+  {
+    group: 'Guest',
     name: 'cmdline',
     value: 'STRING',
     fallback: '',
@@ -48,6 +55,13 @@ export const FLAGS: readonly FlagSpec[] = [
     value: 'SIZE',
     fallback: '64M',
     help: 'guest memory, bytes or with K, M, G; the same on both hosts; at least 1M',
+  },
+  {
+    group: 'Guest',
+    name: 'cpu',
+    value: 'host|baseline',
+    fallback: 'host',
+    help: 'processor that the guest sees: all of this host, or x86-64 with SSE2 for unlike hosts',
   },
   {
     group: 'Guest',

@@ -18,8 +18,12 @@ import { addon, type NativeMachine } from './native';
 export interface KvmMachineOptions {
   readonly memoryBytes: number;
   readonly vcpus: number;
+  /** What processor the guest sees; "host" when undefined. Must be the same on both sides. */
+  readonly cpuModel?: 'host' | 'baseline' | undefined;
   /** Empty on a standby: its guest comes from the primary. */
   readonly kernelPath: string;
+  /** Handed to the kernel as its initial RAM disk; undefined: none. */
+  readonly initrdPath?: string | undefined;
   readonly cmdline: string;
   readonly tapName: string;
   /** "52:54:00:12:34:56" */
@@ -69,7 +73,9 @@ export class KvmMachine implements Machine {
           {
             memoryBytes: options.memoryBytes,
             vcpus: options.vcpus,
+            cpuModel: options.cpuModel ?? 'host',
             kernelPath: options.kernelPath,
+            initrdPath: options.initrdPath ?? '',
             cmdline: options.cmdline,
             tapName: options.tapName,
             mac: parseMac(options.mac),

@@ -8,7 +8,11 @@ import { FtError, toFtError } from '../common/errors';
 export interface NativeMachineOptions {
   readonly memoryBytes: number;
   readonly vcpus: number;
+  /** "host" or "baseline": native/kvm/cpuid_model.h. */
+  readonly cpuModel: string;
   readonly kernelPath: string;
+  /** Empty: none. */
+  readonly initrdPath: string;
   readonly cmdline: string;
   readonly tapName: string;
   /** Six bytes. */

@@ -2,12 +2,14 @@
  * The handshake's comparison: may these two nodes be a pair? The first field that differs is named
  * in the refusal, with both values, so that the person who reads it knows what to change.
  */
+import { describeFeatures } from './cpu-features';
 import type { Hello, HelloMachine, Refuse } from './messages';
 
 type Same = string | number;
 
 /**
- * Returns undefined when `theirs` fits `ours`, else the refusal to send. Compared in this order:
+ * `ours` is the standby's, `theirs` the primary's. Returns undefined when `theirs` fits `ours`, else
+ * the refusal to send. Compared in this order:
  * protocolVersion, pair, nodeId (which must differ), machine.kind, memoryBytes, vcpus, devices,
  * stateVersion, and every CPU feature word by name. Channel and session are left to the caller.
  */
@@ -71,10 +73,18 @@ function compareCpuFeatures(
       `machine.cpuFeatures.${name}`,
       hexWord(our),
       hexWord(their),
-      'Both hosts must offer the guest the same CPU features.',
+      cpuAdvice(name, our ?? 0, their ?? 0),
     );
   }
   return undefined;
+}
+
+/** What to do about a feature word that differs; ours is the standby's. */
+function cpuAdvice(name: string, ours: number, theirs: number): string {
+  const lacking = theirs & ~ours;
+  const todo = 'Give both nodes the same --cpu; on unlike hosts, --cpu baseline.';
+  if (lacking === 0) return `The guest may use less than this host offers. ${todo}`;
+  return `The standby lacks what the guest was given: ${describeFeatures(name, lacking)}. ${todo}`;
 }
 
 function hexWord(word: number | undefined): string {

@@ -173,6 +173,17 @@ kvmDescribe('a host that lacks something', () => {
     await refused('ft-primary', { ...primary, kernel: file }, /memory/);
   });
 
+  test('the initrd is not there, empty, or larger than memory', async () => {
+    await refused('ft-primary', { ...primary, initrd: '/nonexistent.cpio' }, /nonexistent\.cpio/);
+    const empty = path.join(folder, 'empty.cpio');
+    writeFileSync(empty, '');
+    await refused('ft-primary', { ...primary, initrd: empty }, /initrd.*empty\.cpio.*empty/);
+    const large = path.join(folder, 'large.cpio');
+    writeFileSync(large, Buffer.alloc(5 * 1024 ** 2));
+    const flags = { ...primary, memory: '8M', initrd: large };
+    await refused('ft-primary', flags, /initrd.*5242880 bytes/);
+  });
+
   test('memory is beyond the host', async () => {
     await refused('ft-primary', { ...primary, memory: '1024G' }, /memory/i);
     await refused('ft-standby', { ...standby, memory: '1024G' }, /memory/i);

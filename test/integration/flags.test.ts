@@ -39,6 +39,7 @@ describe('command line', () => {
     ['a TAP name that is a path', { tap: '../../etc' }, /--tap/],
     ['a pair name that is a path', { pair: '../x' }, /--pair/],
     ['suspicion faster than heartbeats', { 'suspect-after-ms': '5' }, /--suspect-after-ms/],
+    ['an unknown processor', { cpu: 'z80' }, /--cpu.*host, baseline/],
     ['an unknown machine', { machine: 'abacus' }, /--machine.*kvm, simulated/],
     ['an unknown fault', { 'test-fault': 'meteor' }, /--test-fault/],
     ['a misspelt flag', { wittness: 'none' }, /did you mean --witness/],
@@ -52,6 +53,7 @@ describe('command line', () => {
   test.each([
     ['no address to listen at', { listen: undefined }, /--listen/],
     ['a kernel for a standby', { kernel: '/boot/x' }, /--kernel/],
+    ['an initrd for a standby', { initrd: '/boot/x' }, /--initrd/],
     ['plaintext from everywhere', { listen: '0.0.0.0:7001' }, /--insecure/],
   ])('ft-standby: %s is refused', async (_name, change, words) => {
     expectRefusal(await runCommand('ft-standby', { ...standby, ...change }), 2, words);

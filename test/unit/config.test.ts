@@ -57,6 +57,7 @@ describe('defaults', () => {
       kind: 'kvm',
       memoryBytes: 64 * 1024 ** 2,
       kernel: 'k.elf',
+      cpu: 'host',
     });
     expect(config.nodeId).toMatch(/-primary$/);
   });
@@ -65,6 +66,7 @@ describe('defaults', () => {
     const config = standby(...SIMULATED, '--listen', '[::1]:7001');
     expect(config.listen).toEqual({ host: '::1', port: 7001 });
     expect(config.guest.kernel).toBeUndefined();
+    expect(config.guest.initrd).toBeUndefined();
     expect(config.nodeId).toMatch(/-standby$/);
   });
 });
@@ -79,10 +81,13 @@ describe('values', () => {
       ...['--audit-pages', '0', '--no-cut-on-output', '--heartbeat-interval-ms', '5'],
       ...['--suspect-after-ms', '10', '--outbox-bytes-max', '1M', '--console', 'file:/c'],
       ...['--metrics', '127.0.0.1:0', '--vcpu-cpu', '1', '--status-interval-ms', '100'],
-      ...['--test-fault', 'release-early', '--force-claim'],
+      ...['--test-fault', 'release-early', '--force-claim', '--initrd', 'root.cpio'],
+      ...['--cpu', 'baseline'],
     );
     expect(config.guest).toMatchObject({
       memoryBytes: 1024 ** 3,
+      initrd: 'root.cpio',
+      cpu: 'baseline',
       cmdline: 'ip=10.0.0.2 x=--y',
       mac: 'aa:bb:cc:00:11:22',
       console: { kind: 'file', path: '/c' },

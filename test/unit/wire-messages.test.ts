@@ -210,6 +210,19 @@ describe('compareHello', () => {
     expect(unpackRefuse(body(refuse as NonNullable<typeof refuse>))).toEqual(refuse);
   });
 
+  test.each<[string, number, number, RegExp]>([
+    ['cpuid.1.0.ecx', 0x10, 0x0080_0011, /lacks what the guest was given: pni, popcnt\. .*--cpu/],
+    ['cpuid.7.0.ebx', 0, 0x20 | 0x8000_0000, /lacks .*: avx2, avx512vl\./],
+    ['cpuid.7.0.ebx', 0x20, 0, /guest may use less than this host offers\. .*--cpu/],
+    ['cpuid.d.1.eax', 0, 3, /lacks .*: bit 0, bit 1\./],
+    ['cpuid.d.1.eax', 0, -1 >>> 0, /: bit 0, .* bit 7 and 24 more\./],
+  ])('%s: %d here, %d there names the features', (name, ours, other, words) => {
+    const standby = { ...HELLO, machine: { ...HELLO.machine, cpuFeatures: { [name]: ours } } };
+    const refuse = compareHello(standby, machine({ cpuFeatures: { [name]: other } }));
+    expect(refuse?.code).toBe('FT_ERR_CPU_FEATURES');
+    expect(refuse?.message).toMatch(words);
+  });
+
   test('however long the values, the refusal can be sent and read', () => {
     const long = Array.from({ length: 64 }, (_, i) => `device-${i}`.padEnd(64, 'x'));
     const refuse = compareHello(HELLO, machine({ devices: long }));
