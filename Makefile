@@ -11,11 +11,13 @@ RUNS ?= 100
 # Passed on by `make demo` and `make bench`, for example: make bench ARGS=--help
 ARGS ?=
 
-.PHONY: help setup setup-root build typescript native guest demo test bench drills lint format clean
+.PHONY: help setup setup-root build typescript native guest demo test test-linux bench drills lint \
+  format clean
 
 help:
 	@echo 'make demo        shows the main job: a guest survives the death of its host (as root)'
 	@echo 'make test        sets up, builds, lints and runs every test (as root)'
+	@echo 'make test-linux  a Linux kernel survives its host; builds it first, once (as root)'
 	@echo 'make bench       measures; tables on the terminal and JSON in build/bench/ (as root)'
 	@echo 'make drills      kills the primary RUNS=100 times under load and judges (as root)'
 	@echo 'make build       TypeScript to dist/, native addon and fixture guest to build/'
@@ -48,6 +50,11 @@ demo: setup-root build
 
 test: setup-root build lint
 	@tools/run-tests
+
+# How often: FT_LINUX_RUNS.
+test-linux: setup-root build
+	@test/linux/build-guest
+	@tools/run-tests --project linux
 
 bench: setup-root build
 	@$(NODE) dist/bench/epochs.js $(ARGS)

@@ -8,6 +8,7 @@
  *   integration   real KVM, real processes, real TAP in a network namespace
  *   drill         kills, stops and partitions under load, judged by the client's oracle
  *   drill-long    the same, many times over; only by `make drills`
+ *   linux         a Linux kernel as the guest; only by `make test-linux`, which builds it first
  *
  * Files run one after another: a guest and its client want both cores to themselves.
  */
@@ -37,5 +38,6 @@ module.exports = {
     project('drill-long', 7_200_000, {
       testMatch: ['<rootDir>/test/drill/**/*.long.test.ts'],
     }),
+    project('linux', 600_000),
   ],
 };

@@ -23,6 +23,8 @@ export interface PairOptions {
   readonly memory?: string;
   /** Default: the fixture guest. */
   readonly kernel?: string;
+  /** Default: --cmdline with what the fixture guest wants to know. */
+  readonly kernelFlags?: readonly string[];
   /** Flags for both commands, such as ['--interval-us', '400']. */
   readonly flags?: readonly string[];
   readonly statusIntervalMs?: number;
@@ -207,7 +209,8 @@ export class Pair {
   private guestFlags(): string[] {
     if (this.options.machine === 'simulated') return [];
     const kernel = this.options.kernel ?? beaconPath;
-    return ['--kernel', kernel, '--cmdline', `ip=${GUEST_ADDRESS}`];
+    const more = this.options.kernelFlags ?? ['--cmdline', `ip=${GUEST_ADDRESS}`];
+    return ['--kernel', kernel, ...more];
   }
 
   private commonFlags(slot: Slot, memory: string): string[] {
