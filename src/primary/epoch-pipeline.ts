@@ -126,7 +126,14 @@ export class EpochPipeline {
     const chunk = this.machine.encodeCut(this.sender.scratch);
     this.stats.rawBytes += chunk.rawBytes;
     const flags = (chunk.last ? FrameFlag.last : 0) | (this.base ? FrameFlag.base : 0);
-    this.sender.send(connection, FrameType.epoch, flags, this.generation, this.epoch, chunk.bytes);
+    this.epochBytes += this.sender.send(
+      connection,
+      FrameType.epoch,
+      flags,
+      this.generation,
+      this.epoch,
+      chunk.bytes,
+    );
     this.encodeUs += this.clock.nowUs() - startUs;
     if (!chunk.last) return;
     this.encoding = false;

@@ -17,8 +17,10 @@
  *
  * Who owns the output:
  *   solo, and syncing before holdOutput   this host alone; the standby cannot be promoted
- *   syncing after holdOutput, protected   held; an epoch's output leaves when the epoch is acked
- *   suspended                             held; nothing leaves until the witness has decided
+ *   syncing after holdOutput, protected   held from the base cut on; an epoch's output leaves when
+ *                                         the epoch is acked
+ *   suspended                             held, if the base was cut (before, the standby has nothing
+ *                                         to run): nothing leaves until the witness has decided
  *   fenced, stopped                       nobody here
  */
 import { assert } from '../common/assert';

@@ -47,6 +47,8 @@ export class FileWitness implements Witness {
   private readonly directory: string;
   private readonly answerMsMax: number;
   private readonly incarnation = randomBytes(8).toString('hex');
+  /** Settles when every question so far has its answer, in time or not. */
+  private settled: Promise<void> = Promise.resolve();
 
   private constructor(directory: string, options: FileWitnessOptions) {
     this.directory = directory;
@@ -152,14 +154,20 @@ export class FileWitness implements Witness {
     }
   }
 
-  /** Runs `ask`, turning system errors and silence into FtErrors. */
+  /**
+   * Runs `ask`, turning system errors and silence into FtErrors. One question at a time: an answer
+   * that came too late for its caller may still be a claim that lands, so nothing is said about the
+   * pair before it has. Until then every further question meets the same silence.
+   */
   private async answer<T>(ask: () => Promise<T>): Promise<T> {
     let timer: NodeJS.Timeout | undefined;
+    const turn = this.settled.then(ask);
+    this.settled = turn.then(ignore, ignore);
     const silence = new Promise<never>((_resolve, reject) => {
       timer = setTimeout(() => reject(silent(this.directory, this.answerMsMax)), this.answerMsMax);
     });
     try {
-      return await Promise.race([ask(), silence]);
+      return await Promise.race([turn, silence]);
     } catch (thrown) {
       throw thrown instanceof FtError ? thrown : systemError(this.directory, thrown);
     } finally {
@@ -167,6 +175,8 @@ export class FileWitness implements Witness {
     }
   }
 }
+
+function ignore(): void {}
 
 /** Waits until a file or directory is on the disk. */
 async function sync(file: string): Promise<void> {

@@ -114,6 +114,19 @@ describe('FileWitness', () => {
     if (seen !== undefined) expect(seen).toEqual({ generation: 1, owner: 'beta' });
   });
 
+  test('nothing is said about a pair while a claim that came too late may still land', async () => {
+    const witness = await FileWitness.open(directory);
+    const limit = witness as unknown as { answerMsMax: number };
+    limit.answerMsMax = 0;
+    const late = witness.claim('web', 0, 'beta');
+    const until = performance.now() + 20;
+    while (performance.now() < until);
+    await expect(late).rejects.toMatchObject({ code: 'FT_ERR_WITNESS_UNREACHABLE' });
+    limit.answerMsMax = 2000;
+    // Asked at once, while the claim is still on its way: the answer waits for it.
+    expect(await witness.current('web')).toEqual({ generation: 1, owner: 'beta' });
+  });
+
   test('of 8 processes claiming at once exactly one wins, 50 times over', async () => {
     const worker = path.join(__dirname, 'witness-claimer.js');
     const names = Array.from({ length: 8 }, (_, i) => `node-${i}`);
