@@ -116,6 +116,10 @@ uint32_t Cutter::harvest(CutFacts& facts) {
       }
       dirty_.add(entry.offset);
     });
+    // KVM has written over entries that it never gave us: their pages are logged no more, and its
+    // place in the ring is not ours any longer. Nothing this process could still say is true; the
+    // standby goes on from the last acknowledged epoch.
+    FT_CHECK(taken < ring.capacity(), "the dirty ring overflowed and lost entries");
     // A small ring has a small reserve; its own ring-full exit comes long before entries are lost.
     if (ring.capacity() > 2 * kRingReserve && taken > ring.capacity() - kRingReserve) {
       facts.overrun = true;

@@ -48,20 +48,24 @@ EpochSlot* SlotPool::front() const {
 }
 
 void SlotPool::retire() {
-  const std::lock_guard lock(mutex_);
-  FT_CHECK(!waiting_.empty(), "a slot is retired that was never published");
-  recycle(waiting_.front());
-  waiting_.pop_front();
+  EpochSlot* slot = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    FT_CHECK(!waiting_.empty(), "a slot is retired that was never published");
+    slot = waiting_.front();
+    waiting_.pop_front();
+  }
+  recycle(slot);
 }
 
 void SlotPool::clear() {
-  const std::lock_guard lock(mutex_);
-  for (EpochSlot* slot : waiting_) recycle(slot);
-  waiting_.clear();
+  while (front() != nullptr) retire();
 }
 
+// Giving memory back takes long; a cut that needs the pool must not wait for it.
 void SlotPool::recycle(EpochSlot* slot) {
   if (slot->gfns.size() * kPageBytes > kKeepBytes) slot->pages.discard();
+  const std::lock_guard lock(mutex_);
   free_.push_back(slot);
 }
 

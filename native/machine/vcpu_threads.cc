@@ -100,6 +100,7 @@ void VcpuThreads::request_cut() {
 }
 
 void VcpuThreads::recheck_limits() {
+  credit_changed();
   for (size_t i = 0; i < tids_.size(); i++) kick(i);
 }
 
@@ -197,6 +198,10 @@ void VcpuThreads::loop(size_t index) {
       }
       if (index == 0) serve_leader();
       if (stop_.load() || park_requests_.load() > 0) continue;
+      if (parts_.cutter.frozen()) {
+        wait_until([&] { return !parts_.cutter.frozen(); });
+        continue;
+      }
       if (parts_.outbox.over_limit()) {
         wait_for_output_room(index);
         continue;
@@ -215,20 +220,21 @@ void VcpuThreads::loop(size_t index) {
 
 // True when something waits that loop() would serve before it enters the guest.
 bool VcpuThreads::wanted(size_t index) const {
-  if (stop_.load() || park_requests_.load() > 0 || parts_.outbox.over_limit()) return true;
+  if (stop_.load() || park_requests_.load() > 0) return true;
+  if (parts_.outbox.over_limit() || parts_.cutter.frozen()) return true;
   return index == 0 && (tls_tick != 0 || cut_requested_.load() || ring_full_.load());
 }
 
 // The outbox is full: the guest waits until some of it was released. A cut stays possible while it
 // waits, because only a sealed segment can ever be released.
 void VcpuThreads::wait_for_output_room(size_t index) {
-  if (index == 0 && parts_.cutter.active() && parts_.outbox.output_waiting()) {
-    cut_wanted_.store(true);
-  }
-  wait_until([&] {
-    return !parts_.outbox.over_limit() ||
-           (index == 0 && cut_wanted_.load() && parts_.cutter.can_cut());
-  });
+  // What the I/O thread appends while we wait wants a cut as much as what was there before.
+  const auto cut_due = [&] {
+    return index == 0 && parts_.cutter.can_cut() &&
+           (cut_wanted_.load() || parts_.outbox.output_waiting());
+  };
+  wait_until([&] { return !parts_.outbox.over_limit() || cut_due(); });
+  if (cut_due()) cut_wanted_.store(true);
 }
 
 // Returns true when the instruction that caused the exit is not finished yet.
@@ -300,10 +306,6 @@ void VcpuThreads::serve_leader() {
     if (full) ring_served();
     return;
   }
-  if (cutter.frozen()) {
-    wait_until([&] { return !cutter.frozen(); });
-    return;
-  }
   // A tick right after a cut that output asked for would cut an almost empty epoch.
   const bool tick_due = ticked && monotonic_ns() - cutter.last_cut_ns() >= interval_ns_ / 2;
   if (!tick_due && !asked && !full && !cut_wanted_.load()) return;
@@ -318,7 +320,6 @@ void VcpuThreads::serve_leader() {
   cut_with_others_parked();
   cut_wanted_.store(behind_schedule());
   if (full) ring_served();
-  if (cutter.frozen()) wait_until([&] { return !cutter.frozen(); });
 }
 
 // Ticks that came while this thread had no CPU are merged into one. The cuts they stood for are
