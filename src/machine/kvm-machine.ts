@@ -3,15 +3,16 @@
  * means, native/machine/machine.h for threads and locks.
  */
 import { FtError, toFtError } from '../common/errors';
-import type {
-  ApplyResult,
-  Cut,
-  CutPolicy,
-  EncodedChunk,
-  Machine,
-  MachineDescription,
-  MachineHandlers,
-  MachineStats,
+import {
+  type ApplyResult,
+  type Cut,
+  type CutPolicy,
+  type EncodedChunk,
+  emptyCut,
+  type Machine,
+  type MachineDescription,
+  type MachineHandlers,
+  type MachineStats,
 } from './machine';
 import { addon, type NativeMachine } from './native';
 
@@ -47,18 +48,7 @@ export class KvmMachine implements Machine {
   readonly #native: NativeMachine;
   readonly #facts = new Float64Array(FACTS_LENGTH);
   #handlers: MachineHandlers = { onCut() {}, onStopped() {} };
-  readonly #cut: Cut = {
-    epoch: 0,
-    base: false,
-    dirtyPages: 0,
-    outputFrames: 0,
-    pauseUs: 0,
-    harvestUs: 0,
-    copyUs: 0,
-    stateUs: 0,
-    resetUs: 0,
-    overrun: false,
-  };
+  readonly #cut = emptyCut();
   readonly #chunk: EncodedChunk = { bytes: 0, rawBytes: 0, last: false };
 
   /** Throws FtError: FT_ERR_KVM_…, FT_ERR_TAP_…, FT_ERR_MEMORY_SIZE, FT_ERR_VCPUS, FT_ERR_ADDON. */

@@ -9,15 +9,16 @@
 import { assert } from '../common/assert';
 import type { Clock, Timer } from '../common/clock';
 import { FtError } from '../common/errors';
-import type {
-  ApplyResult,
-  Cut,
-  CutPolicy,
-  EncodedChunk,
-  Machine,
-  MachineDescription,
-  MachineHandlers,
-  MachineStats,
+import {
+  type ApplyResult,
+  type Cut,
+  type CutPolicy,
+  type EncodedChunk,
+  emptyCut,
+  type Machine,
+  type MachineDescription,
+  type MachineHandlers,
+  type MachineStats,
 } from './machine';
 import { SimulatedBeacon } from './simulated-beacon';
 import {
@@ -79,18 +80,7 @@ export class SimulatedMachine implements Machine {
   private auditAt = 0;
   private healed = 0;
   private readonly restored = { bytes: Buffer.alloc(STATE_BYTES), present: false };
-  private readonly cutFacts: Cut = {
-    epoch: 0,
-    base: false,
-    dirtyPages: 0,
-    outputFrames: 0,
-    pauseUs: 0,
-    harvestUs: 0,
-    copyUs: 0,
-    stateUs: 0,
-    resetUs: 0,
-    overrun: false,
-  };
+  private readonly cutFacts = emptyCut();
 
   constructor(private readonly options: SimulatedMachineOptions) {
     const { memoryBytes } = options;
