@@ -22,8 +22,6 @@ constexpr uint32_t kNotePhys32Entry = 18;  // XEN_ELFNOTE_PHYS32_ENTRY
 constexpr char kNoteName[] = "Xen";        // with its NUL
 constexpr size_t kNoteBytesMax = 64 << 10;
 constexpr uint32_t kStartInfoMagic = 0x336ec578;
-constexpr uint32_t kMemoryRam = 1;
-constexpr uint32_t kMemoryReserved = 2;
 constexpr uint64_t kAddressMax32 = std::numeric_limits<uint32_t>::max();
 
 // xen/include/public/arch-x86/hvm/start_info.h, version 1.
@@ -75,7 +73,7 @@ struct Range {
 };
 constexpr Range kTaken[] = {
     {kPvhStartInfoGpa, kPvhMemmapGpa + 0x1000, "the start info and memory map"},
-    {kPvhCmdlineGpa, kPvhCmdlineGpa + kCmdlineBytesMax + 1, "the command line"},
+    {kCmdlineGpa, kCmdlineGpa + kCmdlineBytesMax + 1, "the command line"},
     {kEbdaGpa, kHighMemoryGpa, "the reserved hole below 1 MiB"},
 };
 
@@ -289,15 +287,12 @@ Status Image::load(GuestMemory& memory) const {
 
 // `initrd` of zero bytes: there is none.
 void place_boot_data(GuestMemory& memory, const std::string& cmdline, const InitrdRange& initrd) {
-  std::vector<MemmapEntry> map = {
-      {0, kEbdaGpa, kMemoryRam, 0},
-      {kEbdaGpa, kHighMemoryGpa - kEbdaGpa, kMemoryReserved, 0},
-  };
-  if (memory.size() > kHighMemoryGpa) {
-    map.push_back({kHighMemoryGpa, memory.size() - kHighMemoryGpa, kMemoryRam, 0});
+  std::vector<MemmapEntry> map;
+  for (const MemoryRange& range : memory_map(memory.size())) {
+    map.push_back({range.gpa, range.bytes, static_cast<uint32_t>(range.type), 0});
   }
   StartInfo info;
-  info.cmdline_paddr = kPvhCmdlineGpa;
+  info.cmdline_paddr = kCmdlineGpa;
   info.memmap_paddr = kPvhMemmapGpa;
   info.memmap_entries = static_cast<uint32_t>(map.size());
   const ModuleEntry module = {initrd.gpa, initrd.bytes, 0, 0};
@@ -311,7 +306,7 @@ void place_boot_data(GuestMemory& memory, const std::string& cmdline, const Init
   bool placed = memory.write_value(kPvhStartInfoGpa, info);
   placed = placed && memory.write_value(kPvhModlistGpa, module);
   placed = placed && memory.write(kPvhMemmapGpa, {entries, map.size() * sizeof(MemmapEntry)});
-  placed = placed && memory.write(kPvhCmdlineGpa, {text, cmdline.size() + 1});
+  placed = placed && memory.write(kCmdlineGpa, {text, cmdline.size() + 1});
   FT_CHECK(placed, "boot data does not fit the least guest memory");
 }
 

@@ -1,12 +1,6 @@
 // Puts a kernel with a PVH entry into guest memory, with the boot data that it expects.
 //
-//   0x00006000  start_info (56 bytes)            ┐
-//   0x00006100  module list, 32 bytes an entry   │
-//   0x00007000  memory map, 24 bytes an entry    ├ boot data, in declared RAM
-//   0x00020000  command line, NUL-terminated     ┘
-//   0x0009fc00  EBDA .. 0x00100000               reserved
-//   0x00100000  kernel segments, at their physical addresses
-//   …           initrd, the only module, below the end of memory (boot_initrd.h)
+//   start_info ─▶ module list, memory map, command line      (where: memory_layout.h)
 //
 // Sources: ELF gABI (program headers, notes); Xen public headers: elfnote.h (note 18,
 // PHYS32_ENTRY), arch-x86/hvm/start_info.h.
@@ -17,17 +11,9 @@
 
 #include "core/result.h"
 #include "machine/guest_memory.h"
+#include "machine/memory_layout.h"
 
 namespace ft {
-
-inline constexpr uint64_t kPvhStartInfoGpa = 0x6000;
-inline constexpr uint64_t kPvhModlistGpa = 0x6100;
-inline constexpr uint64_t kPvhMemmapGpa = 0x7000;
-inline constexpr uint64_t kPvhCmdlineGpa = 0x20000;
-inline constexpr uint64_t kEbdaGpa = 0x9fc00;
-inline constexpr uint64_t kHighMemoryGpa = 0x100000;
-/// Longest command line without its NUL (what a Linux guest keeps).
-inline constexpr size_t kCmdlineBytesMax = 2047;
 
 /// What Vcpu::set_pvh_entry() needs.
 struct PvhEntry {

@@ -134,7 +134,7 @@ TEST_CASE("loader: a sound image, 64 and 32 bits, is placed with its boot data")
     const uint64_t info = kPvhStartInfoGpa;
     CHECK(peek<uint32_t>(memory, info) == 0x336ec578);
     CHECK(peek<uint32_t>(memory, info + 4) == 1);
-    CHECK(peek<uint64_t>(memory, info + 24) == kPvhCmdlineGpa);
+    CHECK(peek<uint64_t>(memory, info + 24) == kCmdlineGpa);
     CHECK(peek<uint64_t>(memory, info + 40) == kPvhMemmapGpa);
     CHECK(peek<uint32_t>(memory, info + 48) == 3);
     const uint64_t expected[3][3] = {
@@ -145,7 +145,7 @@ TEST_CASE("loader: a sound image, 64 and 32 bits, is placed with its boot data")
       CHECK(peek<uint32_t>(memory, kPvhMemmapGpa + 24 * i + 16) == expected[i][2]);
     }
     char cmdline[20] = {};
-    REQUIRE(memory.read(kPvhCmdlineGpa, {reinterpret_cast<uint8_t*>(cmdline), sizeof(cmdline)}));
+    REQUIRE(memory.read(kCmdlineGpa, {reinterpret_cast<uint8_t*>(cmdline), sizeof(cmdline)}));
     CHECK(std::string(cmdline) == "console=ttyS0 quiet");
     CHECK(memory.dirty_gfns().size() == 2 + 3);  // two pages of text, three of boot data
   }
@@ -225,7 +225,7 @@ TEST_CASE("loader: every bad header has its error") {
       {"on the start info", "FT_ERR_KERNEL_LAYOUT",
        [](Bytes& b) { program(b, 0)->p_paddr = kPvhStartInfoGpa - 1; }},
       {"on the command line", "FT_ERR_KERNEL_LAYOUT",
-       [](Bytes& b) { program(b, 0)->p_paddr = kPvhCmdlineGpa + 100; }},
+       [](Bytes& b) { program(b, 0)->p_paddr = kCmdlineGpa + 100; }},
       {"in the hole", "FT_ERR_KERNEL_LAYOUT", [](Bytes& b) { program(b, 0)->p_paddr = 0xa0000; }},
       {"beyond memory", "FT_ERR_KERNEL_TOO_LARGE",
        [](Bytes& b) { program(b, 0)->p_memsz = 4 << 20; }},
