@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <sched.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "kvm/cpuid_model.h"
@@ -15,19 +14,6 @@ namespace {
 constexpr uint32_t kMemorySlot = 0;
 constexpr uint32_t kSlots = 4;
 constexpr uint32_t kVcpusMax = 8;
-constexpr uint64_t kNetMmioBase = 0xd0000000;
-constexpr uint32_t kNetGsi = 5;
-
-Result<UniqueFd> make_event() {
-  UniqueFd fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  if (!fd.valid()) return sys_error("FT_ERR_RESOURCES", "cannot make an event descriptor");
-  return fd;
-}
-
-void pulse(int event_fd) {
-  const uint64_t one = 1;
-  [[maybe_unused]] const ssize_t n = ::write(event_fd, &one, sizeof(one));
-}
 
 // Console output must not stop the machine: what a full pipe does not take is dropped, as a serial
 // line without a reader would.
@@ -109,11 +95,6 @@ Status Machine::make_devices() {
   auto tap = Tap::open(options_.tap_name);
   if (!tap.ok()) return tap.error();
   tap_ = std::make_unique<Tap>(tap.take());
-  for (UniqueFd* fd : {&serial_irq_, &net_irq_, &net_rx_, &net_tx_}) {
-    auto event = make_event();
-    if (!event.ok()) return event.error();
-    *fd = event.take();
-  }
   outbox_.set_bytes_max(options_.outbox_bytes_max);
   outbox_.set_sink(OutputPort::kNet, [this](auto frame) { tap_->write_frame(frame); });
   if (options_.console_fd >= 0) {
@@ -121,18 +102,11 @@ Status Machine::make_devices() {
                      [fd = options_.console_fd](auto bytes) { write_console(fd, bytes); });
   }
 
-  serial_ = std::make_unique<Serial>(outbox_, [this] { pulse(serial_irq_.get()); });
-  bus_.add_port(kSerialPortBase, kSerialPorts, *serial_);
-  FT_TRY(vm_->add_irqfd(kSerialGsi, serial_irq_.get()));
-
-  net_ = std::make_unique<VirtioNet>(outbox_, options_.mac);
-  net_transport_ = std::make_unique<VirtioMmio>(
-      *memory_, *net_, [this] { pulse(net_irq_.get()); }, 0);
-  bus_.add_mmio(kNetMmioBase, kVirtioMmioBytes, *net_transport_);
-  FT_TRY(vm_->add_irqfd(kNetGsi, net_irq_.get()));
-  const uint64_t notify = kNetMmioBase + kVirtioMmioNotifyOffset;
-  FT_TRY(vm_->add_ioeventfd(notify, kNetQueueRx, net_rx_.get()));
-  FT_TRY(vm_->add_ioeventfd(notify, kNetQueueTx, net_tx_.get()));
+  auto devices = DeviceSet::create(
+      DeviceSet::Parts{.vm = *vm_, .memory = *memory_, .outbox = outbox_, .bus = bus_},
+      DeviceSet::Options{.mac = options_.mac});
+  if (!devices.ok()) return devices.error();
+  devices_ = devices.take();
   return Ok{};
 }
 
@@ -145,11 +119,7 @@ Status Machine::make_threads() {
       .outbox = outbox_,
       .slots = *slots_,
       .machine_lock = lock_,
-      .capture_devices =
-          [this](StateWriter& writer) {
-            serial_->capture(writer);
-            net_transport_->capture(writer);
-          },
+      .capture_devices = [this](StateWriter& writer) { devices_->capture(writer); },
       .on_cut = hooks_.on_cut,
       .faults = options_.faults,
   });
@@ -162,15 +132,16 @@ Status Machine::make_threads() {
       .on_stopped = hooks_.on_stopped,
       .first_cpu = options_.first_cpu,
   });
+  VirtioMmio& net_transport = devices_->transport(kSlotNet);
   auto io = IoThread::create(IoThread::Parts{
       .tap = *tap_,
-      .transport = *net_transport_,
-      .net = *net_,
+      .transport = net_transport,
+      .net = devices_->net(),
       .cutter = *cutter_,
       .outbox = outbox_,
       .machine_lock = lock_,
-      .rx_event_fd = net_rx_.get(),
-      .tx_event_fd = net_tx_.get(),
+      .rx_event_fd = devices_->queue_event(kSlotNet, kNetQueueRx),
+      .tx_event_fd = devices_->queue_event(kSlotNet, kNetQueueTx),
       .request_cut = [this] { threads_->request_cut(); },
       .recheck_limits = [this] { threads_->recheck_limits(); },
       .on_error = [this](const Error& e) { hooks_.on_stopped(StopReason::kError, e.message); },
@@ -178,7 +149,7 @@ Status Machine::make_threads() {
   if (!io.ok()) return io.error();
   io_ = io.take();
   // Receive buffers given by a plain register write never show on the ioeventfd.
-  net_transport_->set_notify_hook([this](uint32_t) { io_->wake(); });
+  net_transport.set_notify_hook([this](uint32_t) { io_->wake(); });
   return Ok{};
 }
 
@@ -189,11 +160,8 @@ void Machine::start_threads() {
 
 Status Machine::boot() {
   std::string cmdline = options_.cmdline;
-  char device[64];
-  std::snprintf(device, sizeof(device), "virtio_mmio.device=4K@0x%llx:%u",
-                static_cast<unsigned long long>(kNetMmioBase), kNetGsi);
   if (!cmdline.empty()) cmdline += ' ';
-  cmdline += device;
+  cmdline += devices_->command_line();
   const auto entry = load_pvh(*memory_, options_.kernel_path, cmdline, options_.initrd_path);
   if (!entry.ok()) return entry.error();
   FT_TRY(vcpus_[0].set_pvh_entry(entry.value().entry, entry.value().start_info_gpa));
@@ -296,12 +264,9 @@ Status Machine::promote() {
   }
   {
     const std::lock_guard lock(lock_);
-    FT_TRY(serial_->restore(reader.value()));
-    FT_TRY(net_transport_->restore(reader.value()));
+    FT_TRY(devices_->restore(reader.value()));
     announce();
-    // Notifications and interrupts that were on their way at the cut are in no state: say them all
-    // again. A spurious one does no harm.
-    net_transport_->kick_all();
+    devices_->kick_all();
   }
   start_threads();
   return Ok{};
@@ -309,8 +274,8 @@ Status Machine::promote() {
 
 // Before anything else leaves: switches learn the guest's new port, neighbours its address.
 void Machine::announce() {
-  const MacAddress mac = net_->heard_mac();
-  const Ipv4Address ipv4 = net_->heard_ipv4();
+  const MacAddress mac = devices_->net().heard_mac();
+  const Ipv4Address ipv4 = devices_->net().heard_ipv4();
   tap_->write_frame(rarp_request(mac));
   if (ipv4 == Ipv4Address{}) return;
   tap_->write_frame(gratuitous_arp_request(mac, ipv4));

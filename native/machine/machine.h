@@ -23,16 +23,14 @@
 #include "kvm/vm.h"
 #include "machine/cut.h"
 #include "machine/device_bus.h"
+#include "machine/device_set.h"
 #include "machine/epoch_codec.h"
 #include "machine/epoch_slot.h"
 #include "machine/guest_memory.h"
 #include "machine/io_thread.h"
 #include "machine/outbox.h"
-#include "machine/serial.h"
 #include "machine/tap.h"
 #include "machine/vcpu_threads.h"
-#include "machine/virtio_mmio.h"
-#include "machine/virtio_net.h"
 
 namespace ft {
 
@@ -118,11 +116,8 @@ class Machine {
   std::vector<VcpuStateAccess> vcpu_states_;
   Outbox outbox_;
   std::unique_ptr<Tap> tap_;
-  UniqueFd serial_irq_, net_irq_, net_rx_, net_tx_;
-  std::unique_ptr<Serial> serial_;
-  std::unique_ptr<VirtioNet> net_;
-  std::unique_ptr<VirtioMmio> net_transport_;
   DeviceBus bus_;
+  std::unique_ptr<DeviceSet> devices_;
   std::unique_ptr<SlotPool> slots_;
   std::unique_ptr<EpochEncoder> encoder_;
   std::unique_ptr<ImageApplier> applier_;
