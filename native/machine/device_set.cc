@@ -27,6 +27,8 @@ Result<std::unique_ptr<DeviceSet>> DeviceSet::create(const Parts& parts, const O
   FT_TRY(set->add_serial());
   set->net_ = std::make_unique<VirtioNet>(parts.outbox, options.mac);
   FT_TRY(set->add_virtio(kSlotNet, *set->net_, set->net_->queue_count()));
+  set->rng_ = std::make_unique<VirtioRng>();
+  FT_TRY(set->add_virtio(kSlotRng, *set->rng_, 0));
   return set;
 }
 

@@ -31,6 +31,7 @@
 #include "machine/serial.h"
 #include "machine/virtio_mmio.h"
 #include "machine/virtio_net.h"
+#include "machine/virtio_rng.h"
 
 namespace ft {
 
@@ -107,6 +108,7 @@ class DeviceSet {
   UniqueFd serial_interrupt_;
   std::unique_ptr<Serial> serial_;
   std::unique_ptr<VirtioNet> net_;
+  std::unique_ptr<VirtioRng> rng_;
   std::array<Slot, kDeviceSlots> slots_;
 };
 

@@ -43,19 +43,19 @@ inline GuestMemory make_memory(uint64_t bytes = 1 << 20) {
   return memory.take();
 }
 
-/// Guest memory, outbox, network device and transport, wired as a machine wires them.
-struct Rig {
+/// Guest memory and one device behind its transport, with every access that a driver has.
+struct DriverRig {
   GuestMemory memory = make_memory();
-  Outbox outbox;
-  std::vector<std::vector<uint8_t>> sent;  // what reached the outside
   uint32_t interrupts = 0;
-  VirtioNet net{outbox, kGuestMac};
-  VirtioMmio mmio{memory, net, [this] { interrupts++; }, 0};
+  uint32_t queue_count;
+  uint32_t queue_size = 16;
+  VirtioMmio mmio;
 
-  Rig() {
-    outbox.set_sink(OutputPort::kNet, [this](std::span<const uint8_t> frame) {
-      sent.emplace_back(frame.begin(), frame.end());
-    });
+  /// `device` is made before this and outlives it.
+  explicit DriverRig(VirtioDevice& device)
+      : queue_count(device.queue_count()),
+        mmio(
+            memory, device, [this] { interrupts++; }, 0) {
     memory.set_tracking(true);
   }
 
@@ -99,7 +99,9 @@ struct Rig {
   void start(uint32_t size = 16) {
     std::memset(memory.host_base() + desc_gpa(0), 0, 0x8000);
     accept_features(reg_features());
-    for (uint32_t q = 0; q < 2; q++) place_queue(q, size, desc_gpa(q), avail_gpa(q), used_gpa(q));
+    for (uint32_t q = 0; q < queue_count; q++) {
+      place_queue(q, size, desc_gpa(q), avail_gpa(q), used_gpa(q));
+    }
     queue_size = size;
     set(0x70, status() | kVirtioStatusDriverOk);
     REQUIRE((status() & kVirtioStatusDriverOk) != 0);
@@ -133,6 +135,22 @@ struct Rig {
   void notify(uint32_t q) { set(0x50, q); }
   uint16_t used_idx(uint32_t q) { return peek<uint16_t>(used_gpa(q) + 2); }
   Used used(uint32_t q, uint32_t slot) { return peek<Used>(used_gpa(q) + 4 + 8u * slot); }
+};
+
+/// Outbox and network device, made before the transport in front of them.
+struct NetParts {
+  Outbox outbox;
+  std::vector<std::vector<uint8_t>> sent;  // what reached the outside
+  VirtioNet net{outbox, kGuestMac};
+};
+
+/// The network device wired as a machine wires it.
+struct Rig : NetParts, DriverRig {
+  Rig() : DriverRig(net) {
+    outbox.set_sink(OutputPort::kNet, [this](std::span<const uint8_t> frame) {
+      sent.emplace_back(frame.begin(), frame.end());
+    });
+  }
 
   /// Puts header and frame at `gpa` as one readable buffer and offers it for transmission.
   void transmit(const std::vector<uint8_t>& frame, uint16_t index = 0, uint64_t gpa = kBuffers) {
@@ -145,8 +163,6 @@ struct Rig {
     desc(kNetQueueRx, index, {gpa, bytes, kWrite, 0});
     offer(kNetQueueRx, index);
   }
-
-  uint32_t queue_size = 16;
 };
 
 /// A frame of `bytes` with an Ethernet header from `mac` and a recognisable body.

@@ -89,7 +89,7 @@ export class KvmMachine implements Machine {
       memoryBytes: options.memoryBytes,
       vcpus: options.vcpus,
       cpuFeatures: this.#native.cpuFeatures(),
-      devices: ['serial', 'virtio-net'],
+      devices: ['serial', 'virtio-net', 'virtio-rng'],
       stateVersion: 1,
     };
   }
