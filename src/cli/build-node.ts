@@ -169,7 +169,7 @@ function openMachine(guest: GuestConfig, consoleFd: number | undefined): Machine
   if (guest.kind === 'simulated') return createSimulatedMachine(guest, systemClock);
   return createKvmMachine({
     memoryBytes: guest.memoryBytes,
-    vcpus: 1,
+    vcpus: guest.vcpus,
     cpuModel: guest.cpu,
     kernelPath: guest.kernel ?? '',
     initrdPath: guest.initrd,

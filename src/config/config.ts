@@ -18,6 +18,9 @@ import {
   parseTap,
 } from './values';
 
+/** As many as the native machine takes (kVcpusMax). */
+const VCPUS_MAX = 8;
+
 export type WitnessConfig =
   | { readonly kind: 'file'; readonly directory: string }
   | { readonly kind: 'none' };
@@ -30,6 +33,7 @@ export type TestFault = 'hide-dirty-page' | 'release-early';
 export interface GuestConfig {
   readonly kind: 'kvm' | 'simulated';
   readonly memoryBytes: number;
+  readonly vcpus: number;
   readonly cpu: 'host' | 'baseline';
   /** Undefined for a standby: its guest comes with the epochs. */
   readonly kernel: string | undefined;
@@ -170,6 +174,7 @@ function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
   return {
     kind,
     memoryBytes: parseMemory('memory', flags.needed('memory', 'it has no default')),
+    vcpus: readVcpus(flags, kind),
     cpu: parseChoice('cpu', flags.text('cpu') ?? '', ['host', 'baseline'] as const),
     kernel,
     initrd: flags.text('initrd'),
@@ -186,6 +191,14 @@ function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
         parseChoice('test-fault', text, ['hide-dirty-page', 'release-early'] as const),
       ),
   };
+}
+
+function readVcpus(flags: Flags, kind: GuestConfig['kind']): number {
+  const text = flags.needed('vcpus', 'it has no default');
+  const vcpus = parseInteger('vcpus', text, 1, VCPUS_MAX);
+  if (kind === 'simulated' && vcpus > 1)
+    throw configError('vcpus', text, '1 with a simulated guest');
+  return vcpus;
 }
 
 function readConsole(text: string): ConsoleConfig {

@@ -85,9 +85,16 @@ export const FLAGS: readonly FlagSpec[] = [
   },
   {
     group: 'Guest',
+    name: 'vcpus',
+    value: 'N',
+    fallback: '1',
+    help: 'processors of the guest, 1 to 8; the same on both hosts',
+  },
+  {
+    group: 'Guest',
     name: 'vcpu-cpu',
     value: 'N',
-    help: "gives the guest's vCPU host CPU N; the rest of the process keeps off it",
+    help: 'gives the vCPUs host CPUs N, N+1 … as far as there are; the rest keeps off them',
   },
   {
     group: 'Guest',

@@ -57,6 +57,7 @@ describe('defaults', () => {
       kind: 'kvm',
       memoryBytes: 64 * 1024 ** 2,
       kernel: 'k.elf',
+      vcpus: 1,
       cpu: 'host',
     });
     expect(config.nodeId).toMatch(/-primary$/);
@@ -81,6 +82,7 @@ describe('values', () => {
       ...['--audit-pages', '0', '--no-cut-on-output', '--heartbeat-interval-ms', '5'],
       ...['--suspect-after-ms', '10', '--outbox-bytes-max', '1M', '--console', 'file:/c'],
       ...['--metrics', '127.0.0.1:0', '--vcpu-cpu', '1', '--status-interval-ms', '100'],
+      ...['--vcpus', '8'],
       ...['--test-fault', 'release-early', '--force-claim', '--initrd', 'root.cpio'],
       ...['--cpu', 'baseline'],
     );
@@ -92,6 +94,7 @@ describe('values', () => {
       mac: 'aa:bb:cc:00:11:22',
       console: { kind: 'file', path: '/c' },
       vcpuCpu: 1,
+      vcpus: 8,
       outboxBytesMax: 1024 ** 2,
       faults: ['release-early'],
     });
@@ -146,6 +149,9 @@ describe('refusals', () => {
     ['--witness', 'file:'],
     ['--console', 'tty'],
     ['--vcpu-cpu', '-1'],
+    ['--vcpus', '0'],
+    ['--vcpus', '9'],
+    ['--vcpus', '2.0'],
     ['--machine', 'qemu'],
     ['--test-fault', 'none'],
     ['--status-interval-ms', '5'],
@@ -173,6 +179,11 @@ describe('refusals', () => {
     expect(refusalOf(() => standby(...SIMULATED)).message).toContain('--listen');
     const noPort = ['--machine', 'simulated', '--witness', 'none'];
     expect(refusalOf(() => primary(...noPort)).message).toContain('--sim-port');
+  });
+
+  test('a simulated guest has one processor', () => {
+    expect(refusalOf(() => primary(...SIMULATED, '--vcpus', '2')).message).toContain('--vcpus');
+    expect(primary(...SIMULATED, '--vcpus', '1').guest.vcpus).toBe(1);
   });
 
   test('words that are no flags, doubled flags, switches with values, values without', () => {
