@@ -1,33 +1,81 @@
 /**
  * The first claim of a fresh primary: may this node begin a new generation by booting a guest?
  *
- *   newest generation      owner        outcome
- *   none                   –            claim 1
- *   g                      this node    claim g + 1 (its guest died with its process)
- *   g                      another      refused: the guest may run there; --force-claim overrides
+ *   newest      owner        its process       outcome
+ *   none        –            –                 claim 1
+ *   g           this node    ended, or self    claim g + 1 (its guest died with its process)
+ *   g           this node    elsewhere         refused: another host has this name, or had it;
+ *                                              --force-claim overrides
+ *   g           another      ended, elsewhere  refused: the guest may run there;
+ *                                              --force-claim overrides
+ *   g           any          running here      asked again for a second, since a killed process takes
+ *                                              a moment to go; then refused, whatever the operator says
+ *
+ * The name alone decides nothing: two hosts may have been given the same one, and then the second
+ * would take the first one's guest for its own dead one.
  */
+import type { Clock } from '../common/clock';
 import { FtError } from '../common/errors';
-import type { Witness } from '../witness/witness';
+import type { NewestGeneration, Witness } from '../witness/witness';
 
 export interface BootClaim {
+  readonly clock: Clock;
   readonly witness: Witness;
   readonly pair: string;
   readonly nodeId: string;
   readonly force: boolean;
 }
 
+const DYING_TRIES = 10;
+const DYING_WAIT_MS = 100;
+
 /**
  * Resolves with the generation won. Rejects with FT_ERR_GENERATION_OWNED, or with the witness's
  * FT_ERR_WITNESS_… when it cannot be asked.
  */
 export async function claimBoot(boot: BootClaim): Promise<number> {
-  const current = await boot.witness.current(boot.pair);
-  if (current !== undefined && current.owner !== boot.nodeId && !boot.force) {
-    throw owned(boot, current.generation, current.owner);
+  const current = await settled(boot);
+  if (current !== undefined) {
+    if (current.claimant === 'running') throw stillRunning(boot, current);
+    const ours = current.owner === boot.nodeId;
+    if (ours && current.claimant === 'elsewhere' && !boot.force) throw sameName(boot, current);
+    if (!ours && !boot.force) throw owned(boot, current.generation, current.owner);
   }
   const result = await boot.witness.claim(boot.pair, current?.generation ?? 0, boot.nodeId);
   if (result.outcome === 'won') return result.generation;
   throw owned(boot, result.current.generation, result.current.owner);
+}
+
+/** The newest generation, once its process here, if it has one, had time to end. */
+async function settled(boot: BootClaim): Promise<NewestGeneration | undefined> {
+  const { clock, witness, pair } = boot;
+  for (let tries = 1; ; tries += 1) {
+    const current = await witness.current(pair);
+    if (current?.claimant !== 'running' || tries === DYING_TRIES) return current;
+    await new Promise<void>((resolve) => clock.after(DYING_WAIT_MS, resolve));
+  }
+}
+
+function stillRunning(boot: BootClaim, current: NewestGeneration): FtError {
+  const { generation, owner, origin } = current;
+  const message =
+    `Generation ${generation} of pair ${boot.pair} belongs to node ${owner}, which runs on this ` +
+    `very host (${origin}). End that process first.`;
+  return new FtError('FT_ERR_GENERATION_OWNED', message, {
+    ...{ pair: boot.pair, generation, owner, origin },
+  });
+}
+
+function sameName(boot: BootClaim, current: NewestGeneration): FtError {
+  const { generation, owner, origin } = current;
+  const where = origin === '' ? 'a host that is not known' : origin;
+  const message =
+    `Generation ${generation} of pair ${boot.pair} was claimed under this node's own name, ` +
+    `${owner}, but from elsewhere (${where}), where the guest may be running. Give each host a ` +
+    '--node of its own; add --force-claim if that process is known to be gone.';
+  return new FtError('FT_ERR_GENERATION_OWNED', message, {
+    ...{ pair: boot.pair, generation, owner, origin },
+  });
 }
 
 function owned(boot: BootClaim, generation: number, owner: string): FtError {

@@ -154,8 +154,8 @@ export class PrimaryRole {
    * error, or the machine's, and has then started nothing.
    */
   async start(force: boolean): Promise<void> {
-    const { witness, pair, nodeId, machine } = this.options;
-    const generation = await claimBoot({ witness, pair, nodeId, force });
+    const { clock, witness, pair, nodeId, machine } = this.options;
+    const generation = await claimBoot({ clock, witness, pair, nodeId, force });
     if (this.current !== 'starting') return;
     this.currentGeneration = generation;
     this.takeMachine();

@@ -2,7 +2,7 @@
  * The witness as a directory that both hosts can reach: on one machine any directory, across hosts
  * shared storage on which link(2) is exclusive for all of them (NFS, cluster file systems).
  *
- *   <pair>.generation-1     {"generation":1,"owner":"alpha","incarnation":"…","claimedAt":"…"}
+ *   <pair>.generation-1     {"generation":1,"owner":"alpha","incarnation":"…",…}   (record.ts)
  *   <pair>.generation-2     …
  *
  * One file per generation, never changed and never removed. A claim writes a file of its own aside
@@ -26,27 +26,32 @@ import { constants } from 'node:fs';
 import { access, link, open, readdir, stat, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { FtError } from '../common/errors';
-import type { ClaimResult, GenerationRecord, Witness } from './witness';
+import { type ProcessIdentity, thisProcess } from './process-identity';
+import {
+  checkName,
+  describeNewest,
+  encodeRecord,
+  ownershipOf,
+  parseRecord,
+  RECORD_BYTES_MAX,
+  type StoredRecord,
+} from './record';
+import type { ClaimResult, NewestGeneration, Witness } from './witness';
 
 export interface FileWitnessOptions {
   /** Past this the storage counts as unreachable and the outcome as unknown. */
   readonly answerMsMax?: number;
-}
-
-interface StoredRecord extends GenerationRecord {
-  /** Which process of the owner: a restarted node is not the one that claimed. */
-  readonly incarnation: string;
+  /** Who claims; this process if absent. */
+  readonly identity?: ProcessIdentity;
 }
 
 const ANSWER_MS_MAX = 2000;
-const RECORD_BYTES_MAX = 4096;
-const NAME = /^[a-zA-Z0-9._-]{1,64}$/;
 
 export class FileWitness implements Witness {
   readonly description: string;
   private readonly directory: string;
   private readonly answerMsMax: number;
-  private readonly incarnation = randomBytes(8).toString('hex');
+  private readonly me: ProcessIdentity;
   /** Settles when every question so far has its answer, in time or not. */
   private settled: Promise<void> = Promise.resolve();
 
@@ -54,6 +59,7 @@ export class FileWitness implements Witness {
     this.directory = directory;
     this.description = `file:${directory}`;
     this.answerMsMax = options.answerMsMax ?? ANSWER_MS_MAX;
+    this.me = options.identity ?? thisProcess();
   }
 
   /**
@@ -70,16 +76,16 @@ export class FileWitness implements Witness {
     return witness;
   }
 
-  current(pair: string): Promise<GenerationRecord | undefined> {
+  current(pair: string): Promise<NewestGeneration | undefined> {
     return this.answer(async () => {
       const newest = await this.newest(pair);
-      return newest && { generation: newest.generation, owner: newest.owner };
+      return newest && describeNewest(newest, this.me);
     });
   }
 
   claim(pair: string, fromGeneration: number, nodeId: string): Promise<ClaimResult> {
     return this.answer(async () => {
-      if (!NAME.test(nodeId)) throw badName('node', nodeId);
+      checkName('node', nodeId);
       const newest = await this.newest(pair);
       const known = newest?.generation ?? 0;
       if (known < fromGeneration) throw behind(this.directory, pair, known, fromGeneration);
@@ -97,23 +103,18 @@ export class FileWitness implements Witness {
     const newest = await this.newest(pair);
     if (newest === undefined) throw behind(this.directory, pair, 0, wanted);
     const { generation, owner, incarnation } = newest;
-    if (generation === wanted && owner === nodeId && incarnation === this.incarnation) {
+    if (generation === wanted && owner === nodeId && incarnation === this.me.incarnation) {
       await Promise.all([sync(this.pathOf(pair, wanted)), sync(this.directory)]);
       return { outcome: 'won', generation };
     }
-    return { outcome: 'lost', current: { generation, owner } };
+    return { outcome: 'lost', current: ownershipOf(newest) };
   }
 
   /** Makes the generation's file, with its whole content, unless its name is taken. */
   private async link(pair: string, generation: number, nodeId: string): Promise<void> {
     const draft = path.join(this.directory, `.${pair}.${randomBytes(8).toString('hex')}.draft`);
-    const record: StoredRecord & { claimedAt: string } = {
-      generation,
-      owner: nodeId,
-      incarnation: this.incarnation,
-      claimedAt: new Date().toISOString(),
-    };
-    await writeFile(draft, `${JSON.stringify(record)}\n`, { flag: 'wx', mode: 0o644 });
+    const record = encodeRecord(generation, nodeId, this.me);
+    await writeFile(draft, `${record}\n`, { flag: 'wx', mode: 0o644 });
     try {
       await link(draft, this.pathOf(pair, generation));
     } catch (error) {
@@ -129,7 +130,7 @@ export class FileWitness implements Witness {
   }
 
   private async newest(pair: string): Promise<StoredRecord | undefined> {
-    if (!NAME.test(pair)) throw badName('pair', pair);
+    checkName('pair', pair);
     const prefix = `${pair}.generation-`;
     let newest = 0;
     for (const name of await readdir(this.directory)) {
@@ -146,8 +147,8 @@ export class FileWitness implements Witness {
     try {
       const room = Buffer.alloc(RECORD_BYTES_MAX + 1);
       const { bytesRead } = await handle.read(room, 0, room.length, 0);
-      const record = parseRecord(room.toString('utf8', 0, bytesRead), generation);
-      if (bytesRead > RECORD_BYTES_MAX || record === undefined) throw corrupt(file);
+      const record = parseRecord(room.toString('utf8', 0, bytesRead));
+      if (bytesRead > RECORD_BYTES_MAX || record?.generation !== generation) throw corrupt(file);
       return record;
     } finally {
       await handle.close();
@@ -161,13 +162,17 @@ export class FileWitness implements Witness {
    */
   private async answer<T>(ask: () => Promise<T>): Promise<T> {
     let timer: NodeJS.Timeout | undefined;
+    const until = performance.now() + this.answerMsMax;
     const turn = this.settled.then(ask);
     this.settled = turn.then(ignore, ignore);
     const silence = new Promise<never>((_resolve, reject) => {
       timer = setTimeout(() => reject(silent(this.directory, this.answerMsMax)), this.answerMsMax);
     });
     try {
-      return await Promise.race([turn, silence]);
+      const answer = await Promise.race([turn, silence]);
+      // A process that was stopped meanwhile may see the answer before its own alarm: both are due.
+      if (performance.now() > until) throw silent(this.directory, this.answerMsMax);
+      return answer;
     } catch (thrown) {
       throw thrown instanceof FtError ? thrown : systemError(this.directory, thrown);
     } finally {
@@ -186,30 +191,6 @@ async function sync(file: string): Promise<void> {
   } finally {
     await handle.close();
   }
-}
-
-/** Undefined unless the text is a record of exactly this generation. */
-function parseRecord(text: string, expected: number): StoredRecord | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-  if (typeof value !== 'object' || value === null) return undefined;
-  const { generation, owner, incarnation } = value as Record<string, unknown>;
-  if (generation !== expected || typeof owner !== 'string' || !NAME.test(owner)) return undefined;
-  if (typeof incarnation !== 'string' || !NAME.test(incarnation)) return undefined;
-  return { generation: expected, owner, incarnation };
-}
-
-function badName(what: string, name: string): FtError {
-  return new FtError(
-    'FT_ERR_WITNESS_NAME',
-    `${JSON.stringify(name.slice(0, 80))} cannot name a ${what}: use 1 to 64 letters, digits, ` +
-      'dots, underscores and dashes.',
-    { what },
-  );
 }
 
 function corrupt(file: string): FtError {

@@ -10,7 +10,7 @@
  * Every later claim needs `allow`, the operator's word, which serves for one claim.
  */
 import { FtError } from '../common/errors';
-import type { ClaimResult, GenerationRecord, Witness } from './witness';
+import type { ClaimResult, GenerationRecord, NewestGeneration, Witness } from './witness';
 
 interface Known extends GenerationRecord {
   readonly pair: string;
@@ -30,9 +30,11 @@ export class NoneWitness implements Witness {
   }
 
   /** What this process itself was granted; it knows of no other. */
-  current(pair: string): Promise<GenerationRecord | undefined> {
+  current(pair: string): Promise<NewestGeneration | undefined> {
     const known = this.known.get(pair);
-    return Promise.resolve(known && { generation: known.generation, owner: known.owner });
+    if (known === undefined) return Promise.resolve(undefined);
+    const { generation, owner } = known;
+    return Promise.resolve({ generation, owner, claimant: 'self', origin: '' });
   }
 
   /** Rejects with FT_ERR_WITNESS_NONE whenever a person would have to decide. */

@@ -7,9 +7,27 @@
  * owner: the guest died with the process that claimed, and it must claim a generation of its own.
  */
 
+/**
+ * What became of the process that made a claim, as far as this process can tell. A node's name says
+ * nothing about that: two hosts may have been given the same one (process-identity.ts).
+ *
+ *   self        this very Witness object made it
+ *   running     a process of this host made it, and it still runs
+ *   ended       a process of this host made it, and it runs no more
+ *   elsewhere   another host made it, or nobody here can tell
+ */
+export type Claimant = 'self' | 'running' | 'ended' | 'elsewhere';
+
 export interface GenerationRecord {
   readonly generation: number;
   readonly owner: string;
+}
+
+/** The newest generation, and who is behind its owner's name. */
+export interface NewestGeneration extends GenerationRecord {
+  readonly claimant: Claimant;
+  /** Where the claim came from, for messages: "host-a, process 4711"; empty when not known. */
+  readonly origin: string;
 }
 
 export type ClaimResult =
@@ -22,8 +40,9 @@ export interface Witness {
   /** One line for logs: "file:/var/lib/romulus/witness". */
   readonly description: string;
   /** The newest generation, or undefined for a pair that never ran. Rejects with an FtError
-   * (`FT_ERR_WITNESS_…`) when the witness cannot be reached or its content makes no sense. */
-  current(pair: string): Promise<GenerationRecord | undefined>;
+   * (`FT_ERR_WITNESS_…`) when the witness cannot be reached or its content makes no sense.
+   * No earlier claim of this object whose outcome was unknown can take effect after the answer. */
+  current(pair: string): Promise<NewestGeneration | undefined>;
   /**
    * Atomically makes `nodeId` the owner of `fromGeneration + 1`, if the newest generation is
    * `fromGeneration` (0: the pair never ran). Rejects with an FtError when the outcome is unknown;

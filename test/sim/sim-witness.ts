@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../../src/common/clock';
 import { FtError } from '../../src/common/errors';
-import type { ClaimResult, GenerationRecord, Witness } from '../../src/witness/witness';
+import type { ClaimResult, NewestGeneration, Witness } from '../../src/witness/witness';
 import type { HostGate } from './host-gate';
 
 export class SimWitness implements Witness {
@@ -30,7 +30,7 @@ export class SimWitness implements Witness {
     };
   }
 
-  current(pair: string): Promise<GenerationRecord | undefined> {
+  current(pair: string): Promise<NewestGeneration | undefined> {
     return Promise.resolve(this.newest(pair));
   }
 
@@ -42,9 +42,11 @@ export class SimWitness implements Witness {
     return Promise.resolve();
   }
 
-  private newest(_pair: string): GenerationRecord | undefined {
+  /** Names are never given twice here, so a host that finds its own name was restarted. */
+  private newest(_pair: string): NewestGeneration | undefined {
     const owner = this.owners.at(-1);
-    return owner === undefined ? undefined : { generation: this.owners.length, owner };
+    if (owner === undefined) return undefined;
+    return { generation: this.owners.length, owner, claimant: 'ended', origin: owner };
   }
 
   private decide(_pair: string, fromGeneration: number, nodeId: string): ClaimResult {

@@ -1,10 +1,16 @@
 /** Output commit: what an acknowledgement may and may not release. */
 import fc from 'fast-check';
+import { type Clock, systemClock } from '../../src/common/clock';
 import type { Cut } from '../../src/machine/machine';
 import { claimBoot } from '../../src/primary/boot-claim';
 import { OutputCommit } from '../../src/primary/output-commit';
 import { PrimaryStats } from '../../src/primary/primary-stats';
-import type { GenerationRecord, Witness } from '../../src/witness/witness';
+import type {
+  Claimant,
+  GenerationRecord,
+  NewestGeneration,
+  Witness,
+} from '../../src/witness/witness';
 import { ManualClock } from '../support/manual-clock';
 
 function cutOf(epoch: number, outputFrames: number): Cut {
@@ -99,12 +105,18 @@ describe('the claim of a boot', () => {
   function witness(
     current: GenerationRecord | undefined,
     loses = false,
+    claimants: Claimant[] = ['ended'],
   ): Witness & { asked: number[] } {
     const asked: number[] = [];
+    let looks = 0;
+    const look = (): NewestGeneration | undefined => {
+      const claimant = claimants[Math.min(looks++, claimants.length - 1)] ?? 'ended';
+      return current && { ...current, claimant, origin: 'host-x, process 7' };
+    };
     return {
       asked,
       description: 'test',
-      current: () => Promise.resolve(current),
+      current: () => Promise.resolve(look()),
       claim: (_pair, from, nodeId) => {
         asked.push(from);
         const other = { generation: from + 1, owner: 'other' };
@@ -117,8 +129,9 @@ describe('the claim of a boot', () => {
       close: () => Promise.resolve(),
     };
   }
+  const clock: Clock = { ...systemClock, after: (_ms, fn) => systemClock.after(0, fn) };
   const boot = (w: Witness, force = false): Promise<number> =>
-    claimBoot({ witness: w, pair: 'p', nodeId: 'me', force });
+    claimBoot({ clock, witness: w, pair: 'p', nodeId: 'me', force });
 
   test('a pair that never ran, and one whose newest generation is ours', async () => {
     expect(await boot(witness(undefined))).toBe(1);
@@ -131,6 +144,25 @@ describe('the claim of a boot', () => {
     await expect(boot(other)).rejects.toThrow(/beta.*ft-standby.*--force-claim/);
     expect(other.asked).toEqual([]);
     expect(await boot(other, true)).toBe(8);
+  });
+
+  test('its own name from another host is refused, unless the operator vouches for it', async () => {
+    const twin = witness({ generation: 7, owner: 'me' }, false, ['elsewhere']);
+    await expect(boot(twin)).rejects.toMatchObject({ code: 'FT_ERR_GENERATION_OWNED' });
+    await expect(boot(twin)).rejects.toThrow(/own name.*host-x, process 7.*--node.*--force-claim/);
+    expect(twin.asked).toEqual([]);
+    expect(await boot(twin, true)).toBe(8);
+  });
+
+  test.each(['me', 'other'])('a process of %s that runs here is never overruled', async (owner) => {
+    const rival = witness({ generation: 7, owner }, false, ['running']);
+    await expect(boot(rival, true)).rejects.toThrow(/this very host \(host-x, process 7\)/);
+    expect(rival.asked).toEqual([]);
+  });
+
+  test('a killed process of this node is given a moment to go', async () => {
+    const dying = witness({ generation: 7, owner: 'me' }, false, ['running', 'running', 'ended']);
+    expect(await boot(dying)).toBe(8);
   });
 
   test('a claim that is lost between looking and claiming starts nothing', async () => {

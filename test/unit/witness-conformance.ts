@@ -3,11 +3,12 @@
  * make Witness objects that share one (fresh) backend.
  */
 import type { FtError } from '../../src/common/errors';
+import { type ProcessIdentity, thisProcess } from '../../src/witness/process-identity';
 import type { Witness } from '../../src/witness/witness';
 
 export interface WitnessBackend {
-  /** Another Witness object on the same backend, as another process would have. */
-  open(): Promise<Witness>;
+  /** Another Witness object on the same backend, as another process (or host) would have. */
+  open(identity?: ProcessIdentity): Promise<Witness>;
   /** Removes the backend. */
   remove(): Promise<void>;
 }
@@ -36,8 +37,8 @@ export function describeWitness(name: string, start: () => Promise<WitnessBacken
 
     test('the first claim wins generation 1, and everybody sees it', async () => {
       expect(await alpha.claim('web', 0, 'alpha')).toEqual({ outcome: 'won', generation: 1 });
-      expect(await alpha.current('web')).toEqual({ generation: 1, owner: 'alpha' });
-      expect(await beta.current('web')).toEqual({ generation: 1, owner: 'alpha' });
+      expect(await alpha.current('web')).toMatchObject({ generation: 1, owner: 'alpha' });
+      expect(await beta.current('web')).toMatchObject({ generation: 1, owner: 'alpha' });
     });
 
     test('the second to claim loses and learns who won', async () => {
@@ -49,7 +50,7 @@ export function describeWitness(name: string, start: () => Promise<WitnessBacken
     test('claiming again gives the same answer to the winner', async () => {
       await alpha.claim('web', 0, 'alpha');
       expect(await alpha.claim('web', 0, 'alpha')).toEqual({ outcome: 'won', generation: 1 });
-      expect(await alpha.current('web')).toEqual({ generation: 1, owner: 'alpha' });
+      expect(await alpha.current('web')).toMatchObject({ generation: 1, owner: 'alpha' });
     });
 
     test('another process of the same node is not the winner', async () => {
@@ -58,11 +59,38 @@ export function describeWitness(name: string, start: () => Promise<WitnessBacken
       expect(again.outcome).toBe('lost');
     });
 
+    test('who is behind a name is told apart from the name', async () => {
+      await alpha.claim('web', 0, 'alpha');
+      const origin = expect.stringContaining(`process ${process.pid}`) as string;
+      expect(await alpha.current('web')).toEqual({
+        ...{ generation: 1, owner: 'alpha', claimant: 'self', origin },
+      });
+      expect(await beta.current('web')).toMatchObject({ owner: 'alpha', claimant: 'running' });
+      const me = thisProcess();
+      const seenBy = async (identity: ProcessIdentity): Promise<unknown> => {
+        const other = await backend.open(identity);
+        const current = await other.current('web');
+        await other.close();
+        return current?.claimant;
+      };
+      expect(await seenBy({ ...me, host: 'f'.repeat(32) })).toBe('elsewhere');
+      expect(await seenBy({ ...me, boot: 'another-boot' })).toBe('ended');
+      expect(await seenBy({ ...me, pidNamespace: 'pid:[1]' })).toBe('elsewhere');
+    });
+
+    test('a name alone wins nothing: the same one on another host loses', async () => {
+      const twin = await backend.open({ ...thisProcess(), host: 'e'.repeat(32) });
+      await alpha.claim('web', 0, 'alpha');
+      expect(await twin.claim('web', 0, 'alpha')).toMatchObject({ outcome: 'lost' });
+      expect(await twin.current('web')).toMatchObject({ claimant: 'elsewhere' });
+      await twin.close();
+    });
+
     test('generations follow one another and change hands', async () => {
       await alpha.claim('web', 0, 'alpha');
       expect(await beta.claim('web', 1, 'beta')).toEqual({ outcome: 'won', generation: 2 });
       expect(await alpha.claim('web', 2, 'alpha')).toEqual({ outcome: 'won', generation: 3 });
-      expect(await beta.current('web')).toEqual({ generation: 3, owner: 'alpha' });
+      expect(await beta.current('web')).toMatchObject({ generation: 3, owner: 'alpha' });
     });
 
     test('who was superseded loses, even with a generation it once won', async () => {
@@ -75,7 +103,7 @@ export function describeWitness(name: string, start: () => Promise<WitnessBacken
 
     test('numbers are compared as numbers: 10 is newer than 9', async () => {
       for (let from = 0; from < 10; from++) await alpha.claim('web', from, 'alpha');
-      expect(await beta.current('web')).toEqual({ generation: 10, owner: 'alpha' });
+      expect(await beta.current('web')).toMatchObject({ generation: 10, owner: 'alpha' });
       expect((await beta.claim('web', 9, 'beta')).outcome).toBe('lost');
     });
 
@@ -83,7 +111,7 @@ export function describeWitness(name: string, start: () => Promise<WitnessBacken
       await alpha.claim('web', 0, 'alpha');
       const error = await alpha.claim('web', 5, 'alpha').catch((thrown: FtError) => thrown);
       expect(error).toMatchObject({ code: expect.stringMatching(/^FT_ERR_WITNESS_/) });
-      expect(await alpha.current('web')).toEqual({ generation: 1, owner: 'alpha' });
+      expect(await alpha.current('web')).toMatchObject({ generation: 1, owner: 'alpha' });
     });
 
     test('pairs do not see each other, however alike their names', async () => {
@@ -91,7 +119,7 @@ export function describeWitness(name: string, start: () => Promise<WitnessBacken
       expect(await beta.current('web2')).toBeUndefined();
       expect(await beta.current('we')).toBeUndefined();
       expect(await beta.claim('web.generation-1', 0, 'beta')).toMatchObject({ outcome: 'won' });
-      expect(await alpha.current('web')).toEqual({ generation: 1, owner: 'alpha' });
+      expect(await alpha.current('web')).toMatchObject({ generation: 1, owner: 'alpha' });
     });
 
     test.each(['', 'a/b', '../web', 'a b', 'x'.repeat(65), 'ü'])(
