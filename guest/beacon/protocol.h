@@ -8,7 +8,16 @@
 #define ANSWER_MAGIC 0x41425446  /* "FTBA" */
 #define BEACON_VERSION 1
 
-enum Op { kOpIncrement = 1, kOpPut = 2, kOpGet = 3, kOpStats = 4, kOpLoad = 5 };
+enum Op {
+  kOpIncrement = 1,
+  kOpPut = 2,
+  kOpGet = 3,
+  kOpStats = 4,
+  kOpLoad = 5,
+  kOpDisk = 6,
+  kOpDiskRead = 7,
+  kOpDiskLoad = 8,
+};
 
 enum Status {
   kStatusOk = 0,
@@ -16,6 +25,7 @@ enum Status {
   kStatusNotFound = 2,
   kStatusTableFull = 3,
   kStatusBadArgument = 4,
+  kStatusIoError = 5,
 };
 
 struct PACKED BeaconRequest {
