@@ -53,18 +53,6 @@ Status set_up_machine_check(int fd, const KvmCaps& caps) {
   return sys_error("FT_ERR_KVM_VCPU", "KVM_X86_SETUP_MCE failed");
 }
 
-kvm_segment flat_segment(uint16_t selector, uint8_t type) {
-  kvm_segment s{};
-  s.limit = 0xffffffff;
-  s.selector = selector;
-  s.type = type;
-  s.present = 1;
-  s.db = 1;
-  s.s = 1;
-  s.g = 1;
-  return s;
-}
-
 const char* internal_error_name(uint32_t suberror) {
   switch (suberror) {
     case KVM_INTERNAL_ERROR_EMULATION:
@@ -204,33 +192,6 @@ std::string Vcpu::describe_exit() const {
     default:
       return "exit reason " + std::to_string(run_->exit_reason);
   }
-}
-
-Status Vcpu::set_pvh_entry(uint32_t entry, uint32_t start_info_gpa) {
-  kvm_sregs sregs{};
-  if (::ioctl(fd_.get(), KVM_GET_SREGS, &sregs) != 0) {
-    return sys_error("FT_ERR_KVM_STATE", "KVM_GET_SREGS failed");
-  }
-  sregs.cs = flat_segment(0x08, 0xb);  // code, readable, accessed
-  sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = flat_segment(0x10, 0x3);
-  sregs.tr = flat_segment(0, 0xb);  // busy 32-bit TSS
-  sregs.tr.limit = 0x67;
-  sregs.tr.s = sregs.tr.g = sregs.tr.db = 0;
-  sregs.gdt = sregs.idt = kvm_dtable{};
-  sregs.cr0 = 0x11;  // PE and ET
-  sregs.cr3 = sregs.cr4 = 0;
-  sregs.efer = 0;
-  if (::ioctl(fd_.get(), KVM_SET_SREGS, &sregs) != 0) {
-    return sys_error("FT_ERR_KVM_STATE", "KVM_SET_SREGS failed");
-  }
-  kvm_regs regs{};
-  regs.rip = entry;
-  regs.rbx = start_info_gpa;
-  regs.rflags = 2;
-  if (::ioctl(fd_.get(), KVM_SET_REGS, &regs) != 0) {
-    return sys_error("FT_ERR_KVM_STATE", "KVM_SET_REGS failed");
-  }
-  return refresh_synced_regs();
 }
 
 }  // namespace ft

@@ -17,6 +17,18 @@
 
 namespace ft {
 
+/// Where a vCPU enters 64-bit code with paging on, and the tables it uses there; all of them in
+/// guest memory. Interrupts are off and there is no IDT.
+struct LongModeEntry {
+  uint64_t rip;
+  uint64_t boot_params_gpa;  // in RSI
+  uint64_t page_tables_gpa;  // the PML4; maps one to one
+  uint64_t gdt_gpa;
+  uint32_t gdt_bytes;
+  uint16_t code_selector;  // flat, 64 bits
+  uint16_t data_selector;  // flat
+};
+
 class Vcpu {
  public:
   /// `cpuid` is the guest's processor model (Kvm::supported_cpuid, perhaps narrowed); the leaves
@@ -68,9 +80,14 @@ class Vcpu {
 
   /// Initial state for a PVH entry: 32-bit protected mode, flat segments, paging off,
   /// EIP = entry, EBX = start_info_gpa. Source: xen/include/public/arch-x86/hvm/start_info.h.
+  /// Error: FT_ERR_KVM_STATE.
   Status set_pvh_entry(uint32_t entry, uint32_t start_info_gpa);
+  /// Initial state for a 64-bit entry, as the Linux boot protocol asks. Error: FT_ERR_KVM_STATE.
+  Status set_long_mode_entry(const LongModeEntry& entry);
 
  private:
+  Status enter_at(const kvm_sregs& sregs, const kvm_regs& regs);
+
   UniqueFd fd_;
   MappedRegion run_region_;
   kvm_run* run_ = nullptr;

@@ -26,7 +26,9 @@ Error too_large(const std::string& path, uint64_t file_bytes, uint64_t has) {
 
 }  // namespace
 
-Result<InitrdRange> load_initrd(GuestMemory& memory, const std::string& path, uint64_t free_from) {
+Result<InitrdRange> load_initrd(GuestMemory& memory, const std::string& path, uint64_t free_from,
+                                uint64_t end_max) {
+  FT_CHECK(end_max <= memory.size(), "an initrd beyond guest memory");
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) return sys_error("FT_ERR_INITRD_OPEN", "cannot open initrd " + path);
   struct stat st = {};
@@ -37,10 +39,11 @@ Result<InitrdRange> load_initrd(GuestMemory& memory, const std::string& path, ui
   if (st.st_size <= 0) return open_error(path, "it is empty; give another or leave it out");
   const auto bytes = static_cast<uint64_t>(st.st_size);
   const uint64_t begin_min = (free_from + kPageBytes - 1) / kPageBytes * kPageBytes;
-  const uint64_t has = memory.size() > begin_min ? memory.size() - begin_min : 0;
+  const uint64_t end = end_max / kPageBytes * kPageBytes;
+  const uint64_t has = end > begin_min ? end - begin_min : 0;
   if (bytes > has) return too_large(path, bytes, has);
   // Both ends are page boundaries, so whole pages fit where the bytes do.
-  const uint64_t gpa = (memory.size() - bytes) / kPageBytes * kPageBytes;
+  const uint64_t gpa = (end - bytes) / kPageBytes * kPageBytes;
   const std::span<uint8_t> target = memory.writable_view(gpa, bytes);
   size_t done = 0;
   while (done < target.size()) {

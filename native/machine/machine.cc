@@ -6,7 +6,7 @@
 
 #include "kvm/cpuid_model.h"
 #include "machine/announce.h"
-#include "machine/pvh_loader.h"
+#include "machine/kernel_loader.h"
 
 namespace ft {
 namespace {
@@ -162,9 +162,9 @@ Status Machine::boot() {
   std::string cmdline = options_.cmdline;
   if (!cmdline.empty()) cmdline += ' ';
   cmdline += devices_->command_line();
-  const auto entry = load_pvh(*memory_, options_.kernel_path, cmdline, options_.initrd_path);
+  const auto entry = load_kernel(*memory_, {options_.kernel_path, options_.initrd_path, cmdline});
   if (!entry.ok()) return entry.error();
-  FT_TRY(vcpus_[0].set_pvh_entry(entry.value().entry, entry.value().start_info_gpa));
+  FT_TRY(enter_kernel(vcpus_[0], entry.value()));
   start_threads();
   return Ok{};
 }

@@ -2,16 +2,12 @@
 #include "machine/pvh_loader.h"
 
 #include <elf.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 #include <limits>
 #include <vector>
 
-#include "core/unique_fd.h"
 #include "machine/boot_initrd.h"
 
 namespace ft {
@@ -77,16 +73,21 @@ constexpr Range kTaken[] = {
     {kEbdaGpa, kHighMemoryGpa, "the reserved hole below 1 MiB"},
 };
 
-std::string hex(uint64_t value) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "0x%llx", static_cast<unsigned long long>(value));
-  return text;
-}
+// Names of the processors that kernels are built for, as people call them (ELF gABI, e_machine).
+struct MachineName {
+  uint16_t machine;
+  const char* name;
+};
+constexpr MachineName kMachineNames[] = {
+    {EM_386, "32-bit x86"}, {EM_68K, "m68k"},        {EM_MIPS, "MIPS"},    {EM_PPC, "PowerPC"},
+    {EM_PPC64, "PowerPC"},  {EM_S390, "s390"},       {EM_ARM, "ARM"},      {EM_SPARCV9, "SPARC"},
+    {EM_IA_64, "Itanium"},  {EM_AARCH64, "aarch64"}, {EM_RISCV, "RISC-V"}, {258, "LoongArch"},
+};
 
 // One kernel image: the open file and what its headers say.
 class Image {
  public:
-  static Result<Image> open(const std::string& path);
+  explicit Image(const KernelFile& file) : file_(file) {}
   Status read_headers();
   Result<uint32_t> find_entry() const;
   /// The end of the highest segment.
@@ -95,67 +96,34 @@ class Image {
   Status load(GuestMemory& memory) const;
 
  private:
-  Error error(const char* code, const std::string& what) const {
-    return Error{code, 0, "kernel " + path_ + ": " + what};
-  }
-  Error truncated(const std::string& what) const {
-    return error("FT_ERR_KERNEL_TRUNCATED", what + " reaches past the end of the file (" +
-                                                std::to_string(file_bytes_) +
-                                                " bytes); copy the image again");
-  }
-  bool in_file(uint64_t offset, uint64_t bytes) const {
-    return offset <= file_bytes_ && bytes <= file_bytes_ - offset;
-  }
-  Status read_at(uint64_t offset, std::span<uint8_t> out, const char* what) const;
+  Error error(const char* code, const std::string& what) const { return file_.error(code, what); }
+  Error wrong_machine(uint16_t machine) const;
   template <typename Header, typename Program>
-  Status read_program_headers(uint8_t machine_a, uint8_t machine_b);
+  Status read_program_headers(uint16_t machine_a, uint16_t machine_b);
   Result<uint32_t> entry_from_notes(std::span<const uint8_t> notes, uint64_t align) const;
 
-  std::string path_;
-  UniqueFd fd_;
-  uint64_t file_bytes_ = 0;
+  const KernelFile& file_;
   std::vector<Segment> segments_;
 };
 
-Result<Image> Image::open(const std::string& path) {
-  Image image;
-  image.path_ = path;
-  image.fd_ = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!image.fd_.valid()) return sys_error("FT_ERR_KERNEL_OPEN", "cannot open kernel " + path);
-  struct stat st = {};
-  if (::fstat(image.fd_.get(), &st) != 0) {
-    return sys_error("FT_ERR_KERNEL_OPEN", "cannot look at kernel " + path);
+Error Image::wrong_machine(uint16_t machine) const {
+  const char* name = "another processor's";
+  for (const MachineName& known : kMachineNames) {
+    if (known.machine == machine) name = known.name;
   }
-  if (!S_ISREG(st.st_mode)) return image.error("FT_ERR_KERNEL_OPEN", "it is no regular file");
-  image.file_bytes_ = static_cast<uint64_t>(st.st_size);
-  return image;
-}
-
-Status Image::read_at(uint64_t offset, std::span<uint8_t> out, const char* what) const {
-  if (!in_file(offset, out.size())) return truncated(what);
-  size_t done = 0;
-  while (done < out.size()) {
-    const ssize_t n =
-        ::pread(fd_.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return sys_error("FT_ERR_KERNEL_OPEN", "cannot read kernel " + path_);
-    if (n == 0) return truncated(what);  // it shrank while we read
-    done += static_cast<size_t>(n);
-  }
-  return Ok{};
+  return error("FT_ERR_KERNEL_ARCH", std::string("this is an ELF image for ") + name +
+                                         " (ELF machine " + std::to_string(machine) +
+                                         "); an x86-64 kernel is needed");
 }
 
 Status Image::read_headers() {
-  uint8_t ident[EI_NIDENT] = {};
-  const size_t available = std::min<uint64_t>(file_bytes_, sizeof(ident));
-  FT_TRY(read_at(0, {ident, available}, "the identification"));
+  uint8_t ident[EI_NIDENT + 4] = {};  // with the type and the machine, alike in all ELF files
+  FT_TRY(file_.read_at(0, ident, "the ELF header"));
   if (std::memcmp(ident, ELFMAG, SELFMAG) != 0) {
-    return error("FT_ERR_KERNEL_NOT_ELF",
-                 "it is no ELF file; give the uncompressed image (vmlinux, not bzImage)");
+    return error("FT_ERR_KERNEL_FORMAT", "it is no ELF file");
   }
-  if (available < sizeof(ident)) return truncated("the ELF header");
   if (ident[EI_DATA] != ELFDATA2LSB) {
-    return error("FT_ERR_KERNEL_ARCH", "it is not little-endian; an x86 image is needed");
+    return wrong_machine(static_cast<uint16_t>(ident[EI_NIDENT + 2] << 8 | ident[EI_NIDENT + 3]));
   }
   switch (ident[EI_CLASS]) {
     case ELFCLASS64:
@@ -169,12 +137,11 @@ Status Image::read_headers() {
 }
 
 template <typename Header, typename Program>
-Status Image::read_program_headers(uint8_t machine_a, uint8_t machine_b) {
+Status Image::read_program_headers(uint16_t machine_a, uint16_t machine_b) {
   Header header = {};
-  FT_TRY(read_at(0, {reinterpret_cast<uint8_t*>(&header), sizeof(header)}, "the ELF header"));
+  FT_TRY(file_.read_at(0, {reinterpret_cast<uint8_t*>(&header), sizeof(header)}, "the ELF header"));
   if (header.e_machine != machine_a && header.e_machine != machine_b) {
-    return error("FT_ERR_KERNEL_ARCH", "it is for ELF machine " + std::to_string(header.e_machine) +
-                                           "; an x86 image is needed");
+    return wrong_machine(header.e_machine);
   }
   if (header.e_type != ET_EXEC && header.e_type != ET_DYN) {
     return error("FT_ERR_KERNEL_ARCH",
@@ -186,13 +153,14 @@ Status Image::read_program_headers(uint8_t machine_a, uint8_t machine_b) {
                                            " bytes instead of " + std::to_string(sizeof(Program)));
   }
   std::vector<Program> programs(header.e_phnum);
-  FT_TRY(read_at(header.e_phoff,
-                 {reinterpret_cast<uint8_t*>(programs.data()), programs.size() * sizeof(Program)},
-                 "the program header table"));
+  FT_TRY(file_.read_at(
+      header.e_phoff,
+      {reinterpret_cast<uint8_t*>(programs.data()), programs.size() * sizeof(Program)},
+      "the program header table"));
   for (const Program& p : programs) {
     if (p.p_type != PT_LOAD && p.p_type != PT_NOTE) continue;
-    if (!in_file(p.p_offset, p.p_filesz)) {
-      return truncated("the segment at file offset " + std::to_string(p.p_offset));
+    if (!file_.contains(p.p_offset, p.p_filesz)) {
+      return file_.truncated("the segment at file offset " + std::to_string(p.p_offset));
     }
     segments_.push_back(Segment{p.p_type, p.p_offset, p.p_filesz, p.p_paddr,
                                 std::max<uint64_t>(p.p_memsz, p.p_filesz), p.p_align});
@@ -204,7 +172,7 @@ Result<uint32_t> Image::find_entry() const {
   for (const Segment& s : segments_) {
     if (s.type != PT_NOTE) continue;
     std::vector<uint8_t> notes(std::min<uint64_t>(s.file_bytes, kNoteBytesMax));
-    FT_TRY(read_at(s.offset, notes, "a note segment"));
+    FT_TRY(file_.read_at(s.offset, notes, "a note segment"));
     auto entry = entry_from_notes(notes, s.align);
     if (!entry.ok() || entry.value() != 0) return entry;
   }
@@ -231,7 +199,7 @@ Result<uint32_t> Image::entry_from_notes(std::span<const uint8_t> notes, uint64_
       std::memcpy(&entry, notes.data() + value_at, note.n_descsz);
       if (entry == 0 || entry > kAddressMax32) {
         return error("FT_ERR_KERNEL_LAYOUT",
-                     "its PVH entry " + hex(entry) + " is no 32-bit physical address");
+                     "its PVH entry " + hex_text(entry) + " is no 32-bit physical address");
       }
       return static_cast<uint32_t>(entry);
     }
@@ -252,19 +220,14 @@ uint64_t Image::bytes_needed() const {
 
 Status Image::check_layout(uint64_t memory_bytes, uint32_t entry) const {
   const uint64_t needs = bytes_needed();
-  if (needs > memory_bytes) {
-    return error("FT_ERR_KERNEL_TOO_LARGE", "it needs " + std::to_string(needs) +
-                                                " bytes of guest memory, but the guest has " +
-                                                std::to_string(memory_bytes) +
-                                                "; give the guest more memory");
-  }
+  if (needs > memory_bytes) return file_.too_large(needs, memory_bytes);
   bool entry_inside = false;
   for (const Segment& s : segments_) {
     if (s.type != PT_LOAD || s.memory_bytes == 0) continue;
     const uint64_t end = s.gpa + s.memory_bytes;
     for (const Range& taken : kTaken) {
       if (s.gpa >= taken.end || taken.begin >= end) continue;
-      return error("FT_ERR_KERNEL_LAYOUT", "its segment " + hex(s.gpa) + ".." + hex(end) +
+      return error("FT_ERR_KERNEL_LAYOUT", "its segment " + hex_text(s.gpa) + ".." + hex_text(end) +
                                                " lies on top of " + taken.what +
                                                "; link it at 1 MiB or above");
     }
@@ -272,7 +235,7 @@ Status Image::check_layout(uint64_t memory_bytes, uint32_t entry) const {
   }
   if (!entry_inside) {
     return error("FT_ERR_KERNEL_LAYOUT",
-                 "its PVH entry " + hex(entry) + " is in none of its segments");
+                 "its PVH entry " + hex_text(entry) + " is in none of its segments");
   }
   return Ok{};
 }
@@ -280,7 +243,7 @@ Status Image::check_layout(uint64_t memory_bytes, uint32_t entry) const {
 Status Image::load(GuestMemory& memory) const {
   for (const Segment& s : segments_) {
     if (s.type != PT_LOAD || s.file_bytes == 0) continue;
-    FT_TRY(read_at(s.offset, memory.writable_view(s.gpa, s.file_bytes), "a segment"));
+    FT_TRY(file_.read_at(s.offset, memory.writable_view(s.gpa, s.file_bytes), "a segment"));
   }
   return Ok{};
 }
@@ -312,24 +275,19 @@ void place_boot_data(GuestMemory& memory, const std::string& cmdline, const Init
 
 }  // namespace
 
-Result<PvhEntry> load_pvh(GuestMemory& memory, const std::string& path, const std::string& cmdline,
+Result<PvhEntry> load_pvh(GuestMemory& memory, const KernelFile& file, const std::string& cmdline,
                           const std::string& initrd_path) {
-  if (cmdline.size() > kCmdlineBytesMax) {
-    return Error{"FT_ERR_CMDLINE_TOO_LONG", 0,
-                 "the kernel command line has " + std::to_string(cmdline.size()) +
-                     " bytes; at most " + std::to_string(kCmdlineBytesMax) + " are possible"};
-  }
-  auto image = Image::open(path);
-  if (!image.ok()) return image.error();
-  FT_TRY(image.value().read_headers());
-  const auto entry = image.value().find_entry();
+  FT_TRY(check_cmdline(cmdline, kCmdlineBytesMax));
+  Image image(file);
+  FT_TRY(image.read_headers());
+  const auto entry = image.find_entry();
   if (!entry.ok()) return entry.error();
-  FT_TRY(image.value().check_layout(memory.size(), entry.value()));
-  FT_TRY(image.value().load(memory));
+  FT_TRY(image.check_layout(memory.size(), entry.value()));
+  FT_TRY(image.load(memory));
   InitrdRange initrd = {0, 0};
   if (!initrd_path.empty()) {
-    const uint64_t kernel_end = std::max(image.value().bytes_needed(), kHighMemoryGpa);
-    const auto loaded = load_initrd(memory, initrd_path, kernel_end);
+    const uint64_t kernel_end = std::max(image.bytes_needed(), kHighMemoryGpa);
+    const auto loaded = load_initrd(memory, initrd_path, kernel_end, memory.size());
     if (!loaded.ok()) return loaded.error();
     initrd = loaded.value();
   }

@@ -11,6 +11,7 @@
 
 #include "core/result.h"
 #include "machine/guest_memory.h"
+#include "machine/kernel_file.h"
 #include "machine/memory_layout.h"
 
 namespace ft {
@@ -21,16 +22,16 @@ struct PvhEntry {
   uint32_t start_info_gpa;
 };
 
-/// Loads the ELF (32 or 64 bits, x86) at `path` into `memory`, which must be fresh (all zero: the
-/// part of a segment that the file does not fill is not written), and places start_info, memory map
-/// and `cmdline`; with a non-empty `initrd_path` that file too, as the only module. On an error
-/// memory may hold part of the kernel; do not run it.
-/// Errors: FT_ERR_KERNEL_OPEN (cannot be read, or is no regular file), FT_ERR_KERNEL_NOT_ELF,
-/// FT_ERR_KERNEL_TRUNCATED (a header or segment lies past the file's end), FT_ERR_KERNEL_ARCH,
+/// Loads the ELF `file` (32 or 64 bits, x86) into `memory`, which must be fresh (all zero: the part
+/// of a segment that the file does not fill is not written), and places start_info, memory map and
+/// `cmdline`; with a non-empty `initrd_path` that file too, as the only module. On an error memory
+/// may hold part of the kernel; do not run it.
+/// Errors: FT_ERR_KERNEL_FORMAT (no ELF), FT_ERR_KERNEL_TRUNCATED (a header or segment lies past
+/// the file's end), FT_ERR_KERNEL_ARCH (of another machine, which is named),
 /// FT_ERR_KERNEL_NO_PVH_NOTE, FT_ERR_KERNEL_TOO_LARGE (needs, has), FT_ERR_KERNEL_LAYOUT (a segment
 /// on top of the boot data or of the reserved hole, or an entry outside the segments),
 /// FT_ERR_CMDLINE_TOO_LONG, and those of load_initrd. Before the vCPUs run; any one thread.
-Result<PvhEntry> load_pvh(GuestMemory& memory, const std::string& path, const std::string& cmdline,
+Result<PvhEntry> load_pvh(GuestMemory& memory, const KernelFile& file, const std::string& cmdline,
                           const std::string& initrd_path = "");
 
 }  // namespace ft

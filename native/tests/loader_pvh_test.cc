@@ -92,9 +92,16 @@ GuestMemory make_memory(uint64_t bytes = 4 << 20) {
   return memory.take();
 }
 
+Result<PvhEntry> load_path(GuestMemory& memory, const std::string& path, const std::string& cmdline,
+                           const std::string& initrd = "") {
+  const auto file = KernelFile::open(path);
+  if (!file.ok()) return file.error();
+  return load_pvh(memory, file.value(), cmdline, initrd);
+}
+
 Result<PvhEntry> load(GuestMemory& memory, const Bytes& image, const std::string& cmdline = "") {
   const File file(image);
-  return load_pvh(memory, file.path, cmdline);
+  return load_path(memory, file.path, cmdline);
 }
 
 template <typename T>
@@ -160,13 +167,12 @@ TEST_CASE("loader: the command line has a longest length") {
 
 TEST_CASE("loader: what cannot be opened or is no ELF says so") {
   GuestMemory memory = make_memory();
-  check_code(load_pvh(memory, "/no/such/kernel", ""), "FT_ERR_KERNEL_OPEN");
-  check_code(load_pvh(memory, "/", ""), "FT_ERR_KERNEL_OPEN");
-  check_code(load_pvh(memory, "/dev/null", ""), "FT_ERR_KERNEL_OPEN");
-  check_code(load(memory, {}), "FT_ERR_KERNEL_NOT_ELF");
-  check_code(load(memory, {0x7f, 'E', 'L'}), "FT_ERR_KERNEL_NOT_ELF");
+  check_code(load_path(memory, "/no/such/kernel", ""), "FT_ERR_KERNEL_OPEN");
+  check_code(load_path(memory, "/", ""), "FT_ERR_KERNEL_OPEN");
+  check_code(load_path(memory, "/dev/null", ""), "FT_ERR_KERNEL_OPEN");
+  check_code(load(memory, {}), "FT_ERR_KERNEL_TRUNCATED");
   Bytes text(5000, 'M');
-  check_code(load(memory, text), "FT_ERR_KERNEL_NOT_ELF");
+  check_code(load(memory, text), "FT_ERR_KERNEL_FORMAT");
 }
 
 TEST_CASE("loader: an image cut off at any byte is refused, never loaded") {
@@ -272,7 +278,7 @@ TEST_CASE("loader: an initrd lies in the highest pages, and the start info names
     for (size_t i = 0; i < size; i++) bytes[i] = static_cast<uint8_t>(i * 13 + 1);
     const File initrd(bytes);
     GuestMemory memory = make_memory();
-    REQUIRE(load_pvh(memory, kernel.path, "quiet", initrd.path).ok());
+    REQUIRE(load_path(memory, kernel.path, "quiet", initrd.path).ok());
     CHECK(peek<uint32_t>(memory, kPvhStartInfoGpa + 12) == 1);
     CHECK(peek<uint64_t>(memory, kPvhStartInfoGpa + 16) == kPvhModlistGpa);
     const uint64_t gpa = memory.size() - (size + 4095) / 4096 * 4096;
@@ -292,14 +298,14 @@ TEST_CASE("loader: an initrd fits up to the kernel's end and not a byte further"
   const uint64_t room = (4 << 20) - kernel_end;
   const File fitting(Bytes(room, 0xab));
   GuestMemory memory = make_memory();
-  REQUIRE(load_pvh(memory, kernel.path, "", fitting.path).ok());
+  REQUIRE(load_path(memory, kernel.path, "", fitting.path).ok());
   CHECK(peek<uint64_t>(memory, kPvhModlistGpa) == kernel_end);
   CHECK(peek<uint8_t>(memory, kernel_end) == 0xab);
   CHECK(peek<uint8_t>(memory, kernel_end - 1) == 0);
 
   const File excess(Bytes(room + 1, 0xab));
   GuestMemory other = make_memory();
-  const auto result = load_pvh(other, kernel.path, "", excess.path);
+  const auto result = load_path(other, kernel.path, "", excess.path);
   check_code(result, "FT_ERR_INITRD_TOO_LARGE");
   CHECK(result.error().message.find(std::to_string(room + 1)) != std::string::npos);
   CHECK(result.error().message.find(" " + std::to_string(room) + ";") != std::string::npos);
@@ -312,7 +318,7 @@ TEST_CASE("loader: an initrd that cannot be read says so") {
        {std::string("/no/such/initrd"), std::string("/"), std::string("/dev/null"), empty.path}) {
     CAPTURE(path);
     GuestMemory memory = make_memory();
-    const auto result = load_pvh(memory, kernel.path, "", path);
+    const auto result = load_path(memory, kernel.path, "", path);
     check_code(result, "FT_ERR_INITRD_OPEN");
     CHECK(result.error().message.find(path) != std::string::npos);
   }
