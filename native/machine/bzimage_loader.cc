@@ -95,19 +95,19 @@ Status read_header(const KernelFile& file, Image* image) {
 Status place(const KernelFile& file, uint64_t memory_bytes, Image* image) {
   const SetupHeader& header = image->header;
   image->memory_bytes = std::max<uint64_t>(image->code_bytes, header.init_size);
-  image->gpa = header.pref_address;
+  const uint64_t preferred = header.pref_address;
+  image->gpa = preferred;
   if (header.relocatable_kernel != 0) {
     const uint64_t align = header.kernel_alignment;
     if (align == 0 || (align & (align - 1)) != 0) {
       return file.error("FT_ERR_KERNEL_LAYOUT",
                         "its alignment " + hex_text(align) + " is no power of two");
     }
-    const uint64_t wanted = std::max<uint64_t>(header.pref_address, kHighMemoryGpa);
+    const uint64_t wanted = std::max(preferred, kHighMemoryGpa);
     // Beyond memory there is nothing to round; too_large says so below.
     image->gpa = wanted > kMemoryBytesMax ? wanted : (wanted + align - 1) / align * align;
-  } else if (header.pref_address < kHighMemoryGpa) {
-    return file.error("FT_ERR_KERNEL_LAYOUT", "it wants to run at " +
-                                                  hex_text(header.pref_address) +
+  } else if (preferred < kHighMemoryGpa) {
+    return file.error("FT_ERR_KERNEL_LAYOUT", "it wants to run at " + hex_text(preferred) +
                                                   ", below 1 MiB, and is not relocatable");
   }
   if (image->gpa > memory_bytes || image->memory_bytes > memory_bytes - image->gpa) {

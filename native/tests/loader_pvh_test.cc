@@ -2,29 +2,19 @@
 // bad one refused by its own name.
 #include <doctest/doctest.h>
 #include <elf.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
 
-#include "core/unique_fd.h"
-#include "machine/guest_memory.h"
+#include "loader_support.h"
 #include "machine/pvh_loader.h"
 
-using namespace ft;  // NOLINT: the test is about this namespace
+using namespace ft;        // NOLINT: the test is about this namespace
+using namespace ft::test;  // NOLINT
 
 namespace {
-
-using Bytes = std::vector<uint8_t>;
-
-template <typename T>
-void put(Bytes& bytes, size_t at, const T& value) {
-  if (bytes.size() < at + sizeof(value)) bytes.resize(at + sizeof(value));
-  std::memcpy(bytes.data() + at, &value, sizeof(value));
-}
 
 constexpr size_t kTextAt = 0x1000, kTextBytes = 0x1234, kNoteAt = 0x400;
 constexpr uint64_t kTextGpa = 0x100000;
@@ -75,23 +65,6 @@ Bytes image32() {
   return make_image<Elf32_Ehdr, Elf32_Phdr>(ELFCLASS32, EM_386, 4);
 }
 
-// A file that only this process can name.
-struct File {
-  UniqueFd fd;
-  std::string path;
-  explicit File(const Bytes& bytes) : fd(::memfd_create("kernel", MFD_CLOEXEC)) {
-    REQUIRE(fd.valid());
-    REQUIRE(::write(fd.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
-    path = "/proc/self/fd/" + std::to_string(fd.get());
-  }
-};
-
-GuestMemory make_memory(uint64_t bytes = 4 << 20) {
-  auto memory = GuestMemory::create(bytes);
-  REQUIRE(memory.ok());
-  return memory.take();
-}
-
 Result<PvhEntry> load_path(GuestMemory& memory, const std::string& path, const std::string& cmdline,
                            const std::string& initrd = "") {
   const auto file = KernelFile::open(path);
@@ -102,18 +75,6 @@ Result<PvhEntry> load_path(GuestMemory& memory, const std::string& path, const s
 Result<PvhEntry> load(GuestMemory& memory, const Bytes& image, const std::string& cmdline = "") {
   const File file(image);
   return load_path(memory, file.path, cmdline);
-}
-
-template <typename T>
-T peek(const GuestMemory& memory, uint64_t gpa) {
-  T value = {};
-  REQUIRE(memory.read_value(gpa, &value));
-  return value;
-}
-
-void check_code(const Result<PvhEntry>& result, const char* code) {
-  REQUIRE_FALSE(result.ok());
-  CHECK(std::string(result.error().code) == code);
 }
 
 Elf64_Phdr* program(Bytes& image, int index) {
@@ -194,6 +155,11 @@ TEST_CASE("loader: every bad header has its error") {
   const Case cases[] = {
       {"big-endian", "FT_ERR_KERNEL_ARCH", [](Bytes& b) { b[EI_DATA] = ELFDATA2MSB; }},
       {"no class", "FT_ERR_KERNEL_ARCH", [](Bytes& b) { b[EI_CLASS] = 3; }},
+      {"big-endian s390", "FT_ERR_KERNEL_ARCH",
+       [](Bytes& b) {
+         b[EI_DATA] = ELFDATA2MSB;
+         header(b)->e_machine = EM_S390 << 8;
+       }},
       {"another machine", "FT_ERR_KERNEL_ARCH",
        [](Bytes& b) { header(b)->e_machine = EM_AARCH64; }},
       {"an object file", "FT_ERR_KERNEL_ARCH", [](Bytes& b) { header(b)->e_type = ET_REL; }},
@@ -251,6 +217,19 @@ TEST_CASE("loader: every bad header has its error") {
     GuestMemory memory = make_memory();
     check_code(load(memory, image), c.code);
     CHECK(peek<uint64_t>(memory, kTextGpa) == 0);  // nothing was placed
+  }
+}
+
+TEST_CASE("loader: the kernel of another processor is called by its name") {
+  const std::pair<uint16_t, const char*> machines[] = {
+      {EM_AARCH64, "aarch64"}, {EM_RISCV, "RISC-V"}, {EM_386, "32-bit x86"}, {999, "machine 999"}};
+  for (const auto& [machine, name] : machines) {
+    Bytes image = image64();
+    header(image)->e_machine = machine;
+    GuestMemory memory = make_memory();
+    const auto result = load(memory, image);
+    check_code(result, "FT_ERR_KERNEL_ARCH");
+    CHECK(result.error().message.find(name) != std::string::npos);
   }
 }
 
