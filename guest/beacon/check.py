@@ -18,6 +18,7 @@ import threading
 import time
 
 sys.dont_write_bytecode = True  # nothing is left behind in the source folder
+from check_disk import check_disk  # noqa: E402
 from check_tcp import check_tcp  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -58,7 +59,7 @@ def chain(previous, raw):
 class Machine:
     """One QEMU with the guest in it."""
 
-    def __init__(self, memory_mib, append):
+    def __init__(self, memory_mib, append, disks=()):
         self.folder = tempfile.mkdtemp(prefix='beacon-check-')
         self.console = os.path.join(self.folder, 'console')
         monitor = os.path.join(self.folder, 'monitor')
@@ -69,7 +70,7 @@ class Machine:
             '-monitor', f'unix:{monitor},server,nowait',
             '-netdev', 'tap,id=n0,ifname=tap0,script=no,downscript=no,vhost=off',
             '-device', 'virtio-net-device,netdev=n0,mac=52:54:00:77:00:02',
-            '-global', 'virtio-mmio.force-legacy=false'], stderr=subprocess.DEVNULL)
+            '-global', 'virtio-mmio.force-legacy=false'] + list(disks), stderr=subprocess.DEVNULL)
         self.monitor = socket.socket(socket.AF_UNIX)
         for _ in range(100):
             try:
@@ -190,7 +191,7 @@ def check_operations():
         good &= put['status'] == OK and put['value'] == value
         good &= got['status'] == OK and got['value'] == value
     check('put and get', good)
-    check('a bad op', one.ask(9)['status'] == BAD_OP)
+    check('a bad op', one.ask(200)['status'] == BAD_OP)
     bad = [(1, 0, 10), (1, 4097, 10), (1, 8, 0), (1, 8, 2**40), (2**64 - 1, 8, 0)]
     check('bad load arguments', all(one.ask(LOAD, *x)['status'] == BAD_ARGUMENT for x in bad))
     uptime = [one.ask(STATS)['uptime'] for _ in range(50)]
@@ -404,6 +405,7 @@ def main():
             subprocess.run(['ip', 'netns', 'del', NAMESPACE], check=True)
         sys.exit(done.returncode)
     check_everything('--quick' in sys.argv)
+    check_disk(Machine, Client, check, BOOT_ID, quick='--quick' in sys.argv)
     check_sizes()
     print(f'{failed} checks failed' if failed else 'every check passed')
     sys.exit(1 if failed else 0)

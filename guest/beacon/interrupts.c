@@ -24,7 +24,7 @@ static void ioapic_write(u32 index, u32 value) {
   mmio_write(IOAPIC_WINDOW, value);
 }
 
-void interrupts_init(u32 irq) {
+void interrupts_init(void) {
   mmio_write(LAPIC_TASK_PRIORITY, 0);
   mmio_write(LAPIC_LVT_PIN0, LVT_MASKED);
   mmio_write(LAPIC_LVT_PIN1, LVT_MASKED);
@@ -32,7 +32,9 @@ void interrupts_init(u32 irq) {
   /* KVM's timer counts at 1 GHz unless told otherwise: one tick is one nanosecond. */
   mmio_write(LAPIC_DIVIDE, DIVIDE_BY_ONE);
   mmio_write(LAPIC_LVT_TIMER, VECTOR_TIMER);
+}
 
+void interrupts_route(u32 irq) {
   u32 destination = mmio_read(LAPIC_ID) & 0xff000000;
   ioapic_write(IOAPIC_REDIRECTION + 2 * irq + 1, destination);
   ioapic_write(IOAPIC_REDIRECTION + 2 * irq, VECTOR_DEVICE);

@@ -3,7 +3,9 @@
 
 #include "types.h"
 
-/* Enables the LAPIC, masks its pins, and routes I/O APIC pin `irq` (edge, fixed) to this CPU. */
-void interrupts_init(u32 irq);
+/* Enables the LAPIC and masks its pins. */
+void interrupts_init(void);
+/* Routes I/O APIC pin `irq` (edge, fixed) to this CPU. */
+void interrupts_route(u32 irq);
 /* One timer interrupt after `ns` (at most 4 s); replaces one that is still to come. */
 void timer_arm_ns(u32 ns);

@@ -5,9 +5,7 @@
  * that light traffic keeps to one page. */
 #include "net.h"
 
-#include "cpu.h"
 #include "gaps.h"
-#include "layout.h"
 #include "stack.h"
 
 #define FEATURE_MAC (1u << 5)
@@ -26,7 +24,7 @@ HOT u8 net_mac[6];
 
 const char* net_init(const struct VirtioDevice* found) {
   device = *found;
-  if (!virtio_negotiate(&device, FEATURE_MAC)) return "it does not offer VERSION_1 and a MAC";
+  if (!virtio_negotiate(&device, FEATURE_MAC, NULL)) return "it does not offer VERSION_1 and a MAC";
   for (u32 i = 0; i < 6; i++) net_mac[i] = virtio_config_byte(&device, i);
   if (!virtio_queue_init(&device, &receive, kReceive)) return "it has no receive queue";
   if (!virtio_queue_init(&device, &transmit, kTransmit)) return "it has no transmit queue";
@@ -84,12 +82,8 @@ bool net_poll(unsigned frames_max) {
   return true;
 }
 
-bool net_prepare_sleep(void) {
-  if (wake[WAKE_DEVICE] != 0) {
-    wake[WAKE_DEVICE] = 0;
-    virtio_acknowledge(&device);
-  }
-  wake[WAKE_TIMER] = 0;
+bool net_prepare_sleep(bool woken) {
+  if (woken) virtio_acknowledge(&device);
   virtio_set_interrupts(&receive, true);
   full_barrier();
   return !virtio_has_used(&receive);

@@ -20,8 +20,8 @@ void net_flush(void);
 /* Takes at most `frames_max` received frames, each through stack_receive(). True if any came or
  * are waiting still. */
 bool net_poll(unsigned frames_max);
-/* To be called before sleeping: ends the last interrupt, asks for the next one. False when there
- * is work already, so there must be no sleep. */
-bool net_prepare_sleep(void);
+/* To be called before sleeping: ends the last interrupt if there was one (`woken`), asks for the
+ * next one. False when there is work already, so there must be no sleep. */
+bool net_prepare_sleep(bool woken);
 /* After sleeping: no receive interrupts while we look ourselves. */
 void net_awake(void);

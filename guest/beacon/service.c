@@ -5,11 +5,14 @@
 
 #include "clients.h"
 #include "cpu.h"
+#include "disk.h"
+#include "disk_load.h"
 #include "fnv.h"
 #include "gaps.h"
 #include "load.h"
 #include "memory.h"
 #include "pvclock.h"
+#include "stack.h"
 #include "table.h"
 
 HOT static struct {
@@ -23,6 +26,7 @@ HOT static struct {
 void service_init(u64 boot_id) {
   state.boot_id = boot_id;
   state.hash = boot_id;
+  disk_init(boot_id);
   state.boot_ns = pvclock_now_ns() - pvclock_ticks_to_ns(read_tsc() - boot_tsc);
 }
 
@@ -32,6 +36,19 @@ static u64 chain(u64 previous, const struct BeaconRequest* request) {
   u64 hash = fnv1a(FNV_OFFSET, &previous, sizeof previous);
   hash = fnv1a(hash, &request->op, 1);
   return fnv1a(hash, &request->client, sizeof *request - offsetof(struct BeaconRequest, client));
+}
+
+/* The answer to a `disk-load` says how the load goes. */
+static void tell_disk_load(u64* detail) {
+  const struct DiskLoadFigures* figures = disk_load_figures();
+  detail[0] = figures->writes;
+  detail[1] = figures->reads;
+  detail[2] = figures->errors;
+  detail[3] = figures->broken;
+}
+
+static bool is_disk_op(u8 op) {
+  return op == kOpDisk || op == kOpDiskRead;
 }
 
 static u16 execute(const struct BeaconRequest* request, u64* value) {
@@ -49,44 +66,78 @@ static u16 execute(const struct BeaconRequest* request, u64* value) {
       return kStatusOk;
     case kOpLoad:
       return load_set(request->a, request->b, request->c) ? kStatusOk : kStatusBadArgument;
+    case kOpDisk:
+    case kOpDiskRead:
+      return kStatusBadArgument; /* disk_begin() would have taken a good one */
+    case kOpDiskLoad:
+      if (!disk_load_set(request->a, request->b, request->c)) return kStatusBadArgument;
+      *value = disk_load_figures()->writes;
+      return kStatusOk;
     default:
       return kStatusBadOp;
   }
 }
 
-static void serve(const struct BeaconRequest* request, struct BeaconAnswer* answer) {
-  u64 value = 0;
+/* Counts the request, extends the chain and writes the answer. */
+static void answer_with(const struct BeaconRequest* request, const struct Outcome* outcome,
+                        struct BeaconAnswer* answer) {
   u64 previous = state.hash;
-  u16 status = execute(request, &value);
   state.hash = chain(previous, request);
   state.sequence++;
 
-  const struct GapFigures* gaps = gaps_figures();
   *answer = (struct BeaconAnswer){
       .magic = ANSWER_MAGIC,
       .version = BEACON_VERSION,
       .op = request->op,
-      .status = status,
+      .status = outcome->status,
       .client = request->client,
       .request_id = request->request_id,
       .boot_id = state.boot_id,
       .sequence = state.sequence,
       .previous_hash = previous,
       .hash = state.hash,
-      .value = value,
+      .value = outcome->value,
       .uptime_ns = pvclock_now_ns() - state.boot_ns,
       .progress = load_progress(),
       .pages_dirtied = load_pages_dirtied(),
-      .gap_max_ns = gaps->max_ns,
-      .gap_p50_ns = gaps->p50_ns,
-      .gap_p99_ns = gaps->p99_ns,
-      .gap_count = gaps->count,
+      .gap_max_ns = outcome->detail[0],
+      .gap_p50_ns = outcome->detail[1],
+      .gap_p99_ns = outcome->detail[2],
+      .gap_count = outcome->detail[3],
       .load_pages_max = load_pages_max(),
   };
+}
+
+static void serve(const struct BeaconRequest* request, struct BeaconAnswer* answer) {
+  struct Outcome outcome = {.value = 0};
+  outcome.status = execute(request, &outcome.value);
+  if (request->op == kOpDiskLoad) {
+    tell_disk_load(outcome.detail);
+  } else if (!is_disk_op(request->op)) {
+    const struct GapFigures* gaps = gaps_figures();
+    outcome.detail[0] = gaps->max_ns;
+    outcome.detail[1] = gaps->p50_ns;
+    outcome.detail[2] = gaps->p99_ns;
+    outcome.detail[3] = gaps->count;
+  }
+  answer_with(request, &outcome, answer);
   if (request->op == kOpStats) gaps_reset();
 }
 
-const struct BeaconAnswer* service_request(const void* bytes, u32 length) {
+bool service_finish(const struct BeaconRequest* request, const struct Outcome* outcome,
+                    const struct Route* route) {
+  if (!udp_has_room()) return false;
+  struct BeaconAnswer* answer = NULL;
+  /* Should the client have gone on by more than is remembered, nothing can be answered. */
+  if (clients_find(request->client, request->request_id, &answer) == kSeenNew) {
+    answer_with(request, outcome, answer);
+    udp_answer(route, answer);
+  }
+  return true;
+}
+
+const struct BeaconAnswer* service_request(const void* bytes, u32 length,
+                                           const struct Route* route) {
   struct BeaconRequest request;
   if (length != sizeof request) return NULL;
   memcpy(&request, bytes, sizeof request);
@@ -97,6 +148,7 @@ const struct BeaconAnswer* service_request(const void* bytes, u32 length) {
   struct BeaconAnswer* answer = NULL;
   switch (clients_find(request.client, request.request_id, &answer)) {
     case kSeenNew:
+      if (is_disk_op(request.op) && disk_begin(&request, route) == kDiskWaits) return NULL;
       serve(&request, answer);
       return answer;
     case kSeenBefore:

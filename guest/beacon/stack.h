@@ -57,4 +57,10 @@ void arp_announce(void);
 /* icmp.c */
 void icmp_receive(const struct Packet* packet);
 /* udp.c */
+struct Route;
+struct BeaconAnswer;
 void udp_receive(const struct Packet* packet);
+/* Whether udp_answer() may be called. */
+bool udp_has_room(void);
+/* Queues an answer to a request that came earlier along `route`. */
+void udp_answer(const struct Route* route, const struct BeaconAnswer* answer);

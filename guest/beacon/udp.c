@@ -28,20 +28,29 @@ void udp_receive(const struct Packet* packet) {
     return;
   }
   /* Room first: a request that changed something must get its answer out. */
+  if (!udp_has_room()) return;
+  struct Route route = {.port = request->source, .ip = packet->ip->source};
+  memcpy(route.mac, packet->ethernet->source, sizeof route.mac);
+  const struct BeaconAnswer* answer =
+      service_request(packet->payload + sizeof *request, length - (u32)sizeof *request, &route);
+  if (answer != NULL) udp_answer(&route, answer);
+}
+
+bool udp_has_room(void) {
+  return stack_answer_begin() != NULL;
+}
+
+void udp_answer(const struct Route* route, const struct BeaconAnswer* answer) {
   u8* payload = stack_answer_begin();
   if (payload == NULL) return;
-  const struct BeaconAnswer* answer =
-      service_request(packet->payload + sizeof *request, length - (u32)sizeof *request);
-  if (answer == NULL) return;
-
   struct UdpHeader* udp = (void*)payload;
-  u32 answer_length = (u32)(sizeof *udp + sizeof *answer);
-  udp->source = request->destination;
-  udp->destination = request->source;
-  udp->length = swap16((u16)answer_length);
+  u32 length = (u32)(sizeof *udp + sizeof *answer);
+  udp->source = swap16(BEACON_PORT);
+  udp->destination = route->port;
+  udp->length = swap16((u16)length);
   udp->checksum = 0;
   memcpy(udp + 1, answer, sizeof *answer);
-  u16 checksum = checksum_finish(sum(udp, answer_length, stack_ip, packet->ip->source));
+  u16 checksum = checksum_finish(sum(udp, length, stack_ip, route->ip));
   udp->checksum = checksum == 0 ? 0xffff : checksum; /* 0 would mean: none computed */
-  stack_answer(packet, answer_length);
+  stack_send(route->mac, route->ip, PROTOCOL_UDP, length);
 }

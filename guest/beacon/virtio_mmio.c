@@ -51,7 +51,7 @@ bool virtio_probe(u64 address, u32 type) {
          mmio_read(address + kDeviceType) == type;
 }
 
-bool virtio_negotiate(const struct VirtioDevice* device, u32 wanted) {
+bool virtio_negotiate(const struct VirtioDevice* device, u32 needed, u32* welcome) {
   set(device, kStatus, 0);
   while (get(device, kStatus) != 0) {
   }
@@ -61,12 +61,13 @@ bool virtio_negotiate(const struct VirtioDevice* device, u32 wanted) {
   u32 low = get(device, kDeviceFeatures);
   set(device, kDeviceFeaturesSelect, 1);
   u32 high = get(device, kDeviceFeatures);
-  if ((low & wanted) != wanted || (high & FEATURE_HIGH_VERSION_1) == 0) {
+  if ((low & needed) != needed || (high & FEATURE_HIGH_VERSION_1) == 0) {
     set(device, kStatus, STATUS_FAILED);
     return false;
   }
+  if (welcome != NULL) *welcome &= low;
   set(device, kDriverFeaturesSelect, 0);
-  set(device, kDriverFeatures, wanted);
+  set(device, kDriverFeatures, needed | (welcome == NULL ? 0 : *welcome));
   set(device, kDriverFeaturesSelect, 1);
   set(device, kDriverFeatures, FEATURE_HIGH_VERSION_1);
   set(device, kStatus, STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK);

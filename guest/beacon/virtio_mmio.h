@@ -19,6 +19,7 @@ struct VirtioDescriptor {
   u16 flags;
   u16 next;
 };
+#define DESCRIPTOR_NEXT 1
 #define DESCRIPTOR_DEVICE_WRITES 2
 
 struct VirtioUsedElement {
@@ -58,8 +59,9 @@ struct VirtioDevice {
 
 /* True when a version 2 device of this type answers at `address`. */
 bool virtio_probe(u64 address, u32 type);
-/* Reset, then features: `wanted` of the low 32 and VERSION_1. False when the device lacks one. */
-bool virtio_negotiate(const struct VirtioDevice* device, u32 wanted);
+/* Reset, then features: `needed` of the low 32 and VERSION_1. False when the device lacks one.
+ * `welcome` (null: none) names more of the low 32; those that the device has too are left in it. */
+bool virtio_negotiate(const struct VirtioDevice* device, u32 needed, u32* welcome);
 /* Gives the device a queue; all its descriptors are free. False when the device has none such. */
 bool virtio_queue_init(const struct VirtioDevice* device, struct VirtioQueue* queue, u16 number);
 /* DRIVER_OK: the device may work from here on. False when it refuses. */
