@@ -81,6 +81,8 @@ const char* state_kind_name(StateKind kind) {
       return "virtio-mmio";
     case StateKind::kVirtioNet:
       return "virtio-net";
+    case StateKind::kVirtioBlk:
+      return "virtio-blk";
   }
   return nullptr;
 }

@@ -47,6 +47,7 @@ enum class StateKind : uint16_t {
   kSerial = 40,
   kVirtioMmio = 41,
   kVirtioNet = 42,
+  kVirtioBlk = 43,
 };
 
 /// A word for the kind ("lapic"), or nullptr when this version knows no such kind.

@@ -127,6 +127,10 @@ VirtQueue::Pop VirtQueue::pop(DescriptorChain* chain) {
   return Pop::kChain;
 }
 
+bool VirtQueue::walk_again(uint16_t head, DescriptorChain* chain) {
+  return ready() && walk(head, chain);
+}
+
 // Collects the chain that starts at `head`. Each descriptor is copied once and only then looked at.
 bool VirtQueue::walk(uint16_t head, DescriptorChain* chain) {
   chain->head = head;
@@ -182,10 +186,10 @@ bool VirtQueue::wants_interrupt() const {
   return memory_->load_acquire(s_.avail_gpa, &flags) && (flags & kAvailNoInterrupt) == 0;
 }
 
-size_t VirtQueue::copy_out(const DescriptorChain& chain, size_t skip,
+size_t VirtQueue::copy_out(std::span<const ChainSegment> readable, size_t skip,
                            std::span<uint8_t> out) const {
   size_t done = 0;
-  for (const ChainSegment& segment : chain.readable()) {
+  for (const ChainSegment& segment : readable) {
     if (done == out.size()) break;
     if (skip >= segment.bytes) {
       skip -= segment.bytes;
@@ -199,9 +203,10 @@ size_t VirtQueue::copy_out(const DescriptorChain& chain, size_t skip,
   return done;
 }
 
-size_t VirtQueue::copy_in(const DescriptorChain& chain, size_t skip, std::span<const uint8_t> in) {
+size_t VirtQueue::copy_in(std::span<const ChainSegment> writable, size_t skip,
+                          std::span<const uint8_t> in) {
   size_t done = 0;
-  for (const ChainSegment& segment : chain.writable()) {
+  for (const ChainSegment& segment : writable) {
     if (done == in.size()) break;
     if (skip >= segment.bytes) {
       skip -= segment.bytes;

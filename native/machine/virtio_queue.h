@@ -89,15 +89,26 @@ class VirtQueue {
   Pop pop(DescriptorChain* chain);
   /// Puts back the chain that was popped last, provided nothing was pushed since.
   void unpop() { s_.last_avail--; }
+  /// Walks the chain that begins at descriptor `head` and was popped before, by this device or by
+  /// the one whose state was restored. False when it cannot be used: the queue is then broken.
+  bool walk_again(uint16_t head, DescriptorChain* chain);
   /// Returns a chain to the driver with `bytes_written` bytes of it filled.
   void push_used(uint16_t head, uint32_t bytes_written);
   /// Whether the driver wants to be interrupted for what was pushed.
   bool wants_interrupt() const;
 
   /// Copies the chain's readable bytes from `skip` on into `out`; returns how many.
-  size_t copy_out(const DescriptorChain& chain, size_t skip, std::span<uint8_t> out) const;
+  size_t copy_out(const DescriptorChain& chain, size_t skip, std::span<uint8_t> out) const {
+    return copy_out(chain.readable(), skip, out);
+  }
   /// Copies `in` into the chain's writable segments from `skip` on; returns how many fitted.
-  size_t copy_in(const DescriptorChain& chain, size_t skip, std::span<const uint8_t> in);
+  size_t copy_in(const DescriptorChain& chain, size_t skip, std::span<const uint8_t> in) {
+    return copy_in(chain.writable(), skip, in);
+  }
+  /// The same for segments kept from a chain that was popped: one direction's, in order.
+  size_t copy_out(std::span<const ChainSegment> readable, size_t skip,
+                  std::span<uint8_t> out) const;
+  size_t copy_in(std::span<const ChainSegment> writable, size_t skip, std::span<const uint8_t> in);
 
   /// Breaks the queue: a device found its contents unacceptable.
   void break_queue(const char* reason);
