@@ -47,7 +47,12 @@ export class KvmMachine implements Machine {
   readonly description: MachineDescription;
   readonly #native: NativeMachine;
   readonly #facts = new Float64Array(FACTS_LENGTH);
-  #handlers: MachineHandlers = { onCut() {}, onStopped() {} };
+  #handlers: MachineHandlers = {
+    onCut() {},
+    onStopped() {},
+    onDisksSynced() {},
+    onDiskFailed() {},
+  };
   readonly #cut = emptyCut();
   readonly #chunk: EncodedChunk = { bytes: 0, rawBytes: 0, last: false };
 
@@ -90,6 +95,7 @@ export class KvmMachine implements Machine {
       vcpus: options.vcpus,
       cpuFeatures: this.#native.cpuFeatures(),
       devices: ['serial', 'virtio-net', 'virtio-rng'],
+      disks: [],
       stateVersion: 1,
     };
   }
@@ -102,7 +108,11 @@ export class KvmMachine implements Machine {
     natively(() => this.#native.boot());
   }
 
-  beginReplication(policy: CutPolicy, firstEpoch: number): void {
+  beginReplication(
+    policy: CutPolicy,
+    firstEpoch: number,
+    _peerDiskMaps: readonly (Uint8Array | undefined)[],
+  ): void {
     natively(() =>
       this.#native.beginReplication(
         policy.intervalUs,
@@ -127,6 +137,14 @@ export class KvmMachine implements Machine {
 
   scanProgress(): number {
     return this.#native.scanProgress();
+  }
+
+  disksSynced(): boolean {
+    return true;
+  }
+
+  diskSyncProgress(): number {
+    return 1;
   }
 
   holdOutput(): void {
@@ -172,8 +190,9 @@ export class KvmMachine implements Machine {
     this.#native.fence();
   }
 
-  beginSync(): void {
+  beginSync(_peerSyncIds: readonly string[]): readonly (Uint8Array | undefined)[] {
     natively(() => this.#native.beginSync());
+    return [];
   }
 
   verify(body: Uint8Array): FtError | undefined {
@@ -186,15 +205,26 @@ export class KvmMachine implements Machine {
     return {
       pages: this.#facts[0] as number,
       auditMismatches: mismatches ?? NO_MISMATCHES,
+      diskBacklogBytes: 0,
     };
+  }
+
+  diskBacklogBytes(): number {
+    return 0;
   }
 
   promote(): void {
     natively(() => this.#native.promote());
   }
 
+  diskSyncIds(): readonly string[] {
+    return [];
+  }
+
+  inStep(_session: string): void {}
+
   stats(): MachineStats {
-    return this.#native.stats();
+    return { ...this.#native.stats(), disks: [] };
   }
 
   close(): void {

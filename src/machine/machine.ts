@@ -7,10 +7,20 @@
  *     │                ▲
  *     └──(verify/apply epochs)──promote──┘            any ──stop──▶ stopped
  *
+ * Disks are a part of it: their writes travel in the epochs (docs/adr/011-replicated-disk.md).
  * Bytes never cross into TypeScript page by page: the machine encodes into a caller's buffer and
  * decodes from one; TypeScript moves whole bodies. Every method is called on the event loop.
  */
 import type { FtError } from '../common/errors';
+
+/** One disk of the guest, as both hosts must have it. */
+export interface DiskDescription {
+  readonly bytes: number;
+  readonly readOnly: boolean;
+  /** What tells two read-only images apart (u32); 0 for one that is written, whose contents are
+   * made equal by the sync. */
+  readonly fingerprint: number;
+}
 
 /** What both hosts must agree on; compared field by field in the handshake. */
 export interface MachineDescription {
@@ -21,7 +31,18 @@ export interface MachineDescription {
   readonly cpuFeatures: Readonly<Record<string, number>>;
   /** Devices in order ("virtio-net", "serial"). */
   readonly devices: readonly string[];
+  /** In the order of the guest's disks; at most DISKS_MAX. */
+  readonly disks: readonly DiskDescription[];
   readonly stateVersion: number;
+}
+
+/** An image on this host for one of the guest's disks. */
+export interface DiskFile {
+  /** A raw file or a block device. */
+  readonly path: string;
+  readonly readOnly: boolean;
+  /** Where its map of differing regions is kept; empty: nowhere, and every resync is in full. */
+  readonly mapPath: string;
 }
 
 /** When the machine ends an epoch by itself. */
@@ -74,6 +95,8 @@ export interface ApplyResult {
   pages: number;
   /** Guest frame numbers whose audit hash did not match. */
   auditMismatches: readonly number[];
+  /** As Machine.diskBacklogBytes(), after this body. */
+  diskBacklogBytes: number;
 }
 
 export interface MachineHandlers {
@@ -81,6 +104,33 @@ export interface MachineHandlers {
   onCut(): void;
   /** The guest ended by itself, or the machine cannot go on. */
   onStopped(reason: 'guest-shutdown' | 'guest-reset' | 'error', error: FtError | undefined): void;
+  /** disksSynced() became true. */
+  onDisksSynced(): void;
+  /**
+   * Standby: a record of an epoch could not be written to an image here (FT_ERR_DISK_…), so the
+   * image is a copy no more. Said once; nothing is promoted before the next beginSync().
+   */
+  onDiskFailed(error: FtError): void;
+}
+
+/** One disk's numbers, from the start of the process where nothing else is said. */
+export interface DiskStats {
+  readonly reads: number;
+  readonly writes: number;
+  readonly flushes: number;
+  /** Ranges that the guest discarded; they read as zeros on both sides. */
+  readonly zeroes: number;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  /** Requests of the guest, and records of epochs, that failed in the image. */
+  readonly errors: number;
+  /** Regions that may differ from the peer's. */
+  readonly regionsMarked: number;
+  /** Sent for the sync of this session, and still to be read for it. */
+  readonly syncBytes: number;
+  readonly syncBytesLeft: number;
+  /** Submitted or applied, and not yet in the image. */
+  readonly backlogBytes: number;
 }
 
 export interface MachineStats {
@@ -90,6 +140,8 @@ export interface MachineStats {
   readonly framesDropped: number;
   readonly exits: Readonly<Record<string, number>>;
   readonly auditPagesHealed: number;
+  /** In the order of description.disks. */
+  readonly disks: readonly DiskStats[];
 }
 
 export interface Machine {
@@ -101,9 +153,16 @@ export interface Machine {
   boot(): void;
   /**
    * Starts logging dirty pages and cutting epochs, numbered from `firstEpoch`. The shadow is zero,
-   * as is the memory of a standby that begins to sync. Output stays open.
+   * as is the memory of a standby that begins to sync. Output stays open. Writes to disks go into
+   * the epochs from here on, and so do the regions that the peer lacks: those marked in its map or
+   * in ours, or all of a disk for which `peerDiskMaps` has nothing. Maps have the length that
+   * regionMapBytes() gives (the caller checked it) and belong to the caller.
    */
-  beginReplication(policy: CutPolicy, firstEpoch: number): void;
+  beginReplication(
+    policy: CutPolicy,
+    firstEpoch: number,
+    peerDiskMaps: readonly (Uint8Array | undefined)[],
+  ): void;
   /** Stops logging and cutting; waiting cuts are forgotten. The guest runs. Output mode unchanged. */
   endReplication(): void;
   /**
@@ -113,9 +172,14 @@ export interface Machine {
   scanNext(into: Buffer): EncodedChunk;
   /** 0…1: how far the scan has come. */
   scanProgress(): number;
+  /** Every region that the peer lacks is in an epoch, or will be in the next one cut. True without
+   * disks. */
+  disksSynced(): boolean;
+  /** 0…1: how far the disks have come; 1 without disks. */
+  diskSyncProgress(): number;
   /**
-   * The scan is done: the next cut is the base epoch. From that cut on output is held; epochs from
-   * the base on are restorable.
+   * The scan is done, and the disks are synced: the next cut is the base epoch. From that cut on
+   * output is held; epochs from the base on are restorable.
    */
   holdOutput(): void;
   /** The oldest waiting cut, or undefined. It stays current until encodeCut returned `last`. */
@@ -132,15 +196,31 @@ export interface Machine {
   fence(): void;
 
   // ── the standby ────────────────────────────────────────────────────────────────────────────────
-  /** Forgets memory and state: all zero, ready for a sync from its beginning. */
-  beginSync(): void;
+  /**
+   * Forgets memory and state: all zero, ready for a sync from its beginning. `peerSyncIds` are the
+   * primary's diskSyncIds(). For a disk that was last in step in the same session: its map of
+   * regions that may differ, for the primary's beginReplication(). For any other: undefined, and
+   * from here on it is in step with nobody, since it is about to become a mixture.
+   */
+  beginSync(peerSyncIds: readonly string[]): readonly (Uint8Array | undefined)[];
   /** Checks a body whole and writes nothing; undefined when every record in it can be applied. */
   verify(body: Uint8Array): FtError | undefined;
-  /** Applies a verified body to the image. Bodies in order. */
+  /** Applies a verified body to the image. Bodies in order. Disk records are put in line and are
+   * written behind this call. */
   apply(body: Uint8Array): ApplyResult;
+  /** Bytes of disk records that were applied and are not in the images yet. */
+  diskBacklogBytes(): number;
   /** Restores the state of the last applied epoch and starts the vCPUs, output open; announces the
-   * guest's address on the network. Throws FtError when the state cannot be restored here. */
+   * guest's address on the network. The guest's disk requests wait behind what is still being
+   * applied. Throws FtError when the state cannot be restored here. */
   promote(): void;
+
+  // ── either side ────────────────────────────────────────────────────────────────────────────────
+  /** The session in which each disk was last in step with its peer; "" for none. */
+  diskSyncIds(): readonly string[];
+  /** Both sides' disks are in step in `session`: the base epoch is acknowledged (primary), or held
+   * (standby). */
+  inStep(session: string): void;
 
   stats(): MachineStats;
   /** Stops the vCPUs and frees everything. */

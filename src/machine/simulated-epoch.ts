@@ -163,7 +163,7 @@ export function applyBody(
     }
     at += payloadBytes(kind) ?? 0;
   }
-  return { pages, auditMismatches: mismatches ?? NO_MISMATCH };
+  return { pages, auditMismatches: mismatches ?? NO_MISMATCH, diskBacklogBytes: 0 };
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

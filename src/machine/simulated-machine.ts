@@ -102,6 +102,7 @@ export class SimulatedMachine implements Machine {
       vcpus: 1,
       cpuFeatures: {},
       devices: ['simulated-net'],
+      disks: [],
       stateVersion: STATE_VERSION,
     };
   }
@@ -116,7 +117,11 @@ export class SimulatedMachine implements Machine {
     this.run(0);
   }
 
-  beginReplication(policy: CutPolicy, firstEpoch: number): void {
+  beginReplication(
+    policy: CutPolicy,
+    firstEpoch: number,
+    _peerDiskMaps: readonly (Uint8Array | undefined)[],
+  ): void {
     assert(this.phase === 'running', 'only a running machine is replicated');
     assert(this.policy === undefined, 'replication is begun once');
     this.policy = policy;
@@ -158,6 +163,14 @@ export class SimulatedMachine implements Machine {
 
   scanProgress(): number {
     return this.scanAt / this.memory.pages;
+  }
+
+  disksSynced(): boolean {
+    return true;
+  }
+
+  diskSyncProgress(): number {
+    return 1;
   }
 
   holdOutput(): void {
@@ -217,10 +230,11 @@ export class SimulatedMachine implements Machine {
     this.endReplication();
   }
 
-  beginSync(): void {
+  beginSync(_peerSyncIds: readonly string[]): readonly (Uint8Array | undefined)[] {
     assert(this.phase === 'blank', 'only a standby is synced');
     this.memory.clear();
     this.restored.present = false;
+    return [];
   }
 
   verify(body: Uint8Array): FtError | undefined {
@@ -232,6 +246,10 @@ export class SimulatedMachine implements Machine {
     return applyBody(body, this.memory, this.restored);
   }
 
+  diskBacklogBytes(): number {
+    return 0;
+  }
+
   promote(): void {
     assert(this.phase === 'blank', 'only a standby is promoted');
     if (!this.restored.present) {
@@ -239,6 +257,12 @@ export class SimulatedMachine implements Machine {
     }
     this.run(Number(this.restored.bytes.readBigUInt64LE(8) / 1000n));
   }
+
+  diskSyncIds(): readonly string[] {
+    return [];
+  }
+
+  inStep(_session: string): void {}
 
   stats(): MachineStats {
     return {
@@ -248,6 +272,7 @@ export class SimulatedMachine implements Machine {
       framesDropped: this.outbox.framesDropped,
       exits: {},
       auditPagesHealed: this.healed,
+      disks: [],
     };
   }
 

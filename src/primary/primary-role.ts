@@ -192,7 +192,7 @@ export class PrimaryRole {
     this.pipeline.start(connection, this.currentGeneration, firstEpoch);
     this.become('syncing', `standby ${standbyId} joined`);
     try {
-      this.options.machine.beginReplication(this.options.policy, firstEpoch);
+      this.options.machine.beginReplication(this.options.policy, firstEpoch, []);
     } catch (thrown) {
       // The guest is worth more than its protection: it runs on alone; the next try may succeed.
       this.link.fail(toFtError(thrown, 'FT_ERR_MACHINE'));
@@ -334,6 +334,8 @@ export class PrimaryRole {
     this.options.machine.setHandlers({
       onCut: () => this.pipeline.pump(),
       onStopped: (reason, error) => this.machineStopped(reason, error),
+      onDisksSynced: () => undefined,
+      onDiskFailed: (error) => this.machineStopped('error', error),
     });
   }
 

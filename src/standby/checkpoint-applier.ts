@@ -92,7 +92,7 @@ export class CheckpointApplier {
     this.appliedEpoch = 0;
     this.stats.epochHeld = 0;
     this.stats.epochApplied = 0;
-    this.machine.beginSync();
+    this.machine.beginSync([]);
   }
 
   /** Forgets what is held; nothing more is applied. */

@@ -2,7 +2,7 @@
  * The machine is crossed a constant number of times per epoch, never per page: each method of Machine
  * is one call into native code (src/machine/kvm-machine.ts), so counting these calls counts crossings.
  */
-import type { Cut, Machine } from '../../src/machine/machine';
+import type { ApplyResult, Cut, Machine } from '../../src/machine/machine';
 import { EpochPipeline } from '../../src/primary/epoch-pipeline';
 import { FrameSender } from '../../src/primary/frame-sender';
 import { OutputCommit } from '../../src/primary/output-commit';
@@ -48,9 +48,9 @@ class CountingMachine {
   verify(): undefined {
     this.count('verify');
   }
-  apply(): { pages: number; auditMismatches: readonly number[] } {
+  apply(): ApplyResult {
     this.count('apply');
-    return { pages: this.dirtyPages, auditMismatches: [] };
+    return { pages: this.dirtyPages, auditMismatches: [], diskBacklogBytes: 0 };
   }
 }
 

@@ -48,6 +48,8 @@ class Bench {
         this.cutCalls += 1;
       },
       onStopped: () => undefined,
+      onDisksSynced: () => undefined,
+      onDiskFailed: () => undefined,
     });
   }
 
@@ -90,8 +92,8 @@ function replicated(
   const p = new Bench(options);
   const s = new Bench(options);
   p.machine.boot();
-  p.machine.beginReplication(policy, 1);
-  s.machine.beginSync();
+  p.machine.beginReplication(policy, 1, []);
+  s.machine.beginSync([]);
   for (const body of p.scan()) s.machine.apply(body);
   p.machine.holdOutput();
   p.clock.advance(2);
@@ -119,7 +121,7 @@ test('output passes while open, is held from the base on, and leaves with its ep
   p.machine.boot();
   p.ask(beaconRequest('incr', 1, 1));
   expect(p.sent).toHaveLength(1);
-  p.machine.beginReplication(POLICY, 1);
+  p.machine.beginReplication(POLICY, 1, []);
   p.ask(beaconRequest('incr', 1, 2));
   expect(p.sent).toHaveLength(2);
   p.scan();
@@ -143,7 +145,7 @@ test('output passes while open, is held from the base on, and leaves with its ep
 test('cuts wait at the bound, the guest waits at its budget, and both go on', () => {
   const p = new Bench();
   p.machine.boot();
-  p.machine.beginReplication({ ...POLICY, dirtyBudgetPages: 16, inFlightMax: 2 }, 1);
+  p.machine.beginReplication({ ...POLICY, dirtyBudgetPages: 16, inFlightMax: 2 }, 1, []);
   p.scan();
   p.machine.holdOutput();
   p.clock.advance(20);
@@ -163,7 +165,7 @@ test('cuts wait at the bound, the guest waits at its budget, and both go on', ()
 test('the outbox bound stops the guest until something is released', () => {
   const p = new Bench({ outboxBytesMax: 400 });
   p.machine.boot();
-  p.machine.beginReplication({ ...POLICY, inFlightMax: 1 }, 1);
+  p.machine.beginReplication({ ...POLICY, inFlightMax: 1 }, 1, []);
   p.scan();
   p.machine.holdOutput();
   p.clock.advance(1.5);
@@ -242,7 +244,7 @@ test('a large epoch comes in pieces, and damaged pieces are refused whole', () =
 
 test('verify never throws and never writes, whatever the bytes', () => {
   const s = new Bench();
-  s.machine.beginSync();
+  s.machine.beginSync([]);
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
       const error = s.machine.verify(bytes);

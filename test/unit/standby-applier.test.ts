@@ -27,7 +27,7 @@ class NotingMachine {
   apply(body: Uint8Array): ApplyResult {
     this.applied.push(Buffer.from(body).toString());
     if (this.applyCostMs > 0) this.clock.advance(this.applyCostMs);
-    return { pages: 1, auditMismatches: this.mismatches };
+    return { pages: 1, auditMismatches: this.mismatches, diskBacklogBytes: 0 };
   }
 }
 
