@@ -29,6 +29,13 @@ const char* reason_word(StopReason reason) {
   return "error";
 }
 
+Console::Options read_console(const std::string& kind, std::string path, double file) {
+  if (kind == "file") return {Console::Kind::kFile, static_cast<int>(file), {}};
+  if (kind == "stdio") return {Console::Kind::kStdio, -1, {}};
+  if (kind == "unix") return {Console::Kind::kUnix, -1, std::move(path)};
+  return {};
+}
+
 MachineOptions read_options(const Napi::Object& from) {
   const auto number = [&](const char* key) { return from.Get(key).ToNumber().DoubleValue(); };
   const auto text = [&](const char* key) { return from.Get(key).ToString().Utf8Value(); };
@@ -42,7 +49,7 @@ MachineOptions read_options(const Napi::Object& from) {
   options.tap_name = text("tapName");
   const auto mac = bytes_of(from.Get("mac"));
   std::copy_n(mac.begin(), std::min(mac.size(), options.mac.size()), options.mac.begin());
-  options.console_fd = static_cast<int>(number("consoleFd"));
+  options.console = read_console(text("consoleKind"), text("consolePath"), number("consoleFd"));
   options.first_cpu = static_cast<int>(number("vcpuCpu"));
   options.outbox_bytes_max = static_cast<uint64_t>(number("outboxBytesMax"));
   options.kvm_path = text("kvmPath");

@@ -1,8 +1,6 @@
 #include "machine/machine.h"
 
-#include <poll.h>
 #include <sched.h>
-#include <unistd.h>
 
 #include "kvm/cpuid_model.h"
 #include "machine/announce.h"
@@ -14,14 +12,6 @@ namespace {
 constexpr uint32_t kMemorySlot = 0;
 constexpr uint32_t kSlots = 4;
 constexpr uint32_t kVcpusMax = 8;
-
-// Console output must not stop the machine: what a full pipe does not take is dropped, as a serial
-// line without a reader would.
-void write_console(int fd, std::span<const uint8_t> bytes) {
-  pollfd ready{.fd = fd, .events = POLLOUT, .revents = 0};
-  if (::poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0) return;
-  [[maybe_unused]] const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-}
 
 // Where vCPUs have host CPUs of their own, everything else of this process stays off them: waking
 // the event loop or the I/O thread on a vCPU's CPU would take the CPU from the guest, and a kick
@@ -97,16 +87,24 @@ Status Machine::make_devices() {
   tap_ = std::make_unique<Tap>(tap.take());
   outbox_.set_bytes_max(options_.outbox_bytes_max);
   outbox_.set_sink(OutputPort::kNet, [this](auto frame) { tap_->write_frame(frame); });
-  if (options_.console_fd >= 0) {
-    outbox_.set_sink(OutputPort::kConsole,
-                     [fd = options_.console_fd](auto bytes) { write_console(fd, bytes); });
-  }
-
   auto devices = DeviceSet::create(
       DeviceSet::Parts{.vm = *vm_, .memory = *memory_, .outbox = outbox_, .bus = bus_},
       DeviceSet::Options{.mac = options_.mac});
   if (!devices.ok()) return devices.error();
   devices_ = devices.take();
+  return make_console();
+}
+
+Status Machine::make_console() {
+  if (options_.console.kind == Console::Kind::kNone) return Ok{};
+  auto console = Console::create(options_.console, [this](std::span<const uint8_t> typed) {
+    const std::lock_guard lock(lock_);
+    return devices_->serial().push_input(typed);
+  });
+  if (!console.ok()) return console.error();
+  console_ = console.take();
+  outbox_.set_sink(OutputPort::kConsole, [this](auto bytes) { console_->write(bytes); });
+  devices_->serial().set_room_hook([this] { console_->input_room(); });
   return Ok{};
 }
 
@@ -154,6 +152,7 @@ Status Machine::make_threads() {
 }
 
 void Machine::start_threads() {
+  if (console_) console_->set_active(true);
   threads_->start();
   io_->start();
 }
@@ -285,6 +284,7 @@ void Machine::announce() {
 void Machine::stop() {
   if (threads_) threads_->stop();
   if (io_) io_->stop();
+  if (console_) console_->stop();
 }
 
 }  // namespace ft

@@ -21,6 +21,7 @@
 #include "kvm/state.h"
 #include "kvm/vcpu.h"
 #include "kvm/vm.h"
+#include "machine/console.h"
 #include "machine/cut.h"
 #include "machine/device_bus.h"
 #include "machine/device_set.h"
@@ -43,7 +44,7 @@ struct MachineOptions {
   std::string cmdline;
   std::string tap_name;
   MacAddress mac{};
-  int console_fd = -1;  // not owned; −1: console output goes nowhere
+  Console::Options console;
   int first_cpu = -1;
   uint64_t outbox_bytes_max = 64ull << 20;
   std::string kvm_path = "/dev/kvm";
@@ -101,6 +102,7 @@ class Machine {
   explicit Machine(MachineOptions options, MachineHooks hooks);
   Status make_vm(const Kvm& kvm);
   Status make_devices();
+  Status make_console();
   Status make_threads();
   void start_threads();
   void announce();
@@ -116,6 +118,7 @@ class Machine {
   std::vector<VcpuStateAccess> vcpu_states_;
   Outbox outbox_;
   std::unique_ptr<Tap> tap_;
+  std::unique_ptr<Console> console_;
   DeviceBus bus_;
   std::unique_ptr<DeviceSet> devices_;
   std::unique_ptr<SlotPool> slots_;

@@ -102,6 +102,7 @@ void Serial::write_register(uint8_t reg, uint8_t value) {
       if ((value & kFcrClearRx) != 0 || (changed & kFcrEnable) != 0) {
         s_.rx_count = 0;
         std::fill(std::begin(s_.rx), std::end(s_.rx), uint8_t{0});
+        tell_of_room();
       }
       s_.fcr = value & (kFcrEnable | kFcrTrigger);
       return;
@@ -111,6 +112,7 @@ void Serial::write_register(uint8_t reg, uint8_t value) {
       return;
     case kMcr:
       s_.mcr = value & kMcrMask;
+      if ((s_.mcr & kMcrLoop) == 0) tell_of_room();
       return;
     case kScr:
       s_.scr = value;
@@ -144,6 +146,8 @@ uint8_t Serial::take_input() {
   s_.rx_count--;
   std::memmove(s_.rx, s_.rx + 1, s_.rx_count);
   s_.rx[s_.rx_count] = 0;
+  // In large pieces: the other side is a thread that has to be woken.
+  if (s_.rx_count <= kSerialRxBytesMax / 2) tell_of_room();
   return byte;
 }
 
@@ -170,10 +174,17 @@ void Serial::raise_if_due() {
   if (interrupt_id() != kIirNone) raise_();
 }
 
+void Serial::tell_of_room() {
+  if (!room_wanted_) return;
+  room_wanted_ = false;
+  if (room_hook_) room_hook_();
+}
+
 size_t Serial::push_input(std::span<const uint8_t> bytes) {
   // While looped back the line is disconnected; what comes in waits outside.
-  if ((s_.mcr & kMcrLoop) != 0) return 0;
-  const size_t n = std::min(bytes.size(), input_room());
+  const bool connected = (s_.mcr & kMcrLoop) == 0;
+  const size_t n = connected ? std::min(bytes.size(), input_room()) : 0;
+  if (n < bytes.size()) room_wanted_ = true;
   for (size_t i = 0; i < n; i++) receive(bytes[i]);
   if (n != 0) raise_if_due();
   return n;

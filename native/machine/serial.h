@@ -59,6 +59,9 @@ class Serial final : public Device {
   /// the rest again later).
   size_t push_input(std::span<const uint8_t> bytes);
   size_t input_room() const { return kSerialRxBytesMax - s_.rx_count; }
+  /// Called, once, when there is room again after push_input() could not take everything. Must not
+  /// block, nor call the port.
+  void set_room_hook(std::function<void()> hook) { room_hook_ = std::move(hook); }
 
   void capture(StateWriter& writer) const;
   /// Error: FT_ERR_STATE_FORMAT; the port is then unchanged. Pulses the interrupt when one is due.
@@ -73,9 +76,12 @@ class Serial final : public Device {
   uint8_t interrupt_id() const;
   uint8_t modem_status() const;
   void raise_if_due();
+  void tell_of_room();
 
   Outbox& outbox_;
   std::function<void()> raise_;
+  std::function<void()> room_hook_;
+  bool room_wanted_ = false;
   uint16_t index_;
   SerialState s_;
 };

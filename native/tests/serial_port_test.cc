@@ -212,3 +212,31 @@ TEST_CASE("serial: a state that cannot be is refused") {
   const auto blob = writer.finish();
   CHECK_FALSE(restore(p, {blob.begin(), blob.end()}).ok());
 }
+
+TEST_CASE("serial: who could not give all of its input is told once there is room again") {
+  Port p;
+  uint32_t told = 0;
+  p.serial.set_room_hook([&] { told++; });
+  CHECK(p.push(std::string(kSerialRxBytesMax, 'a')) == kSerialRxBytesMax);
+  for (uint32_t i = 0; i < kSerialRxBytesMax; i++) p.in(0);
+  CHECK(told == 0);  // everything was taken, so nobody waits
+
+  CHECK(p.push(std::string(kSerialRxBytesMax + 1, 'b')) == kSerialRxBytesMax);
+  for (uint32_t i = 0; i < kSerialRxBytesMax / 2 - 1; i++) p.in(0);
+  CHECK(told == 0);
+  p.in(0);
+  CHECK(told == 1);  // with half of the queue free
+  p.in(0);
+  CHECK(told == 1);
+
+  p.set(2, 0x01);
+  CHECK(p.push(std::string(kSerialRxBytesMax + 1, 'c')) == kSerialRxBytesMax);
+  p.set(2, 0x03);  // the receive FIFO is cleared
+  CHECK(told == 2);
+
+  p.set(4, 0x10);  // looped back: the line is not connected
+  CHECK(p.push("d") == 0);
+  CHECK(told == 2);
+  p.set(4, 0x00);
+  CHECK(told == 3);
+}

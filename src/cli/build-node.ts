@@ -17,6 +17,7 @@ import type {
   WitnessConfig,
 } from '../config/config';
 import { createKvmMachine, createSimulatedMachine, nativeChecksum } from '../machine';
+import type { KvmConsole } from '../machine/kvm-machine';
 import type { Machine } from '../machine/machine';
 import { copyFigures } from '../node/figures';
 import { type NodeEnd, RunningNode, type StateEvent } from '../node/running-node';
@@ -165,7 +166,7 @@ function dialTo(address: Address, tcp: TcpOptions): Dial {
   };
 }
 
-function openMachine(guest: GuestConfig, consoleFd: number | undefined): Machine {
+function openMachine(guest: GuestConfig, console: KvmConsole): Machine {
   if (guest.kind === 'simulated') return createSimulatedMachine(guest, systemClock);
   return createKvmMachine({
     memoryBytes: guest.memoryBytes,
@@ -176,7 +177,7 @@ function openMachine(guest: GuestConfig, consoleFd: number | undefined): Machine
     cmdline: guest.cmdline,
     tapName: guest.tap ?? '',
     mac: guest.mac,
-    consoleFd,
+    console,
     vcpuCpu: guest.vcpuCpu,
     outboxBytesMax: guest.outboxBytesMax,
     testFault: guest.faults[0],
@@ -205,13 +206,12 @@ function openWitness(config: WitnessConfig): Promise<Witness> {
   return FileWitness.open(config.directory);
 }
 
-function openConsole(target: ConsoleConfig, opened: Opened[]): number | undefined {
-  if (target.kind === 'none') return undefined;
-  if (target.kind === 'stdio') return 1;
+function openConsole(target: ConsoleConfig, opened: Opened[]): KvmConsole {
+  if (target.kind !== 'file') return target;
   try {
     const fd = openSync(target.path, 'a', 0o640);
     opened.push(() => closeSync(fd));
-    return fd;
+    return { kind: 'file', fd };
   } catch (thrown) {
     const cause = toFtError(thrown).message;
     const message = `The console file ${target.path} cannot be opened (${cause}); check --console.`;

@@ -27,7 +27,8 @@ export type WitnessConfig =
 export type ConsoleConfig =
   | { readonly kind: 'none' }
   | { readonly kind: 'stdio' }
-  | { readonly kind: 'file'; readonly path: string };
+  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'unix'; readonly path: string };
 export type TestFault = 'hide-dirty-page' | 'release-early';
 
 export interface GuestConfig {
@@ -181,7 +182,7 @@ function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
     cmdline: flags.text('cmdline') ?? '',
     tap: tap === undefined ? undefined : parseTap('tap', tap),
     mac: parseMac('mac', flags.needed('mac', 'it has no default')),
-    console: readConsole(flags.text('console') ?? 'none'),
+    console: readConsole(flags.text('console') ?? 'none', kind),
     vcpuCpu: cpu === undefined ? undefined : parseInteger('vcpu-cpu', cpu, 0, 1023),
     simPort,
     outboxBytesMax: parseSize('outbox-bytes-max', outbox, 64 * 1024, 16 * 1024 ** 3),
@@ -201,10 +202,14 @@ function readVcpus(flags: Flags, kind: GuestConfig['kind']): number {
   return vcpus;
 }
 
-function readConsole(text: string): ConsoleConfig {
+function readConsole(text: string, machine: GuestConfig['kind']): ConsoleConfig {
   if (text === 'stdio' || text === 'none') return { kind: text };
   if (text.startsWith('file:') && text.length > 5) return { kind: 'file', path: text.slice(5) };
-  throw configError('console', text, 'stdio, none or file:PATH');
+  if (text.startsWith('unix:') && text.length > 5) {
+    if (machine === 'kvm') return { kind: 'unix', path: text.slice(5) };
+    throw configError('console', text, 'none with a simulated guest, which prints nothing');
+  }
+  throw configError('console', text, 'stdio, none, file:PATH or unix:PATH');
 }
 
 function readWitness(flags: Flags): WitnessConfig {

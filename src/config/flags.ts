@@ -79,9 +79,11 @@ export const FLAGS: readonly FlagSpec[] = [
   {
     group: 'Guest',
     name: 'console',
-    value: 'stdio|none|file:PATH',
+    value: 'stdio|none|file:PATH|unix:PATH',
     fallback: 'none',
-    help: "where the guest's serial console goes",
+    help:
+      "where the guest's serial console goes: a terminal (Ctrl-A x ends the command, Ctrl-A a " +
+      'types Ctrl-A), a file, or a socket for one client at a time',
   },
   {
     group: 'Guest',

@@ -16,6 +16,12 @@ import {
 } from './machine';
 import { addon, type NativeMachine } from './native';
 
+/** A file opened for appending (the caller closes it), this process's stdio, or a UNIX socket. */
+export type KvmConsole =
+  | { readonly kind: 'none' | 'stdio' }
+  | { readonly kind: 'file'; readonly fd: number }
+  | { readonly kind: 'unix'; readonly path: string };
+
 export interface KvmMachineOptions {
   readonly memoryBytes: number;
   readonly vcpus: number;
@@ -29,8 +35,8 @@ export interface KvmMachineOptions {
   readonly tapName: string;
   /** "52:54:00:12:34:56" */
   readonly mac: string;
-  /** Descriptor that console output is written to; undefined: nowhere. The caller closes it. */
-  readonly consoleFd?: number | undefined;
+  /** Where the serial console goes; nowhere when undefined. */
+  readonly console?: KvmConsole | undefined;
   /** Host CPU for the first vCPU's thread. */
   readonly vcpuCpu?: number | undefined;
   readonly outboxBytesMax: number;
@@ -56,7 +62,8 @@ export class KvmMachine implements Machine {
   readonly #cut = emptyCut();
   readonly #chunk: EncodedChunk = { bytes: 0, rawBytes: 0, last: false };
 
-  /** Throws FtError: FT_ERR_KVM_…, FT_ERR_TAP_…, FT_ERR_MEMORY_SIZE, FT_ERR_VCPUS, FT_ERR_ADDON. */
+  /** Throws FtError: FT_ERR_KVM_…, FT_ERR_TAP_…, FT_ERR_MEMORY_SIZE, FT_ERR_VCPUS, FT_ERR_CONSOLE,
+   * FT_ERR_ADDON. */
   static create(options: KvmMachineOptions): KvmMachine {
     return new KvmMachine(options);
   }
@@ -74,7 +81,9 @@ export class KvmMachine implements Machine {
             cmdline: options.cmdline,
             tapName: options.tapName,
             mac: parseMac(options.mac),
-            consoleFd: options.consoleFd ?? -1,
+            consoleKind: options.console?.kind ?? 'none',
+            consoleFd: options.console?.kind === 'file' ? options.console.fd : -1,
+            consolePath: options.console?.kind === 'unix' ? options.console.path : '',
             vcpuCpu: options.vcpuCpu ?? -1,
             outboxBytesMax: options.outboxBytesMax,
             kvmPath: options.kvmPath ?? '/dev/kvm',

@@ -17,8 +17,12 @@ export interface NativeMachineOptions {
   readonly tapName: string;
   /** Six bytes. */
   readonly mac: Uint8Array;
-  /** Descriptor that console output is written to; −1: nowhere. Not owned. */
+  /** Where the serial console goes: native/machine/console.h. */
+  readonly consoleKind: 'none' | 'file' | 'stdio' | 'unix';
+  /** Of "file": opened for appending, not owned; else −1. */
   readonly consoleFd: number;
+  /** Of "unix": the socket's path; else empty. */
+  readonly consolePath: string;
   /** Host CPU for the first vCPU's thread; −1: any. */
   readonly vcpuCpu: number;
   readonly outboxBytesMax: number;

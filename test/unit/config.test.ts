@@ -148,6 +148,7 @@ describe('refusals', () => {
     ['--witness', 'etcd:x'],
     ['--witness', 'file:'],
     ['--console', 'tty'],
+    ['--console', 'unix:'],
     ['--vcpu-cpu', '-1'],
     ['--vcpus', '0'],
     ['--vcpus', '9'],
