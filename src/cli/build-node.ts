@@ -9,13 +9,8 @@ import { systemClock } from '../common/clock';
 import { crc32c } from '../common/crc32c';
 import { FtError, toFtError } from '../common/errors';
 import type { Logger } from '../common/logger';
-import type {
-  ConsoleConfig,
-  GuestConfig,
-  PrimaryConfig,
-  StandbyConfig,
-  WitnessConfig,
-} from '../config/config';
+import type { ConsoleConfig, GuestConfig, PrimaryConfig, StandbyConfig } from '../config/config';
+import type { WitnessConfig } from '../config/witness';
 import { createKvmMachine, createSimulatedMachine, nativeChecksum } from '../machine';
 import type { KvmConsole } from '../machine/kvm-machine';
 import type { Machine } from '../machine/machine';
@@ -30,6 +25,7 @@ import { dial, type TcpOptions } from '../transport/tcp';
 import { TcpListener } from '../transport/tcp-listener';
 import { Lz4Compressor, Lz4Decompressor } from '../wire/compressor';
 import type { Checksum } from '../wire/frame';
+import { EtcdWitness } from '../witness/etcd';
 import { FileWitness } from '../witness/file';
 import { NoneWitness } from '../witness/none';
 import type { Witness } from '../witness/witness';
@@ -89,7 +85,7 @@ async function assemble(
       : new StatusLines((line) => outside.writeLine(line));
   const tcp: TcpOptions = { checksum: checksumFor(config.guest) };
   const listener = await openListener(config, tcp, logger, opened);
-  const witness = await openWitness(config.witness);
+  const witness = await openWitness(config.witness, config.pair, logger);
   opened.push(() => witness.close());
   const metrics = await openMetrics(config.metrics, opened, logger);
   // Last, since nothing after it can fail: from here on the node closes the machine.
@@ -201,9 +197,17 @@ async function openMetrics(
   return metrics;
 }
 
-function openWitness(config: WitnessConfig): Promise<Witness> {
+function openWitness(config: WitnessConfig, pair: string, logger: Logger): Promise<Witness> {
   if (config.kind === 'none') return Promise.resolve(new NoneWitness());
-  return FileWitness.open(config.directory);
+  if (config.kind === 'file') return FileWitness.open(config.directory);
+  return EtcdWitness.open({
+    ...{ endpoints: config.endpoints, prefix: config.prefix, tls: config.tls, user: config.user },
+    pair,
+    onSilent: (error) => {
+      logger.warn(`no failover is possible for now: ${error.message}`, { code: error.code });
+    },
+    onBack: () => logger.info('the witness answers again'),
+  });
 }
 
 function openConsole(target: ConsoleConfig, opened: Opened[]): KvmConsole {

@@ -17,13 +17,11 @@ import {
   parseSize,
   parseTap,
 } from './values';
+import { readWitness, type WitnessConfig } from './witness';
 
 /** As many as the native machine takes (kVcpusMax). */
 const VCPUS_MAX = 8;
 
-export type WitnessConfig =
-  | { readonly kind: 'file'; readonly directory: string }
-  | { readonly kind: 'none' };
 export type ConsoleConfig =
   | { readonly kind: 'none' }
   | { readonly kind: 'stdio' }
@@ -210,14 +208,6 @@ function readConsole(text: string, machine: GuestConfig['kind']): ConsoleConfig 
     throw configError('console', text, 'none with a simulated guest, which prints nothing');
   }
   throw configError('console', text, 'stdio, none, file:PATH or unix:PATH');
-}
-
-function readWitness(flags: Flags): WitnessConfig {
-  const text = flags.needed('witness', 'without it nobody decides which side may run');
-  if (text === 'none') return { kind: 'none' };
-  if (text.startsWith('file:') && text.length > 5)
-    return { kind: 'file', directory: text.slice(5) };
-  throw configError('witness', text, 'file:DIR or none');
 }
 
 function readStandbys(flags: Flags): readonly Address[] {

@@ -16,7 +16,14 @@ export interface FlagSpec {
   readonly repeats?: true;
   /** Commands that know the flag; both when absent. */
   readonly only?: CommandName;
-  readonly group: 'Guest' | 'Pair' | 'Replication' | 'Detection' | 'Operation' | 'Testing';
+  readonly group:
+    | 'Guest'
+    | 'Pair'
+    | 'Witness'
+    | 'Replication'
+    | 'Detection'
+    | 'Operation'
+    | 'Testing';
 }
 
 export const FLAGS: readonly FlagSpec[] = [
@@ -120,8 +127,8 @@ export const FLAGS: readonly FlagSpec[] = [
   {
     group: 'Pair',
     name: 'witness',
-    value: 'file:DIR|none',
-    help: 'who decides which side runs: a directory that both hosts see, or nobody (needed)',
+    value: 'file:DIR|etcd:URL[,URL…]|none',
+    help: 'who decides which side runs: a directory that both hosts see, etcd, or nobody (needed)',
   },
   {
     group: 'Pair',
@@ -140,13 +147,50 @@ export const FLAGS: readonly FlagSpec[] = [
   {
     group: 'Pair',
     name: 'insecure',
-    help: 'allows plaintext replication, and metrics, on an address that is not loopback',
+    help: 'allows plaintext replication, metrics and etcd on an address that is not loopback',
   },
   {
     group: 'Pair',
     name: 'force-claim',
     only: 'ft-primary',
     help: 'boots although another node owns the newest generation; only if that node is off',
+  },
+  {
+    group: 'Witness',
+    name: 'witness-prefix',
+    value: 'PREFIX',
+    fallback: '/romulus',
+    help: 'with etcd: what the keys begin with; the same on both hosts',
+  },
+  {
+    group: 'Witness',
+    name: 'witness-ca',
+    value: 'PATH',
+    help: "with etcd over https: who signs etcd's certificate, in PEM (public authorities if absent)",
+  },
+  {
+    group: 'Witness',
+    name: 'witness-cert',
+    value: 'PATH',
+    help: "with etcd over https: this node's certificate, in PEM",
+  },
+  {
+    group: 'Witness',
+    name: 'witness-key',
+    value: 'PATH',
+    help: 'with etcd over https: the key of that certificate, in PEM',
+  },
+  {
+    group: 'Witness',
+    name: 'witness-user',
+    value: 'NAME',
+    help: 'with etcd: whom to log in as',
+  },
+  {
+    group: 'Witness',
+    name: 'witness-password-file',
+    value: 'PATH',
+    help: "with etcd: file that holds that user's password",
   },
   {
     group: 'Replication',

@@ -146,6 +146,12 @@ describe('refusals', () => {
     ['--mac', '00:00:00:00:00:00'],
     ['--mac', '52:54:00:12:34'],
     ['--witness', 'etcd:x'],
+    ['--witness', 'etcd:'],
+    ['--witness', 'etcd:http://127.0.0.1:1/path'],
+    ['--witness', 'etcd:http://user:secret@127.0.0.1:1'],
+    ['--witness', 'etcd:http://127.0.0.1:1,'],
+    ['--witness', 'etcd:http://127.0.0.1:1,http://127.0.0.1:1'],
+    ['--witness', 'etcd:ftp://127.0.0.1:1'],
     ['--witness', 'file:'],
     ['--console', 'tty'],
     ['--console', 'unix:'],
@@ -172,7 +178,7 @@ describe('refusals', () => {
 
   test('what is missing is asked for by name and reason', () => {
     expect(refusalOf(() => primary('--machine', 'simulated', '--sim-port', '7')).message).toContain(
-      '--witness file:DIR|none is missing',
+      '--witness file:DIR|etcd:URL[,URL…]|none is missing',
     );
     expect(refusalOf(() => primary('--witness', 'none')).message).toContain('--tap');
     const words = ['--witness', 'none', '--tap', 't'];

@@ -1,0 +1,113 @@
+/**
+ * --witness and the flags that belong to it, read into one value. What etcd alone understands is
+ * refused with any other witness, so that nobody believes a password or a certificate to be in use
+ * that is not.
+ */
+import { isLoopback } from '../common/address';
+import { FtError } from '../common/errors';
+import type { Flags } from './parse';
+import { configError } from './values';
+
+export type WitnessConfig =
+  | { readonly kind: 'file'; readonly directory: string }
+  | EtcdWitnessConfig
+  | { readonly kind: 'none' };
+
+export interface EtcdWitnessConfig {
+  readonly kind: 'etcd';
+  /** "https://etcd-1.example:2379": no path; in the order in which they are asked. */
+  readonly endpoints: readonly string[];
+  /** Begins with a slash and does not end with one. */
+  readonly prefix: string;
+  /** Paths of PEM files. */
+  readonly tls: {
+    readonly ca: string | undefined;
+    readonly cert: string | undefined;
+    readonly key: string | undefined;
+  };
+  readonly user: { readonly name: string; readonly passwordFile: string } | undefined;
+}
+
+const ALLOWED = 'file:DIR, etcd:URL[,URL…] or none';
+const ENDPOINT = 'an http:// or https:// URL of host and port alone, such as http://127.0.0.1:2379';
+const ETCD_FLAGS = ['prefix', 'ca', 'cert', 'key', 'user', 'password-file'];
+const ENDPOINTS_MAX = 9;
+
+/** Throws FT_ERR_CONFIG. */
+export function readWitness(flags: Flags): WitnessConfig {
+  const text = flags.needed('witness', 'without it nobody decides which side may run');
+  if (text.startsWith('etcd:') && text.length > 5) return readEtcd(flags, text.slice(5));
+  for (const name of ETCD_FLAGS) {
+    if (!flags.has(`witness-${name}`)) continue;
+    const found = flags.text(`witness-${name}`) ?? '';
+    throw configError(`witness-${name}`, found, 'used with --witness etcd:URL only');
+  }
+  if (text === 'none') return { kind: 'none' };
+  if (text.startsWith('file:') && text.length > 5) {
+    return { kind: 'file', directory: text.slice(5) };
+  }
+  throw configError('witness', text, ALLOWED);
+}
+
+function readEtcd(flags: Flags, text: string): EtcdWitnessConfig {
+  const endpoints = text.split(',').map((url) => readEndpoint(flags, url));
+  if (endpoints.length > ENDPOINTS_MAX || new Set(endpoints).size < endpoints.length) {
+    throw configError(
+      'witness',
+      `etcd:${text}`,
+      `${ALLOWED}, with at most ${ENDPOINTS_MAX} different URLs`,
+    );
+  }
+  const prefix = flags.text('witness-prefix') ?? '';
+  if (!/^(\/[A-Za-z0-9._-]+)+$/.test(prefix) || prefix.length > 200) {
+    const allowed = 'a slash and a name, perhaps several times over, such as /romulus';
+    throw configError('witness-prefix', prefix, allowed);
+  }
+  return { kind: 'etcd', endpoints, prefix, tls: readTls(flags, endpoints), user: readUser(flags) };
+}
+
+function readEndpoint(flags: Flags, text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const bare = /^https?:\/\/[^/?#@\s]+\/?$/.test(text);
+  if (url === undefined || !bare || url.hostname === '') {
+    throw configError('witness', flags.text('witness') ?? '', `etcd: and ${ENDPOINT}`);
+  }
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  if (url.protocol === 'http:' && !isLoopback(host) && !flags.has('insecure')) {
+    const message =
+      `--witness ${text} is not a loopback address, and http is not encrypted; use https, or add ` +
+      '--insecure if the network up to etcd is trusted.';
+    throw new FtError('FT_ERR_CONFIG', message, { flag: 'witness', found: text });
+  }
+  return url.origin;
+}
+
+function readTls(flags: Flags, endpoints: readonly string[]): EtcdWitnessConfig['tls'] {
+  const [ca, cert, key] = ['ca', 'cert', 'key'].map((part) => flags.text(`witness-${part}`));
+  if (cert !== undefined && key === undefined) {
+    throw missing('key', 'a certificate is of no use without its key');
+  }
+  if (key !== undefined && cert === undefined) {
+    throw missing('cert', 'a key is of no use without its certificate');
+  }
+  const found = ca ?? cert;
+  if (found !== undefined && endpoints.some((url) => url.startsWith('http:'))) {
+    const name = ca === undefined ? 'witness-cert' : 'witness-ca';
+    throw configError(name, found, 'used with https:// endpoints only');
+  }
+  return { ca, cert, key };
+}
+
+function readUser(flags: Flags): EtcdWitnessConfig['user'] {
+  const name = flags.text('witness-user');
+  const passwordFile = flags.text('witness-password-file');
+  if (name === undefined && passwordFile === undefined) return undefined;
+  if (name === undefined) throw missing('user', 'a password belongs to somebody');
+  if (passwordFile === undefined) throw missing('password-file', 'a user needs a password');
+  return { name, passwordFile };
+}
+
+function missing(name: string, why: string): FtError {
+  const flag = `witness-${name}`;
+  return new FtError('FT_ERR_CONFIG', `--${flag} is missing; ${why}.`, { flag });
+}
