@@ -19,6 +19,7 @@
  *      that the CPU need not write here; the fourth GiB (devices) uncached ---- */
         .section .paging, "aw", @progbits
         .align  4096
+        .globl  page_map
 page_map:
         .quad   page_directory_pointers + 0x27
         .fill   511, 8, 0
@@ -86,6 +87,7 @@ descriptors:
         .set    TSS_BYTES, . - descriptors - 0x500
 
         .align  8
+        .globl  gdt_pointer
 gdt_pointer:
         .word   GDT_BYTES - 1
         .quad   DESCRIPTORS + 0x400
@@ -129,6 +131,7 @@ pvh_entry:
         ljmp    $KERNEL_CODE, $long_mode
 
         .code64
+        .globl  long_mode
 long_mode:
         movl    $KERNEL_DATA, %eax
         movl    %eax, %ss

@@ -1,36 +1,15 @@
 /* Reading struct hvm_start_info, version 1 (with a memory map). */
 #include "start_info.h"
 
-#define MAGIC 0x336ec578
 #define MEMORY_IS_RAM 1
 /* What lies from here up to 4 GiB is devices, and nothing beyond is mapped. */
 #define RAM_END_MAX 0xc0000000ull
-
-struct HvmStartInfo {
-  u32 magic;
-  u32 version;
-  u32 flags;
-  u32 modules;
-  u64 module_list;
-  u64 command_line;
-  u64 rsdp;
-  u64 memory_map;
-  u32 memory_map_entries;
-  u32 reserved;
-};
-
-struct MemoryMapEntry {
-  u64 address;
-  u64 bytes;
-  u32 type;
-  u32 reserved;
-};
 
 extern u8 _end[];
 
 const char* start_info_read(u32 address, struct StartInfo* info) {
   const struct HvmStartInfo* from = (const void*)(u64)address;
-  if (from->magic != MAGIC) return "the start info has no PVH magic";
+  if (from->magic != HVM_START_MAGIC) return "the start info has no PVH magic";
   if (from->version < 1 || from->memory_map_entries == 0) return "the start info has no memory map";
   info->command_line = from->command_line == 0 ? "" : (const char*)from->command_line;
   info->memory_bytes = 0;
