@@ -27,6 +27,8 @@ export interface PairOptions {
   readonly kernelFlags?: readonly string[];
   /** Flags for both commands, such as ['--interval-us', '400']. */
   readonly flags?: readonly string[];
+  /** More flags for whoever runs in a slot. */
+  readonly slotFlags?: (slot: { readonly name: 'a' | 'b' }) => readonly string[];
   readonly statusIntervalMs?: number;
   /** Prefix of the log files. Default "pair". */
   readonly name?: string;
@@ -244,7 +246,7 @@ export class Pair {
       args: [
         path.join(projectRoot, `dist/src/cli/${command}.js`),
         ...this.commonFlags(slot, memory),
-        ...['--node', `${slot.name}${n}`, ...flags],
+        ...['--node', `${slot.name}${n}`, ...flags, ...(this.options.slotFlags?.(slot) ?? [])],
       ],
       netns: this.netns?.name,
     });
