@@ -27,12 +27,25 @@ export interface ClientOptions {
   readonly keys?: number;
   /** Shares of incr, put and get. Default [2, 1, 1]. */
   readonly mix?: readonly [number, number, number];
+  /** Also write blocks and read them back; each client has blocks of its own. */
+  readonly disk?: DiskOptions;
   /** First retry, and the longest wait between two, ms. Defaults 20 and 60. */
   readonly retryMs?: number;
   readonly retryMsMax?: number;
   /** First client number; the numbers above it belong to this process. Default 1. */
   readonly firstClient?: number;
   readonly seed?: number;
+}
+
+/** What the clients do with a disk of the guest. */
+export interface DiskOptions {
+  /** Shares of writing and reading, beside those of `mix`. */
+  readonly shares: readonly [number, number];
+  /** Number of the disk. */
+  readonly disk: number;
+  /** The blocks of the first client begin here; the others' follow. */
+  readonly firstBlock: number;
+  readonly blocksPerClient: number;
 }
 
 /** What the control client asks: u64 as bigint. */
@@ -52,6 +65,7 @@ export interface ClientSample {
 }
 
 const NONE = -1;
+const NO_DISK = { firstBlock: 0, blocksPerClient: 1 };
 
 class Client {
   readonly buffer = Buffer.alloc(REQUEST_BYTES);
@@ -63,6 +77,8 @@ class Client {
   retryAtUs = 0;
   retryUs = 0;
   onAnswer: ((answer: Buffer) => void) | undefined;
+  /** Its blocks that were ever written. */
+  readonly written = new Set<bigint>();
 
   constructor(
     readonly id: number,
@@ -74,6 +90,8 @@ class Client {
 export class OracleClients {
   readonly history = new History();
   readonly arrivals = new ArrivalLog();
+  /** The answers to disk writes and reads alone. */
+  readonly diskArrivals = new ArrivalLog();
   private readonly latencies = new LatencyLog();
   private readonly clients: Client[] = [];
   private readonly putKeys = new Set<number>();
@@ -133,20 +151,28 @@ export class OracleClients {
     return this.waiting();
   }
 
-  /** Reads back every key that was ever put, spread over the clients, then comes to rest. */
+  /** Reads back every key and block that was ever written, spread over the clients, then comes to rest. */
   async readBack(timeoutMs: number): Promise<number> {
     const keys = [...this.putKeys];
     const untilUs = this.nowUs() + timeoutMs * 1000;
+    let blocksLeft = 0;
     for (const client of this.clients) {
+      const blocks = [...client.written];
+      blocksLeft += blocks.length;
       const next = (): void => {
-        const key = this.nowUs() < untilUs ? keys.pop() : undefined;
-        client.onAnswer = key === undefined ? undefined : next;
-        if (key !== undefined) this.ask(client, Op.get, BigInt(key), 0n, 0n);
+        const inTime = this.nowUs() < untilUs;
+        const block = inTime ? blocks.pop() : undefined;
+        const key = inTime && block === undefined ? keys.pop() : undefined;
+        client.onAnswer = block === undefined && key === undefined ? undefined : next;
+        if (block !== undefined) {
+          blocksLeft--;
+          this.ask(client, Op.diskRead, block, 0n, this.diskField());
+        } else if (key !== undefined) this.ask(client, Op.get, BigInt(key), 0n, 0n);
       };
       next();
     }
     while (this.waiting() > 0 && this.nowUs() < untilUs) await sleep(5);
-    return this.waiting() + keys.length;
+    return this.waiting() + keys.length + blocksLeft;
   }
 
   /** One request of the control client; rejects when no answer comes in time or it is refused. */
@@ -231,7 +257,8 @@ export class OracleClients {
   private askSomething(client: Client, nowUs: number): void {
     client.dueUs = Math.max(client.dueUs, nowUs - 5000) + this.pauseUs() * 2 * this.nextRandom();
     const [incr, put, get] = this.mix;
-    const draw = this.nextRandom() * (incr + put + get);
+    const [write, read] = this.options.disk?.shares ?? [0, 0];
+    const draw = this.nextRandom() * (incr + put + get + write + read);
     const key = Math.floor(this.nextRandom() * this.keys);
     if (draw < incr) this.ask(client, Op.incr, 0n, 0n, 0n);
     else if (draw < incr + put) {
@@ -239,7 +266,26 @@ export class OracleClients {
       // Every value is written once, so that an old one can be told from the newest.
       const value = BigInt(client.id) * 0x1_0000_0000n + BigInt(client.indices.length + 1);
       this.ask(client, Op.put, BigInt(key), value, 0n);
-    } else this.ask(client, Op.get, BigInt(key), 0n, 0n);
+    } else if (draw < incr + put + get) this.ask(client, Op.get, BigInt(key), 0n, 0n);
+    else this.askDisk(client, draw < incr + put + get + write);
+  }
+
+  private askDisk(client: Client, isWrite: boolean): void {
+    const { firstBlock, blocksPerClient } = this.options.disk ?? NO_DISK;
+    const of = this.clients.indexOf(client) * blocksPerClient;
+    const block = BigInt(firstBlock + of + Math.floor(this.nextRandom() * blocksPerClient));
+    if (!isWrite) {
+      this.ask(client, Op.diskRead, block, 0n, this.diskField());
+      return;
+    }
+    client.written.add(block);
+    // The sequence grows from write to write, in each block and in all of this client's.
+    const sequence = BigInt(client.indices.length + 1);
+    this.ask(client, Op.diskWrite, block, sequence, this.diskField());
+  }
+
+  private diskField(): bigint {
+    return BigInt(this.options.disk?.disk ?? 0) << 56n;
   }
 
   private ask(client: Client, op: number, a: bigint, b: bigint, c: bigint): void {
@@ -267,6 +313,8 @@ export class OracleClients {
       return;
     client.outstanding = NONE;
     this.arrivals.add(nowUs);
+    const op = bytes[At.op];
+    if (op === Op.diskWrite || op === Op.diskRead) this.diskArrivals.add(nowUs);
     if (client !== this.control) this.latencies.add(nowUs - client.sentUs);
     const { onAnswer } = client;
     client.onAnswer = undefined;

@@ -6,17 +6,33 @@
  *   answer   0 magic "FTBA" · 4 version · 5 op · 6 status · 8 client · 12 requestId · 16 bootId
  *            24 sequence · 32 previousHash · 40 hash · 48 value · 56 uptimeNs · 64 progress
  *            72 pagesDirtied · 80 gapMaxNs · 88 gapP50Ns · 96 gapP99Ns · 104 gapCount
- *            112 loadPagesMax · 120 zero
+ *            112 loadPagesMax · 120 zero; disk answers have four details at 80, 88, 96, 104
  */
 
 export const REQUEST_BYTES = 40;
 export const ANSWER_BYTES = 128;
 export const BEACON_PORT = 7777;
 
-export const Op = { incr: 1, put: 2, get: 3, stats: 4, load: 5 } as const;
+export const Op = {
+  incr: 1,
+  put: 2,
+  get: 3,
+  stats: 4,
+  load: 5,
+  diskWrite: 6,
+  diskRead: 7,
+  diskLoad: 8,
+} as const;
 export type OpName = keyof typeof Op;
 
-export const Status = { ok: 0, badOp: 1, notFound: 2, tableFull: 3, badArgument: 4 } as const;
+export const Status = {
+  ok: 0,
+  badOp: 1,
+  notFound: 2,
+  tableFull: 3,
+  badArgument: 4,
+  ioError: 5,
+} as const;
 
 export const At = {
   version: 4,
@@ -39,6 +55,10 @@ export const At = {
   gapP50Ns: 88,
   gapP99Ns: 96,
   gapCount: 104,
+  detail0: 80,
+  detail1: 88,
+  detail2: 96,
+  detail3: 104,
   loadPagesMax: 112,
 } as const;
 

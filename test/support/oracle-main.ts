@@ -7,14 +7,18 @@
  *
  * The first argument is ClientOptions as JSON. Ends when stdin ends.
  */
+import { closeSync, openSync, readSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { BLOCK_BYTES } from './disk-block';
+import { type DiskVerdict, judgeDisk } from './disk-oracle';
 import { judge } from './oracle';
 import { type ClientOptions, OracleClients } from './oracle-client';
 import { At, Op, u64At } from './oracle-layout';
-import type { BeaconStats, OracleCommand } from './oracle-process';
+import type { BeaconStats, DiskFigures, DiskJudging, OracleCommand } from './oracle-process';
 
 const U64_MAX = 2n ** 64n - 1n;
 const SPIN = 2n ** 63n;
+const DISK_SHIFT = 56n;
 
 function readStats(answer: Buffer): BeaconStats {
   return {
@@ -31,6 +35,31 @@ function readStats(answer: Buffer): BeaconStats {
   };
 }
 
+function readDiskFigures(answer: Buffer): DiskFigures {
+  return {
+    writes: u64At(answer, At.detail0),
+    reads: u64At(answer, At.detail1),
+    errors: u64At(answer, At.detail2),
+    broken: u64At(answer, At.detail3),
+  };
+}
+
+/** Judges the disk requests; with a path, the image that lies there as well. */
+function judgeDisks(clients: OracleClients, { image, region }: DiskJudging): DiskVerdict {
+  if (image === undefined) return judgeDisk(clients.history);
+  const file = openSync(image, 'r');
+  try {
+    const read = (_disk: number, number: bigint): Buffer => {
+      const block = Buffer.alloc(BLOCK_BYTES);
+      readSync(file, block, 0, BLOCK_BYTES, Number(number) * BLOCK_BYTES);
+      return block;
+    };
+    return judgeDisk(clients.history, { image: read, region });
+  } finally {
+    closeSync(file);
+  }
+}
+
 async function perform(clients: OracleClients, command: OracleCommand): Promise<unknown> {
   switch (command.command) {
     case 'start':
@@ -41,7 +70,12 @@ async function perform(clients: OracleClients, command: OracleCommand): Promise<
     case 'sample':
       return clients.sample();
     case 'silence':
-      return { silence: clients.arrivals.longestSilence(command.fromUs, command.withinMs) };
+      return {
+        silence: (command.ofDisk === true ? clients.diskArrivals : clients.arrivals).longestSilence(
+          command.fromUs,
+          command.withinMs,
+        ),
+      };
     case 'stats':
       return readStats(await clients.ask1({ op: Op.stats }, command.timeoutMs));
     case 'load': {
@@ -50,6 +84,18 @@ async function perform(clients: OracleClients, command: OracleCommand): Promise<
       const request = { op: Op.load, a: rate, b: BigInt(command.bytesPerPage), c: set };
       return readStats(await clients.ask1(request, command.timeoutMs));
     }
+    case 'disk-load': {
+      const a = (BigInt(command.writesPerSecond) << 32n) | BigInt(command.underWayMax);
+      const c = (BigInt(command.disk) << DISK_SHIFT) | BigInt(command.blocks);
+      const request = { op: Op.diskLoad, a, b: BigInt(command.firstBlock), c };
+      return readDiskFigures(await clients.ask1(request, command.timeoutMs));
+    }
+    case 'disk-figures': {
+      const request = { op: Op.diskLoad, a: U64_MAX };
+      return readDiskFigures(await clients.ask1(request, command.timeoutMs));
+    }
+    case 'judge-disk':
+      return judgeDisks(clients, command);
     case 'finish': {
       await clients.rest(command.timeoutMs);
       await clients.readBack(command.timeoutMs);

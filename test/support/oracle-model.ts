@@ -2,6 +2,7 @@
  * A reference guest: serves request bytes as docs/beacon.md says. The tests of the oracle make their
  * true histories with it, and doctor them.
  */
+import { BLOCK_BYTES, BlockKind, inspectBlock, makeBlock } from './disk-block';
 import { ANSWER_BYTES, At, chainHash, Op, Status, stampAnswer } from './oracle-layout';
 
 /** What a rollback brings back: everything that a guest's memory holds. */
@@ -15,6 +16,8 @@ export interface ReferenceState {
 }
 
 export class ReferenceBeacon {
+  /** The disk, by block. It is not in memory, so no rollback brings it back. */
+  readonly blocks = new Map<bigint, Buffer>();
   private state: ReferenceState;
   private readonly hash = new Uint32Array(2);
 
@@ -87,11 +90,32 @@ export class ReferenceBeacon {
         else answer.writeBigUInt64LE(found, At.value);
         break;
       }
+      case Op.diskWrite: {
+        const fields = { kind: BlockKind.request, number: key, sequence: value };
+        this.blocks.set(key, makeBlock({ ...fields, bootId: this.bootId }));
+        answer.writeBigUInt64LE(value, At.value);
+        break;
+      }
+      case Op.diskRead:
+        this.readBlock(key, answer);
+        break;
       case Op.stats:
       case Op.load:
         break;
       default:
         answer.writeUInt16LE(Status.badOp, At.status);
     }
+  }
+
+  private readBlock(number: bigint, answer: Buffer): void {
+    const found = inspectBlock(this.blocks.get(number) ?? Buffer.alloc(BLOCK_BYTES));
+    answer.writeBigUInt64LE(found.sequence, At.value);
+    answer.writeBigUInt64LE(found.number, At.detail0);
+    answer.writeBigUInt64LE(found.bootId, At.detail1);
+    answer.writeBigUInt64LE(
+      BigInt(['blank', 'whole', 'torn'].indexOf(found.condition)),
+      At.detail2,
+    );
+    answer.writeBigUInt64LE(BigInt(found.kind), At.detail3);
   }
 }

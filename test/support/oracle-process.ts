@@ -1,5 +1,6 @@
 /** The parent's side of oracle-main: starts the clients' process and speaks with it. */
 import path from 'node:path';
+import type { DiskVerdict, LoadRegion } from './disk-oracle';
 import type { JudgeOptions, Verdict } from './oracle';
 import type { ClientOptions, ClientSample } from './oracle-client';
 import type { Silence } from './oracle-meter';
@@ -9,9 +10,17 @@ export type OracleCommand =
   | { readonly command: 'start'; readonly ratePerSecond?: number }
   | { readonly command: 'stop'; readonly timeoutMs: number }
   | { readonly command: 'sample' }
-  | { readonly command: 'silence'; readonly fromUs: number; readonly withinMs: number }
+  | {
+      readonly command: 'silence';
+      readonly fromUs: number;
+      readonly withinMs: number;
+      readonly ofDisk?: boolean;
+    }
   | { readonly command: 'stats'; readonly timeoutMs: number }
   | ({ readonly command: 'load'; readonly timeoutMs: number } & GuestLoad)
+  | ({ readonly command: 'disk-load'; readonly timeoutMs: number } & GuestDiskLoad)
+  | { readonly command: 'disk-figures'; readonly timeoutMs: number }
+  | ({ readonly command: 'judge-disk' } & DiskJudging)
   | { readonly command: 'finish'; readonly timeoutMs: number; readonly judge?: JudgeOptions };
 
 /** What the guest shall write by itself. */
@@ -22,6 +31,32 @@ export interface GuestLoad {
   readonly workingSetPages: number;
   /** Never sleep, and count progress. */
   readonly spin: boolean;
+}
+
+/** What the guest shall write to a disk by itself. */
+export interface GuestDiskLoad {
+  readonly disk: number;
+  /** 0: none. */
+  readonly underWayMax: number;
+  /** 0: as fast as it goes. */
+  readonly writesPerSecond: number;
+  readonly firstBlock: number;
+  readonly blocks: number;
+}
+
+/** How the guest's disk load went since boot. */
+export interface DiskFigures {
+  readonly writes: number;
+  readonly reads: number;
+  readonly errors: number;
+  /** Reads that brought something else than was written there. */
+  readonly broken: number;
+}
+
+/** What to judge beside the answers: the image of the disk, once the guest is gone. */
+export interface DiskJudging {
+  readonly image?: string;
+  readonly region?: LoadRegion;
 }
 
 /** Numbers of one answer of the guest. */
@@ -81,9 +116,12 @@ export class OracleProcess {
     return (await this.call({ command: 'sample' })) as ClientSample;
   }
 
-  /** The longest stretch without an answer that touches the time after `fromUs`. */
-  async silence(fromUs: number, withinMs: number): Promise<Silence | undefined> {
-    const result = await this.call({ command: 'silence', fromUs, withinMs });
+  /**
+   * The longest stretch without an answer that touches the time after `fromUs`; `ofDisk`: without
+   * an answer to a disk request.
+   */
+  async silence(fromUs: number, withinMs: number, ofDisk = false): Promise<Silence | undefined> {
+    const result = await this.call({ command: 'silence', fromUs, withinMs, ofDisk });
     return (result as { silence?: Silence }).silence;
   }
 
@@ -95,7 +133,23 @@ export class OracleProcess {
     return (await this.call({ command: 'load', timeoutMs, ...load }, timeoutMs)) as BeaconStats;
   }
 
-  /** Comes to rest, reads every key back, judges the whole history. */
+  async diskLoad(load: GuestDiskLoad, timeoutMs = ANSWER_TIMEOUT_MS): Promise<DiskFigures> {
+    return (await this.call(
+      { command: 'disk-load', timeoutMs, ...load },
+      timeoutMs,
+    )) as DiskFigures;
+  }
+
+  async diskFigures(timeoutMs = ANSWER_TIMEOUT_MS): Promise<DiskFigures> {
+    return (await this.call({ command: 'disk-figures', timeoutMs }, timeoutMs)) as DiskFigures;
+  }
+
+  /** Judges the disk requests after `finish`; with an image, that as well. */
+  async judgeDisk(judging: DiskJudging = {}): Promise<DiskVerdict> {
+    return (await this.call({ command: 'judge-disk', ...judging }, 30_000)) as DiskVerdict;
+  }
+
+  /** Comes to rest, reads every key and block back, judges the whole history. */
   async finish(options: JudgeOptions = {}, timeoutMs = 15_000): Promise<Verdict> {
     const command = { command: 'finish', timeoutMs, judge: options } as const;
     return (await this.call(command, 4 * timeoutMs)) as Verdict;

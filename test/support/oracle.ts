@@ -171,7 +171,7 @@ class Judge {
     if (status !== Status.ok && !(status === Status.notFound && op === Op.get)) {
       this.add('refused', index, `expected status 0, found status ${status}`);
     }
-    if (op !== Op.put || status !== Status.ok) return;
+    if ((op !== Op.put && op !== Op.diskWrite) || status !== Status.ok) return;
     const wrote = requests.readBigUInt64LE(requestAt + At.b);
     const echoed = answers.readBigUInt64LE(answerAt + At.value);
     if (wrote !== echoed) {
