@@ -218,18 +218,19 @@ export class EtcdWitness implements Witness {
       until,
     );
     const done = answer['succeeded'] === true;
-    const [response] = (answer['responses'] ?? []) as JsonObject[];
-    const revision = (answer['header'] as JsonObject)['revision'];
+    const response = firstOf(answer['responses']);
+    const revision = isObject(answer['header']) ? answer['header']['revision'] : undefined;
     const put = response?.['response_put'];
     const range = response?.['response_range'];
-    if (done ? !isObject(put) || typeof revision !== 'string' : !isObject(range)) {
+    let seen: Seen;
+    if (done && isObject(put) && isRevision(revision)) {
+      seen = { revision, text, record: parseRecord(text) };
+    } else if (!done && isObject(range)) {
+      seen = this.seenIn(pair, range);
+    } else {
       throw corrupt(this.description, this.keyOf(pair));
     }
     this.pending.delete(pair);
-    const record = parseRecord(text);
-    const seen = done
-      ? { revision: revision as string, text, record }
-      : this.seenIn(pair, range as JsonObject);
     return { done, seen: this.keep(pair, seen) };
   }
 
@@ -240,10 +241,12 @@ export class EtcdWitness implements Witness {
 
   /** Reads a range's answer. Throws FT_ERR_WITNESS_CORRUPT. */
   private seenIn(pair: string, range: JsonObject): Seen {
-    const [kv] = (range['kvs'] ?? []) as JsonObject[];
-    if (kv === undefined) return { revision: '0', text: undefined, record: undefined };
-    const { mod_revision: revision, value = '' } = kv;
-    if (typeof revision !== 'string' || typeof value !== 'string') {
+    // What is empty is left out of the JSON: no count means no key, no value an empty one.
+    if (range['count'] === undefined && range['kvs'] === undefined) {
+      return { revision: '0', text: undefined, record: undefined };
+    }
+    const { mod_revision: revision, value = '' } = firstOf(range['kvs']) ?? {};
+    if (!isRevision(revision) || typeof value !== 'string') {
       throw corrupt(this.description, this.keyOf(pair));
     }
     const text = Buffer.from(value, 'base64').toString('utf8');
@@ -322,6 +325,16 @@ function generationOf(seen: Seen): number {
 
 function encode(text: string): string {
   return Buffer.from(text, 'utf8').toString('base64');
+}
+
+/** The first element, if it is an object in a list. */
+function firstOf(value: unknown): JsonObject | undefined {
+  const first: unknown = Array.isArray(value) ? value[0] : undefined;
+  return isObject(first) ? first : undefined;
+}
+
+function isRevision(value: unknown): value is string {
+  return typeof value === 'string' && /^[1-9][0-9]{0,18}$/.test(value);
 }
 
 function isObject(value: unknown): value is JsonObject {

@@ -255,13 +255,24 @@ describe('a claim through a network that fails', () => {
     },
   );
 
-  test('something that is no etcd is told from one', async () => {
-    const server = createServer((_request, response) => response.end('hello'));
+  test.each([
+    ['hello', /answered HTTP 200 as no etcd does \(is its JSON gateway on\?\)/],
+    ['{}', /as no etcd does \(it names no cluster\)/],
+    ['{"header":7}', /as no etcd does \(it names no cluster\)/],
+    ['{"header":{"cluster_id":"1"},"kvs":5}', /makes no sense/],
+    ['{"header":{"cluster_id":"1"},"kvs":[5],"count":"1"}', /makes no sense/],
+    ['{"header":{"cluster_id":"1"},"count":"1"}', /makes no sense/],
+    ['{"header":{"cluster_id":"1"},"kvs":[{"mod_revision":"x"}],"count":"1"}', /makes no sense/],
+    [`{"x":"${'y'.repeat(70_000)}"}`, /far too long/],
+  ])('something that is no etcd is told from one: %.60s', async (text, words) => {
+    const server = createServer((_request, response) => response.end(text));
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as { port: number };
     const error = await failure(open({ endpoints: [`http://127.0.0.1:${port}`] }));
+    server.closeAllConnections();
     server.close();
-    expect(error.message).toMatch(/as no etcd does \(is its JSON gateway on\?\)/);
+    expect(error.code).toMatch(/^FT_ERR_WITNESS_/);
+    expect(error.message).toMatch(words);
   });
 });
 

@@ -17,6 +17,8 @@ export interface EtcdOptions {
   readonly members?: number;
   /** Serve clients over TLS only, and ask them for a certificate of `ca`. */
   readonly tls?: { readonly ca: string; readonly server: CertificateFiles };
+  /** Client and peer port of each member; free ones if absent. */
+  readonly ports?: readonly number[];
   /** Name of a network namespace to run in. */
   readonly netns?: string | undefined;
 }
@@ -45,7 +47,7 @@ export class TestEtcd {
     const etcd = new TestEtcd(options);
     try {
       const count = options.members ?? 1;
-      const ports = await freePorts(2 * count);
+      const ports = options.ports ?? (await freePorts(2 * count));
       for (let n = 0; n < count; n++) {
         const [clientPort = 0, peerPort = 0] = ports.slice(2 * n);
         etcd.members.push({ name: `m${n}`, clientPort, peerPort, process: undefined });

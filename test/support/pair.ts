@@ -32,6 +32,8 @@ export interface PairOptions {
   readonly statusIntervalMs?: number;
   /** Prefix of the log files. Default "pair". */
   readonly name?: string;
+  /** --witness; default: a directory of the pair's own. */
+  readonly witness?: string;
   /** Run in the host's own namespace, on loopback alone; simulated machine only. */
   readonly withoutNamespace?: boolean;
 }
@@ -64,6 +66,7 @@ export class PairNode {
   constructor(
     readonly process: TestProcess,
     readonly slot: Slot,
+    readonly nodeId: string,
   ) {}
 
   /** Waits for a state, on a status line or a state event, from line `from` on. */
@@ -224,7 +227,7 @@ export class Pair {
     return [
       ...['--machine', options.machine, '--memory', memory, ...network],
       ...['--suspect-after-ms', `${SUSPECT_AFTER_MS}`],
-      ...['--pair', 'drill', '--witness', `file:${this.folder}`],
+      ...['--pair', 'drill', '--witness', options.witness ?? `file:${this.folder}`],
       ...['--status-interval-ms', `${options.statusIntervalMs ?? 250}`, ...(options.flags ?? [])],
     ];
   }
@@ -240,17 +243,18 @@ export class Pair {
     memory = this.options.memory ?? '64M',
   ): PairNode {
     const n = this.started++;
+    const nodeId = `${slot.name}${n}`;
     const child = new TestProcess({
       name: `${this.options.name ?? 'pair'}-${n}-${slot.name}`,
       command: process.execPath,
       args: [
         path.join(projectRoot, `dist/src/cli/${command}.js`),
         ...this.commonFlags(slot, memory),
-        ...['--node', `${slot.name}${n}`, ...flags, ...(this.options.slotFlags?.(slot) ?? [])],
+        ...['--node', nodeId, ...flags, ...(this.options.slotFlags?.(slot) ?? [])],
       ],
       netns: this.netns?.name,
     });
-    const node = new PairNode(child, slot);
+    const node = new PairNode(child, slot, nodeId);
     this.nodes.push(node);
     return node;
   }
