@@ -5,8 +5,9 @@
  *   slot b: tap1, 127.0.0.1:7002 ┘  dials the other's
  *
  * A drill kills the node of one slot; the other is promoted; a fresh ft-standby takes the free slot.
+ * A slot's disk image stays where it is, as it does on a host whose process died.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, truncateSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { GUEST_ADDRESS, NetworkNamespace } from './netns';
@@ -29,6 +30,8 @@ export interface PairOptions {
   readonly flags?: readonly string[];
   /** More flags for whoever runs in a slot. */
   readonly slotFlags?: (slot: { readonly name: 'a' | 'b' }) => readonly string[];
+  /** A disk of this size: an image for each slot, blank at first. */
+  readonly diskBytes?: number;
   readonly statusIntervalMs?: number;
   /** Prefix of the log files. Default "pair". */
   readonly name?: string;
@@ -38,7 +41,7 @@ export interface PairOptions {
   readonly withoutNamespace?: boolean;
 }
 
-interface Slot {
+export interface Slot {
   readonly name: 'a' | 'b';
   readonly tap: string | undefined;
   readonly port: number;
@@ -138,6 +141,7 @@ export class Pair {
       { name: 'a', tap: this.netns?.taps[0], port: base },
       { name: 'b', tap: this.netns?.taps[1], port: base + 1 },
     ];
+    for (const slot of this.slots) this.blankImage(slot);
     this.guest =
       options.machine === 'kvm'
         ? { host: GUEST_ADDRESS, port: BEACON_PORT }
@@ -196,6 +200,39 @@ export class Pair {
     await active.waitState(['protected'], timeoutMs, from);
   }
 
+  /** The slot without a node that is alive, as far as the pair knows. */
+  get freeSlot(): Slot {
+    const { active } = this;
+    return active === undefined ? this.slots[1] : this.other(active.slot);
+  }
+
+  /** Where a slot's disk image lies; its map is beside it. */
+  imagePath(slot: Slot): string {
+    return path.join(this.folder, `${slot.name}.img`);
+  }
+
+  /** The slot's image becomes a new one, all holes, and its map is gone: a replaced disk. */
+  blankImage(slot: Slot): void {
+    if (this.options.diskBytes === undefined) return;
+    const image = this.imagePath(slot);
+    rmSync(image, { force: true });
+    rmSync(`${image}.ftmap`, { force: true });
+    closeSync(openSync(image, 'w'));
+    truncateSync(image, this.options.diskBytes);
+  }
+
+  /** Ends both sides in order, the standby first, so that it never takes over. */
+  async stopInOrder(timeoutMs = 10_000): Promise<void> {
+    for (const node of [this.standby, this.active]) {
+      if (node === undefined) continue;
+      node.process.kill('SIGTERM');
+      const exit = await node.process.waitExit(timeoutMs);
+      if (exit.code !== 0) throw node.process.failure('an end in order');
+    }
+    this.standby = undefined;
+    this.active = undefined;
+  }
+
   /** What each node said last and how it ended, for error reports; the whole is in build/logs. */
   story(): string {
     return this.nodes.map((node) => node.process.story()).join('\n');
@@ -224,7 +261,9 @@ export class Pair {
       options.machine === 'kvm'
         ? ['--tap', slot.tap ?? '', ...VCPU_FLAGS]
         : ['--sim-port', `${this.simPort}`];
+    const disk = options.diskBytes === undefined ? [] : ['--disk', this.imagePath(slot)];
     return [
+      ...disk,
       ...['--machine', options.machine, '--memory', memory, ...network],
       ...['--suspect-after-ms', `${SUSPECT_AFTER_MS}`],
       ...['--pair', 'drill', '--witness', options.witness ?? `file:${this.folder}`],
