@@ -1,4 +1,4 @@
-# How node-gyp builds the native addon: every C++ file of the five rooms under native/, one target.
+# How node-gyp builds the native addon: every C++ file of the six rooms under native/, one target.
 #
 # Our own sources must be free of warnings (-Werror); the headers of Node and node-addon-api are not
 # ours, so they come in as system headers (-isystem). Node's own defaults (its older C++ standard,

@@ -14,6 +14,15 @@ namespace ft {
 
 /// The unit in which guests address a disk; offsets and lengths are multiples of it everywhere.
 inline constexpr uint32_t kSectorBytes = 512;
+/// 256 TiB: what the bookkeeping of regions can count.
+inline constexpr uint64_t kImageBytesMax = 1ull << 48;
+
+/// Tells whether somebody else replaced or changed an image while no node had it. Zeroes for a
+/// block device, which says neither.
+struct ImageStamp {
+  uint64_t inode = 0;
+  int64_t modified_ns = 0;
+};
 
 class DiskImage {
  public:
@@ -21,12 +30,15 @@ class DiskImage {
     std::string path;
     /// The guest cannot write, and nothing writes to the image on either side.
     bool read_only = false;
+    /// How long to wait for a lock that somebody else holds. A killed process keeps its lock until
+    /// the last of its transfers has ended, and only then may the image be used again.
+    int busy_ms_max = 1000;
   };
 
   /// Opens and locks the image: exclusively, or shared when read-only. O_DIRECT where the file
   /// system takes it at 512 bytes, buffered otherwise. Errors: FT_ERR_DISK_OPEN (missing, not
   /// permitted, no regular file and no block device), FT_ERR_DISK_BUSY (another node or process
-  /// has it), FT_ERR_DISK_SIZE (empty, or no multiple of 512 bytes).
+  /// has it), FT_ERR_DISK_SIZE (empty, too large, or no multiple of 512 bytes).
   static Result<DiskImage> open(const Options& options);
 
   int fd() const { return fd_.get(); }
@@ -38,6 +50,8 @@ class DiskImage {
   /// What tells two read-only images apart without reading them whole: crc32c of 4 KiB blocks
   /// spread evenly over the image. Error: FT_ERR_DISK_IO.
   Result<uint32_t> fingerprint() const;
+  /// As the image is now. Error: FT_ERR_DISK_IO.
+  Result<ImageStamp> stamp() const;
 
  private:
   UniqueFd fd_;

@@ -17,7 +17,7 @@ namespace ft {
 /// image and by the epoch that carries it to the standby; nobody writes to it once it is submitted.
 class IoBuffer {
  public:
-  /// `bytes` > 0. Memory that cannot be had stops the process.
+  /// `bytes` > 0. Memory that cannot be had stops the process. The content is not initialised.
   explicit IoBuffer(size_t bytes);
   ~IoBuffer() { std::free(data_); }
   IoBuffer(const IoBuffer&) = delete;
@@ -26,6 +26,8 @@ class IoBuffer {
   const uint8_t* data() const { return data_; }
   size_t bytes() const { return bytes_; }
   std::span<uint8_t> span() { return {data_, bytes_}; }
+  /// Whether every byte is zero.
+  bool all_zero() const;
 
  private:
   uint8_t* data_;
@@ -44,21 +46,28 @@ struct IoOp {
 
 struct IoDone {
   uint64_t id;
-  int error;  // 0, or an errno; a short transfer is EIO
+  int error;  // 0, or an errno; a transfer past the image's end is EIO
 };
 
+/// Thread: submit, start and reap belong to one thread (the disk thread); wake to any.
 class IoEngine {
  public:
+  /// Enough for a fast disk at 4 KiB; also the number of operations looked at for order.
+  static constexpr uint32_t kDepth = 128;
+
   virtual ~IoEngine() = default;
-  /// At most depth() operations may be under way. kZero makes the range read as zeros (a hole
-  /// where the image can have one).
+  /// Takes an operation; it may rest until start(). At most kDepth may be under way. kZero makes
+  /// the range read as zeros (a hole where the image can have one).
   virtual void submit(const IoOp& op) = 0;
-  /// Takes what has ended. Never waits.
+  /// Sets everything submitted going.
+  virtual void start() = 0;
+  /// Takes what has ended, and makes event_fd unreadable. Never waits.
   virtual void reap(std::vector<IoDone>& out) = 0;
-  /// Readable while reap() would give something.
+  /// Readable while reap() would give something, and after wake().
   virtual int event_fd() const = 0;
-  virtual uint32_t depth() const = 0;
   virtual const char* name() const = 0;  // "io_uring" or "threads"
+  /// Makes event_fd readable until the next reap().
+  void wake() const;
 
   /// `fd` outlives the engine. Destroying an engine waits for what is under way.
   /// Error: FT_ERR_RESOURCES.

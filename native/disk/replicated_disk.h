@@ -18,8 +18,15 @@
 // seen completed is in the device's list of unfinished requests (virtio_blk.h) and is done again by
 // the side that resumes; doing a write twice leaves the same bytes.
 //
-// Nothing grows without bound: the open log takes kLogBytesMax, then operations wait for the next
-// cut; the standby's backlog is reported and acknowledgements wait for it.
+// Nothing grows without bound: the open log takes kLogBytesMax, then writes wait for the next cut
+// (reads go on); while a sync runs, the guest and the sync have one half of it each, so that
+// neither starves the other. The standby's backlog is reported and acknowledgements wait for it.
+//
+//   mode     solo ──begin_replication──▶ replicating ──end_replication──▶ solo
+//            any  ──begin_sync─────────▶ standby ──the device's first write──▶ solo
+//
+// What is issued while replicating is in the log, whoever submitted it and when: a standby that was
+// promoted may still have records to apply when it begins to replicate.
 //
 // Locks: one mutex of its own, innermost (may be taken under the machine lock, takes none).
 #pragma once
@@ -29,13 +36,15 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <span>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/result.h"
 #include "disk/disk_image.h"
+#include "disk/disk_sync.h"
 #include "disk/io_engine.h"
+#include "disk/op_window.h"
 #include "disk/region_map.h"
 
 namespace ft {
@@ -57,6 +66,8 @@ struct DiskCompletion {
 class ReplicatedDisk {
  public:
   static constexpr uint64_t kLogBytesMax = 16ull << 20;
+  /// What a record counts for in the log besides its data: records without data are bounded too.
+  static constexpr uint64_t kRecordBytes = 64;
 
   struct Facts {
     uint64_t reads = 0, writes = 0, flushes = 0, zeroes = 0;
@@ -75,18 +86,27 @@ class ReplicatedDisk {
     std::function<void()> on_synced;
     /// An applied record could not be written: this image is no copy any more. Disk thread, once.
     std::function<void(const Error&)> on_apply_failed;
+    /// A region could not be read for the sync, which cannot end now: synced() stays false until
+    /// another begin_replication. Disk thread, once a sync.
+    std::function<void(const Error&)> on_sync_failed;
   };
 
   /// `map_path` empty: no map on disk. Errors: those of the engine and the map.
   static Result<std::unique_ptr<ReplicatedDisk>> create(DiskImage image,
                                                         const std::string& map_path, Hooks hooks);
+  /// The same with an engine of the caller's choice, made for image.fd().
+  static Result<std::unique_ptr<ReplicatedDisk>> create(DiskImage image,
+                                                        const std::string& map_path, Hooks hooks,
+                                                        std::unique_ptr<IoEngine> engine);
   /// Waits for what is under way.
   ~ReplicatedDisk();
 
   const DiskImage& image() const { return image_; }
+  const char* engine_name() const { return engine_->name(); }
 
   // ── the device ──
-  /// Takes a request. Bounds were checked by the caller. Any thread.
+  /// Takes a request. Bounds were checked by the caller. Any thread. kWrite needs data of `bytes`
+  /// bytes, kRead may bring the buffer to read into.
   void submit(IoKind kind, uint64_t offset, uint64_t bytes, std::shared_ptr<IoBuffer> data,
               uint64_t cookie);
   /// Ends and issues what can be; adds the device's completions to `out`. Disk thread only.
@@ -99,7 +119,8 @@ class ReplicatedDisk {
   /// marked in either map are sent, else all of the image, its holes as zeroes.
   void begin_replication(const std::vector<uint8_t>* peer_map);
   void end_replication();
-  /// Moves the open log into `out` (empty before). `epoch` is the one being cut.
+  /// Moves the open log into `out` (empty before), whose memory is used again. `epoch` is the one
+  /// being cut.
   void take_log(uint64_t epoch, std::vector<DiskRecord>& out);
   /// The peer holds everything up to `epoch`.
   void acked(uint64_t epoch);
@@ -110,7 +131,9 @@ class ReplicatedDisk {
 
   // ── the standby; event loop ──
   /// A sync from a primary with `peer_sync_id` begins. When it is ours, returns our map; otherwise
-  /// forgets our syncId, since the image is about to become a mixture, and returns nothing.
+  /// forgets our syncId, since the image is about to become a mixture, and returns nothing. Records
+  /// that were promised earlier are applied before this call or never. Requests of the device that
+  /// were not issued yet end with ECANCELED: their guest is gone.
   std::vector<uint8_t> begin_sync(const std::string& peer_sync_id);
   /// A record of a verified body is about to be acknowledged: marks its regions.
   void promise(const DiskRecord& record);
@@ -119,11 +142,87 @@ class ReplicatedDisk {
 
   std::string sync_id() const;
   Facts facts() const;
-  /// Waits until nothing is under way, flushes, and closes the map cleanly.
+  /// Waits until nothing is under way, flushes, and closes the map cleanly. The disk thread has
+  /// ended before. Error: FT_ERR_DISK_IO, FT_ERR_DISK_MAP; the next sync is then in full.
   Status close();
 
  private:
-  // Left to the implementation.
+  enum class Mode : uint8_t { kSolo, kReplicating, kStandby };
+  /// What pump() has to tell once it holds no lock.
+  struct News {
+    bool pressure = false;
+    bool synced = false;
+    std::optional<Error> apply_failed;
+    std::optional<Error> sync_failed;
+  };
+  static constexpr uint32_t kSyncStepsMax = 8;      // with a guest that asks nothing of the disk
+  static constexpr uint32_t kSyncStepsMaxBusy = 2;  // beside a guest's requests
+  static constexpr uint64_t kSyncLogBytesMax = kLogBytesMax / 2;
+
+  ReplicatedDisk(DiskImage image, RegionMap map, Hooks hooks, std::unique_ptr<IoEngine> engine);
+
+  /// What an operation counts for in the log and the backlog.
+  static uint64_t cost_of(const DiskOp& op);
+
+  // replicated_disk.cc: the queue. All but pump's own parts need the lock.
+  void kick();
+  void enter_waiting();
+  void enter_sync_steps();
+  void issue_ready(std::vector<DiskCompletion>& out, News& news);
+  void issue(uint32_t slot);
+  void settle(const IoDone& done, std::vector<DiskCompletion>& out, News& news);
+  void settle_failed(const DiskOp& op, int error, News& news);
+  void find_zeroes();
+  bool run_scans(News& news);
+  void tell(const News& news);
+
+  // disk_replication.cc: log, marks, sync.
+  bool log_has_room(uint64_t cost) const;
+  void log(DiskRecord record);
+  void clear_log();
+  void note_write(DiskOp& op);
+  void uncount(const DiskOp& op);
+  void try_retire();
+  void turn_standby();
+  void settle_sync_read(DiskOp op, int error, News& news);
+  void settle_scan(uint32_t slot, const Result<DataExtent>& found, News& news);
+  void fail_sync(const Error& error, News& news);
+
+  const DiskImage image_;
+  const Hooks hooks_;
+  mutable std::mutex mutex_;
+  RegionMap map_;
+  Mode mode_ = Mode::kSolo;
+  Facts facts_;
+  bool kicked_ = false;  // the engine's eventfd was made readable since the last pump
+
+  std::deque<DiskOp> waiting_;  // submitted, not in the window yet
+  OpWindow window_;             // changed by the disk thread only
+  uint64_t next_sequence_ = 1;  // of submission
+  uint64_t device_from_ = 0;    // requests of the device before this one belong to a guest gone
+  uint32_t device_under_way_ = 0;
+
+  std::vector<DiskRecord> log_;
+  uint64_t guest_logged_ = 0, sync_logged_ = 0;  // bytes in the open log
+  uint64_t sync_reserved_ = 0;                   // room for the steps under way
+  bool waits_for_cut_ = false;                   // something found no room in the log
+  bool pressure_told_ = false;
+
+  DiskSync sync_;
+  bool synced_ = false;
+  uint8_t generation_ = 0;          // parity of the map's newer marks
+  uint64_t unsettled_[2] = {0, 0};  // writes under way, by parity
+  uint64_t older_epoch_ = 0;        // replicating: carries the last of the older marks
+  uint64_t acked_epoch_ = 0;
+  uint64_t promised_ = 0, applied_ = 0;  // standby: writes of this session
+  bool distrusted_ = false;              // a flush failed in this session
+  bool apply_failed_ = false;            // told
+
+  // Of the disk thread alone.
+  std::vector<IoDone> done_;
+  std::vector<IoOp> batch_;
+  std::vector<uint32_t> scans_;
+  std::unique_ptr<IoEngine> engine_;  // last: its end waits for what uses the rest
 };
 
 }  // namespace ft
