@@ -15,7 +15,7 @@ struct BodyHeader {
   uint32_t page_bytes;
   uint32_t state_bytes;
   uint32_t audit_count;
-  uint32_t zero;
+  uint32_t disk_bytes;
 };
 static_assert(sizeof(BodyHeader) == kBodyHeaderBytes);
 static_assert(sizeof(AuditRecord) == 8);
@@ -24,9 +24,10 @@ Error body_error(std::string message) {
   return Error{"FT_ERR_BODY", 0, std::move(message)};
 }
 
-// A body cut into its three parts; lengths come from outside and are checked against each other.
+// A body cut into its four parts; lengths come from outside and are checked against each other.
 struct BodyParts {
   std::span<const uint8_t> pages;
+  std::span<const uint8_t> disks;
   std::span<const uint8_t> state;
   std::span<const uint8_t> audit;
 };
@@ -38,13 +39,12 @@ Result<BodyParts> split(std::span<const uint8_t> body) {
                       " bytes has no room for its header");
   }
   std::memcpy(&header, body.data(), sizeof(header));
-  if (header.zero != 0) return body_error("reserved bytes of a body are not zero");
   if (header.audit_count > kAuditCountMax) {
     return body_error("a body claims " + std::to_string(header.audit_count) + " audit records");
   }
   const uint64_t audit_bytes = uint64_t{header.audit_count} * sizeof(AuditRecord);
-  const uint64_t total =
-      sizeof(header) + uint64_t{header.page_bytes} + uint64_t{header.state_bytes} + audit_bytes;
+  const uint64_t total = sizeof(header) + uint64_t{header.page_bytes} +
+                         uint64_t{header.disk_bytes} + uint64_t{header.state_bytes} + audit_bytes;
   if (total != body.size()) {
     return body_error("the parts of a body take " + std::to_string(total) +
                       " bytes, the body has " + std::to_string(body.size()));
@@ -53,6 +53,8 @@ Result<BodyParts> split(std::span<const uint8_t> body) {
   size_t at = sizeof(header);
   parts.pages = body.subspan(at, header.page_bytes);
   at += header.page_bytes;
+  parts.disks = body.subspan(at, header.disk_bytes);
+  at += header.disk_bytes;
   parts.state = body.subspan(at, header.state_bytes);
   at += header.state_bytes;
   parts.audit = body.subspan(at, audit_bytes);
@@ -97,6 +99,7 @@ Result<std::unique_ptr<EpochEncoder>> EpochEncoder::create(const GuestMemory& me
 void EpochEncoder::begin() {
   end();
   slot_cursor_ = 0;
+  disk_cursor_.rewind();
   overrun_.rewind();
   scan_.rewind();
 }
@@ -120,44 +123,56 @@ size_t EpochEncoder::encode_one(uint32_t gfn, const uint8_t* page, uint8_t* out)
   return encode_page(gfn, page, shadow_page(gfn), out, raw).bytes;
 }
 
+// Adds page records to `body` as long as they fit. True when no page is left.
+bool EpochEncoder::encode_pages(const EpochSlot& slot, std::span<uint8_t> out, EncodedBody* body) {
+  const auto fits = [&] { return body->bytes + kRecordBytesMax <= out.size(); };
+  const auto add = [&](uint64_t gfn, const uint8_t* page) {
+    body->bytes += encode_one(static_cast<uint32_t>(gfn), page, out.data() + body->bytes);
+    body->raw_bytes += kPageBytes;
+  };
+  if (slot.facts.overrun) {
+    uint64_t gfn = 0;
+    bool room = true;
+    while ((room = fits()) && overrun_.next(memory_, &gfn)) {
+      add(gfn, memory_.host_base() + gfn * kPageBytes);
+    }
+    return room;
+  }
+  for (; slot_cursor_ < slot.gfns.size() && fits(); slot_cursor_++) {
+    add(slot.gfns[slot_cursor_], slot.pages.data() + slot_cursor_ * kPageBytes);
+  }
+  return slot_cursor_ == slot.gfns.size();
+}
+
 EncodedBody EpochEncoder::encode_slot(const EpochSlot& slot, std::span<uint8_t> out) {
   FT_CHECK(out.size() >= kChunkRoomMin, "the chunk buffer is too small for any epoch");
   EncodedBody body;
-  size_t at = kBodyHeaderBytes;
-  const auto fits = [&](size_t bytes) { return at + bytes <= out.size(); };
-  bool pages_left = false;
-  if (slot.facts.overrun) {
-    uint64_t gfn = 0;
-    while ((pages_left = fits(kRecordBytesMax)) && overrun_.next(memory_, &gfn)) {
-      at += encode_one(static_cast<uint32_t>(gfn), memory_.host_base() + gfn * kPageBytes,
-                       out.data() + at);
-      body.raw_bytes += kPageBytes;
-    }
-    pages_left = !pages_left;
-  } else {
-    for (; slot_cursor_ < slot.gfns.size() && fits(kRecordBytesMax); slot_cursor_++) {
-      at += encode_one(slot.gfns[slot_cursor_], slot.pages.data() + slot_cursor_ * kPageBytes,
-                       out.data() + at);
-      body.raw_bytes += kPageBytes;
-    }
-    pages_left = slot_cursor_ < slot.gfns.size();
+  body.bytes = kBodyHeaderBytes;
+  BodyHeader header{};
+  bool done = encode_pages(slot, out, &body);
+  header.page_bytes = static_cast<uint32_t>(body.bytes - kBodyHeaderBytes);
+  if (done) {
+    const size_t disk_bytes = disk_cursor_.write(slot.disks, out.subspan(body.bytes));
+    header.disk_bytes = static_cast<uint32_t>(disk_bytes);
+    body.bytes += disk_bytes;
+    done = disk_cursor_.done(slot.disks);
   }
-  BodyHeader header{static_cast<uint32_t>(at - kBodyHeaderBytes), 0, 0, 0};
   const size_t audit_bytes = slot.audit.size() * sizeof(AuditRecord);
-  if (!pages_left && fits(state_delta_bytes_max(slot.state.size()) + audit_bytes)) {
+  const size_t room = out.size() - body.bytes;
+  if (done && state_delta_bytes_max(slot.state.size()) + audit_bytes <= room) {
     const size_t state_bytes =
-        encode_state(slot.state, state_shadow_, out.data() + at, out.size() - at - audit_bytes);
+        encode_state(slot.state, state_shadow_, out.data() + body.bytes, room - audit_bytes);
     header.state_bytes = static_cast<uint32_t>(state_bytes);
-    at += state_bytes;
+    body.bytes += state_bytes;
     header.audit_count = static_cast<uint32_t>(slot.audit.size());
-    if (audit_bytes > 0) std::memcpy(out.data() + at, slot.audit.data(), audit_bytes);
-    at += audit_bytes;
+    if (audit_bytes > 0) std::memcpy(out.data() + body.bytes, slot.audit.data(), audit_bytes);
+    body.bytes += audit_bytes;
     body.last = true;
     slot_cursor_ = 0;
+    disk_cursor_.rewind();
     overrun_.rewind();
   }
   std::memcpy(out.data(), &header, sizeof(header));
-  body.bytes = at;
   return body;
 }
 
@@ -213,11 +228,13 @@ Status ImageApplier::verify(std::span<const uint8_t> body) {
       return body_error("an audit record names a page beyond guest memory");
     }
   }
+  FT_TRY(verify_disk_records(parts.value().disks, disks_));
   if (!parts.value().state.empty()) {
     const auto state = verify_state_delta(parts.value().state, verified_state_bytes_);
     if (!state.ok()) return state.error();
     verified_state_bytes_ = state.value().new_bytes;
   }
+  promise_disk_records(parts.value().disks, disks_);
   return Ok{};
 }
 
@@ -225,8 +242,9 @@ Result<uint32_t> ImageApplier::apply(std::span<const uint8_t> body,
                                      std::vector<uint32_t>* mismatches) {
   const auto parts = split(body);
   if (!parts.ok()) return parts.error();
-  const auto [pages, state, audit] = parts.value();
+  const auto [pages, disks, state, audit] = parts.value();
   if (!state.empty()) FT_TRY(apply_state_delta(state, state_));
+  apply_disk_records(disks, disks_);
   const uint32_t records = apply_records(pages, {memory_.host_base(), memory_.size()});
   for (size_t i = 0; i < audit.size() / sizeof(AuditRecord); i++) {
     const AuditRecord record = audit_record(audit, i);

@@ -1,15 +1,17 @@
 // Between guest memory and the wire: what a cut left behind becomes bodies, and bodies become the
 // standby's image.
 //
-//   body  ┌───────────┬────────────┬────────────┬──────┬──────────────┬───────────┬──────────────┐
-//         │ pageBytes │ stateBytes │ auditCount │ zero │ page records │ state     │ audit        │
-//         │    u32    │    u32     │    u32     │  u32 │ (page_delta) │ delta     │ gfn u32 crc  │
-//         └───────────┴────────────┴────────────┴──────┴──────────────┴───────────┴──────────────┘
+//   body  ┌───────────┬────────────┬────────────┬───────────┬─ ─ ─ four parts, in this order ─ ─ ─
+//         │ pageBytes │ stateBytes │ auditCount │ diskBytes │ page records (delta/page_delta.h)
+//         │    u32    │    u32     │    u32     │    u32    │ disk records (disk_records.h)
+//         └───────────┴────────────┴────────────┴───────────┤ state delta (delta/state_delta.h)
+//                                                           │ audit: { gfn u32; crc u32 } × count
+//                                                           └─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─
 //
-// Every piece of an epoch and every piece of the initial sync is one body. State and audit come
-// with the last piece of an epoch only. The encoder's shadow always equals what the standby will
-// hold once it has applied everything encoded so far, in order; that is the whole invariant, and it
-// makes the scan and the epochs mix freely.
+// Every piece of an epoch and every piece of the initial sync is one body. The pieces of an epoch
+// carry its pages, then its disk records; state and audit come with the last one only. The
+// encoder's shadow always equals what the standby will hold once it has applied everything encoded
+// so far, in order; that is the whole invariant, and it makes the scan and the epochs mix freely.
 //
 // Thread: the event loop.
 #pragma once
@@ -73,6 +75,7 @@ class EpochEncoder {
  private:
   explicit EpochEncoder(const GuestMemory& memory);
   size_t encode_one(uint32_t gfn, const uint8_t* page, uint8_t* out);
+  bool encode_pages(const EpochSlot& slot, std::span<uint8_t> out, EncodedBody* body);
   uint8_t* shadow_page(uint64_t gfn) { return shadow_.data() + gfn * 4096; }
 
   const GuestMemory& memory_;
@@ -81,6 +84,7 @@ class EpochEncoder {
   std::vector<uint64_t> force_raw_;  // bitmap by gfn
   bool any_forced_ = false;
   size_t slot_cursor_ = 0;  // next index into the current slot's gfns
+  DiskRecordWriter disk_cursor_;
   DataWalker overrun_;
   DataWalker scan_;
   uint64_t pages_healed_ = 0;
@@ -89,23 +93,28 @@ class EpochEncoder {
 /// The standby's side: applies bodies to the memory that the guest will run on.
 class ImageApplier {
  public:
-  explicit ImageApplier(GuestMemory& memory) : memory_(memory) {}
+  /// `disks` in the order of their numbers; what they call outlives the applier.
+  explicit ImageApplier(GuestMemory& memory, std::vector<DiskTarget> disks = {})
+      : memory_(memory), disks_(std::move(disks)) {}
 
   /// Forgets memory (all zero) and state.
   Status begin();
-  /// Checks a whole body and writes nothing of the image. Bodies in stream order, each once: a
-  /// state delta is held against the length of the one verified before it. Errors: FT_ERR_BODY,
-  /// FT_ERR_DELTA, FT_ERR_STATE_DELTA.
+  /// Checks a whole body and writes nothing of the image; the disk records of a sound one are
+  /// promised to their disks, since an acknowledgement may follow. Bodies in stream order, each
+  /// once: a state delta is held against the length of the one verified before it. Errors:
+  /// FT_ERR_BODY, FT_ERR_DELTA, FT_ERR_STATE_DELTA.
   Status verify(std::span<const uint8_t> body);
-  /// Applies a body that verify() accepted. The pages whose audit hash differs go to `mismatches`.
-  /// Returns the number of records applied. Error: FT_ERR_STATE_DELTA when a state delta does not
-  /// fit the state held (the stream is broken; nothing of the state was changed).
+  /// Applies a body that verify() accepted; its disk records go into their disks' queues. The pages
+  /// whose audit hash differs go to `mismatches`. Returns the number of records applied. Error:
+  /// FT_ERR_STATE_DELTA when a state delta does not fit the state held (the stream is broken;
+  /// nothing of the state was changed).
   Result<uint32_t> apply(std::span<const uint8_t> body, std::vector<uint32_t>* mismatches);
   /// The state blob of the last applied epoch; empty before the first.
   std::span<const uint8_t> state() const { return state_; }
 
  private:
   GuestMemory& memory_;
+  std::vector<DiskTarget> disks_;
   std::vector<uint8_t> state_;
   size_t verified_state_bytes_ = 0;  // length of the state that the last verified delta makes
 };

@@ -64,6 +64,7 @@ void SlotPool::clear() {
 
 // Giving memory back takes long; a cut that needs the pool must not wait for it.
 void SlotPool::recycle(EpochSlot* slot) {
+  for (auto& log : slot->disks) log.clear();
   if (slot->gfns.size() * kPageBytes > kKeepBytes) slot->pages.discard();
   const std::lock_guard lock(mutex_);
   free_.push_back(slot);

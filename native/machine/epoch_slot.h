@@ -17,6 +17,7 @@
 #include "core/mapped_region.h"
 #include "core/result.h"
 #include "kvm/state.h"
+#include "machine/disk_records.h"
 
 namespace ft {
 
@@ -46,6 +47,7 @@ struct EpochSlot {
   StateWriter state_writer;
   std::span<const uint8_t> state;  // points into state_writer
   std::vector<AuditRecord> audit;
+  DiskLogs disks;  // what was written since the last cut; empty for a machine without disks
 };
 
 class SlotPool {
