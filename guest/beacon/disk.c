@@ -66,6 +66,7 @@ static void read_done(struct BlkRequest* request) {
   end(waiting, request->failed ? kStatusIoError : kStatusOk);
 }
 
+/* A write or a discard: both are good only when they are flushed. */
 static void write_done(struct BlkRequest* request) {
   struct Waiting* waiting = &all[request->owner];
   if (request->failed || !blk_needs_flush(request->disk)) {
@@ -116,6 +117,7 @@ enum DiskBegun disk_begin(const struct BeaconRequest* request, const struct Rout
   u64 disk = request->c >> DISK_SHIFT;
   if (disk >= blk_disks() || request->c != disk << DISK_SHIFT) return kDiskRefused;
   if (request->a >= blk_blocks((u32)disk)) return kDiskRefused;
+  if (request->op == kOpDiskDiscard && !blk_can_discard((u32)disk)) return kDiskRefused;
   struct Waiting* waiting = find_place(request);
   struct BlkRequest* io = waiting == NULL ? NULL : blk_begin((u32)disk);
   if (io == NULL) return kDiskWaits;
@@ -131,6 +133,10 @@ enum DiskBegun disk_begin(const struct BeaconRequest* request, const struct Rout
   }
   waiting->outcome.value = request->b;
   io->done = write_done;
+  if (request->op == kOpDiskDiscard) {
+    blk_submit(io, kBlkDiscard, request->a);
+    return kDiskWaits;
+  }
   block_fill(io->data, &(struct BlockHeader){.kind = kBlockOfRequest,
                                              .number = request->a,
                                              .sequence = request->b,

@@ -7,12 +7,12 @@
 
 enum DiskBegun {
   kDiskWaits,   /* it is under way, or cannot be begun yet: no answer now */
-  kDiskRefused, /* no such disk or block: to be answered at once */
+  kDiskRefused, /* no such disk or block, or it cannot: to be answered at once */
 };
 
 void disk_init(u64 boot_id);
-/* Begins a `disk` or `disk-read` that was not served before. While another request for the
- * same block is under way, or too many are, nothing is begun: the client asks again. */
+/* Begins a `disk`, `disk-read` or `disk-discard` that was not served before. While another request
+ * for the same block is under way, or too many are, nothing is begun: the client asks again. */
 enum DiskBegun disk_begin(const struct BeaconRequest* request, const struct Route* route);
 /* Takes completions, answers what has ended, keeps the load going. True when there is more to do.
  */

@@ -17,6 +17,7 @@ enum Op {
   kOpDisk = 6,
   kOpDiskRead = 7,
   kOpDiskLoad = 8,
+  kOpDiskDiscard = 11,
 };
 
 enum Status {

@@ -48,7 +48,7 @@ static void tell_disk_load(u64* detail) {
 }
 
 static bool is_disk_op(u8 op) {
-  return op == kOpDisk || op == kOpDiskRead;
+  return op == kOpDisk || op == kOpDiskRead || op == kOpDiskDiscard;
 }
 
 static u16 execute(const struct BeaconRequest* request, u64* value) {
@@ -68,6 +68,7 @@ static u16 execute(const struct BeaconRequest* request, u64* value) {
       return load_set(request->a, request->b, request->c) ? kStatusOk : kStatusBadArgument;
     case kOpDisk:
     case kOpDiskRead:
+    case kOpDiskDiscard:
       return kStatusBadArgument; /* disk_begin() would have taken a good one */
     case kOpDiskLoad:
       if (!disk_load_set(request->a, request->b, request->c)) return kStatusBadArgument;

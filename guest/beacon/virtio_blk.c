@@ -4,6 +4,7 @@
 #include "memory.h"
 
 #define FEATURE_FLUSH (1u << 9)
+#define FEATURE_DISCARD (1u << 13)
 #define SECTOR_BYTES 512
 #define SECTORS_PER_BLOCK (BLK_BLOCK_BYTES / SECTOR_BYTES)
 #define PER_SLOT 3
@@ -21,6 +22,13 @@ struct Header {
 };
 _Static_assert(sizeof(struct Header) == 32, "32 of them are a quarter of a page");
 
+/* The data of a discard. */
+struct Range {
+  u64 sector;
+  u32 sectors;
+  u32 flags;
+};
+
 struct Disk {
   struct VirtioQueue queue;
   struct Header headers[BLK_SLOTS];
@@ -31,6 +39,7 @@ struct Disk {
   u32 taken;     /* one bit a slot: the device or a caller has it */
   u32 slots;
   bool needs_flush;
+  bool can_discard;
 };
 
 static struct Disk disks[BLK_DISKS_MAX] PAGES;
@@ -40,7 +49,7 @@ HOT static u32 count;
 const char* blk_init(const struct VirtioDevice* device) {
   if (count == BLK_DISKS_MAX) return "there are more than four";
   struct Disk* disk = &disks[count];
-  u32 granted = FEATURE_FLUSH;
+  u32 granted = FEATURE_FLUSH | FEATURE_DISCARD;
   if (!virtio_negotiate(device, 0, &granted)) return "it does not offer VERSION_1";
   if (!virtio_queue_init(device, &disk->queue, 0)) return "it has no queue";
   u64 sectors = 0;
@@ -48,6 +57,7 @@ const char* blk_init(const struct VirtioDevice* device) {
   disk->device = *device;
   disk->blocks = sectors / SECTORS_PER_BLOCK;
   disk->needs_flush = (granted & FEATURE_FLUSH) != 0;
+  disk->can_discard = (granted & FEATURE_DISCARD) != 0;
   disk->slots = disk->queue.size / PER_SLOT;
   if (disk->slots > BLK_SLOTS) disk->slots = BLK_SLOTS;
   for (u32 i = 0; i < disk->slots; i++) {
@@ -60,7 +70,6 @@ const char* blk_init(const struct VirtioDevice* device) {
     at[0].length = offsetof(struct Header, status);
     at[0].flags = DESCRIPTOR_NEXT;
     at[1].address = (u64)request->data;
-    at[1].length = BLK_BLOCK_BYTES;
     at[1].next = (u16)(PER_SLOT * i + 2);
     at[2].address = (u64)&disk->headers[i].status;
     at[2].length = 1;
@@ -81,6 +90,10 @@ bool blk_needs_flush(u32 disk) {
   return disks[disk].needs_flush;
 }
 
+bool blk_can_discard(u32 disk) {
+  return disks[disk].can_discard;
+}
+
 struct BlkRequest* blk_begin(u32 number) {
   struct Disk* disk = &disks[number];
   for (u32 i = 0; i < disk->slots; i++) {
@@ -96,10 +109,17 @@ void blk_submit(struct BlkRequest* request, enum BlkType type, u64 block) {
   struct Header* header = &disk->headers[request->slot];
   u16 head = (u16)(PER_SLOT * request->slot);
   header->type = (u32)type;
-  header->sector = type == kBlkFlush ? 0 : block * SECTORS_PER_BLOCK;
+  header->sector = 0;
+  if (type == kBlkDiscard) {
+    *(struct Range*)request->data = (struct Range){block * SECTORS_PER_BLOCK, SECTORS_PER_BLOCK, 0};
+  } else if (type != kBlkFlush) {
+    header->sector = block * SECTORS_PER_BLOCK;
+  }
   header->status = STATUS_UNTOUCHED;
   /* A flush goes from the header straight to the status. */
   disk->queue.descriptors[head].next = (u16)(type == kBlkFlush ? head + 2 : head + 1);
+  disk->queue.descriptors[head + 1].length =
+      type == kBlkDiscard ? (u32)sizeof(struct Range) : BLK_BLOCK_BYTES;
   disk->queue.descriptors[head + 1].flags =
       DESCRIPTOR_NEXT | (type == kBlkRead ? DESCRIPTOR_DEVICE_WRITES : 0);
   disk->under_way |= 1u << request->slot;

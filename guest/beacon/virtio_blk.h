@@ -4,6 +4,7 @@
  *
  *     3s     header, 16 bytes   type, sector              read by the device
  *     3s + 1 data, one block    not for a flush           read or written
+ *            or one 16-byte range, of a discard           read
  *     3s + 2 status, 1 byte     0 done, 1 failed, 2 unknown  written
  *
  * so a block of data always has its slot's buffer. Interrupts are on only while the CPU sleeps. */
@@ -17,7 +18,7 @@
 /* What one request moves. */
 #define BLK_BLOCK_BYTES 4096u
 
-enum BlkType { kBlkRead = 0, kBlkWrite = 1, kBlkFlush = 4 };
+enum BlkType { kBlkRead = 0, kBlkWrite = 1, kBlkFlush = 4, kBlkDiscard = 11 };
 
 struct BlkRequest {
   u8 disk;
@@ -36,6 +37,8 @@ u32 blk_disks(void);
 u64 blk_blocks(u32 disk);
 /* False: the device keeps what it has taken without being told to. */
 bool blk_needs_flush(u32 disk);
+/* Whether blocks can be given back to the device. */
+bool blk_can_discard(u32 disk);
 /* A free slot of `disk` whose data may be written; null when all are under way. */
 struct BlkRequest* blk_begin(u32 disk);
 /* Hands it to the device, which learns of it at blk_publish(). `block` is not for a flush. */
