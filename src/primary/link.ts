@@ -16,7 +16,13 @@ import { Pulse } from '../common/pulse';
 import type { MachineDescription } from '../machine/machine';
 import type { Connection } from '../transport/connection';
 import { allocFrameBuffer, allocHeaderBuffer } from '../wire/buffer-pool';
-import { BODY_BYTES_MAX, type Frame, FrameType, PROTOCOL_VERSION } from '../wire/frame';
+import {
+  BODY_BYTES_MAX,
+  BODY_BYTES_MAX_WELCOME,
+  type Frame,
+  FrameType,
+  PROTOCOL_VERSION,
+} from '../wire/frame';
 import {
   type Bye,
   type Channel,
@@ -24,7 +30,9 @@ import {
   unpackBye,
   unpackRefuse,
   unpackWelcome,
+  type Welcome,
 } from '../wire/messages';
+import { diskMapsFault } from './peer-disks';
 
 /** Opens one connection; exactly one of the callbacks is called, once. */
 export type Dial = (
@@ -40,6 +48,8 @@ export interface LinkOptions {
   readonly pair: string;
   readonly nodeId: string;
   readonly machine: MachineDescription;
+  /** As the machine's diskSyncIds(); asked for at each hello. */
+  readonly diskSyncIds: () => readonly string[];
   readonly heartbeatIntervalMs: number;
   readonly suspectAfterMs: number;
   /** A fresh session name. */
@@ -54,11 +64,20 @@ export type LinkDown =
   /** The standby left in order and will not promote in this generation. */
   | { readonly kind: 'bye'; readonly reason: string };
 
+/** Who answered, and what it said of itself. */
+export interface LinkPeer {
+  readonly standbyId: string;
+  /** Names this session on both sides. */
+  readonly session: string;
+  /** For beginReplication(); checked against the machine's disks. */
+  readonly diskMaps: readonly (Uint8Array | undefined)[];
+}
+
 export interface LinkHandlers {
-  onUp(connection: Connection, standbyId: string): void;
+  onUp(connection: Connection, peer: LinkPeer): void;
   onFrame(frame: Frame): void;
   onDown(down: LinkDown): void;
-  /** The standby refuses this node; the link keeps trying. */
+  /** The standby refuses this node, or answers nonsense; the link keeps trying. */
   onRefused(error: FtError): void;
 }
 
@@ -79,7 +98,8 @@ export class Link {
   private upAtUs = 0;
   private timer: Timer | undefined;
   private session = '';
-  private standbyId = '';
+  private syncIds: readonly string[] = [];
+  private peer: LinkPeer = { standbyId: '', session: '', diskMaps: [] };
   private replication: Connection | undefined;
   private heartbeat: Connection | undefined;
   private readonly pulse: Pulse;
@@ -134,9 +154,11 @@ export class Link {
   private dialReplication(): void {
     this.attempt += 1;
     this.session = this.options.drawSession();
-    this.dial('replication', (connection, welcomeId) => {
+    this.syncIds = this.options.diskSyncIds();
+    this.dial('replication', (connection, welcome) => {
       this.replication = connection;
-      this.standbyId = welcomeId;
+      const { nodeId, session, diskMaps } = welcome;
+      this.peer = { standbyId: nodeId, session, diskMaps };
       this.dial('heartbeat', (second) => {
         this.heartbeat = second;
         this.goUp();
@@ -146,7 +168,7 @@ export class Link {
 
   private dial(
     channel: Channel,
-    onWelcome: (connection: Connection, nodeId: string) => void,
+    onWelcome: (connection: Connection, welcome: Welcome) => void,
   ): void {
     const attempt = this.attempt;
     const current = this.options.dials[this.candidate % this.options.dials.length];
@@ -176,7 +198,7 @@ export class Link {
     connection: Connection,
     channel: Channel,
     attempt: number,
-    onWelcome: (connection: Connection, nodeId: string) => void,
+    onWelcome: (connection: Connection, welcome: Welcome) => void,
   ): void {
     connection.onClose = (error) => {
       const why =
@@ -189,24 +211,17 @@ export class Link {
         this.refused(attempt, frame);
         return;
       }
-      const welcome =
-        frame.type === FrameType.welcome
-          ? unpackWelcome(frame.body)
-          : new FtError(
-              'FT_ERR_GREETING',
-              `The standby greets with a frame of type ${frame.type}.`,
-            );
+      const welcome = this.readWelcome(frame, channel);
       if (welcome instanceof FtError) {
+        this.sayOnce(welcome);
         this.retry(attempt, welcome);
-      } else if (welcome.session !== this.session) {
-        const message = 'The standby answers for another session than ours.';
-        this.retry(attempt, new FtError('FT_ERR_GREETING', message));
-      } else {
-        connection.onFrame = () => undefined;
-        connection.setMaxBodyBytes(BODY_BYTES_MAX);
-        onWelcome(connection, welcome.nodeId);
+        return;
       }
+      connection.onFrame = () => undefined;
+      connection.setMaxBodyBytes(BODY_BYTES_MAX);
+      onWelcome(connection, welcome);
     };
+    connection.setMaxBodyBytes(BODY_BYTES_MAX_WELCOME);
     const buffer = allocFrameBuffer(MESSAGE_BYTES);
     const hello = {
       protocolVersion: PROTOCOL_VERSION,
@@ -215,6 +230,7 @@ export class Link {
       channel,
       session: this.session,
       machine: this.options.machine,
+      diskSyncIds: this.syncIds,
     };
     const header = {
       type: FrameType.hello,
@@ -225,6 +241,22 @@ export class Link {
     connection.send(header, buffer, packMessage(hello, buffer));
   }
 
+  /** The standby's answer, if it is one that can be gone on with. */
+  private readWelcome(frame: Frame, channel: Channel): Welcome | FtError {
+    if (frame.type !== FrameType.welcome) {
+      const message = `The standby greets with a frame of type ${frame.type}.`;
+      return new FtError('FT_ERR_GREETING', message);
+    }
+    const welcome = unpackWelcome(frame.body);
+    if (welcome instanceof FtError) return welcome;
+    if (welcome.session !== this.session) {
+      const message = 'The standby answers for another session than ours.';
+      return new FtError('FT_ERR_GREETING', message);
+    }
+    if (channel === 'heartbeat') return welcome;
+    return diskMapsFault(welcome.diskMaps, this.options.machine.disks, this.syncIds) ?? welcome;
+  }
+
   private refused(attempt: number, frame: Frame): void {
     const refuse = unpackRefuse(frame.body);
     if (refuse instanceof FtError) {
@@ -233,12 +265,16 @@ export class Link {
     }
     const facts = { field: refuse.field, standby: refuse.ours, here: refuse.theirs };
     const error = new FtError(refuse.code, `The standby refuses: ${refuse.message}`, facts);
-    // Said once, then again only when the reason changes.
-    if (this.refusedBefore !== error.message) this.handlers.onRefused(error);
-    this.refusedBefore = error.message;
+    this.sayOnce(error);
     // A busy standby may just not know yet that the last session is over; other reasons stay.
     if (refuse.code !== 'FT_ERR_BUSY') this.backoffMs = REFUSED_MS;
     this.retry(attempt, error);
+  }
+
+  /** Says why no session comes about, once, then again only when the reason changes. */
+  private sayOnce(error: FtError): void {
+    if (this.refusedBefore !== error.message) this.handlers.onRefused(error);
+    this.refusedBefore = error.message;
   }
 
   private retry(attempt: number, error: FtError): void {
@@ -264,7 +300,7 @@ export class Link {
     heartbeat.onFrame = (frame) => this.heardBeat(frame);
     heartbeat.onClose = (error) => this.closed(error);
     this.pulse.start();
-    this.handlers.onUp(replication, this.standbyId);
+    this.handlers.onUp(replication, this.peer);
   }
 
   private received(frame: Frame): void {

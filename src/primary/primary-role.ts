@@ -17,6 +17,7 @@
  *
  * Who owns the output:
  *   solo, and syncing before holdOutput   this host alone; the standby cannot be promoted
+ *                                         (output is held once memory and disks are both through)
  *   syncing after holdOutput, protected   held from the base cut on; an epoch's output leaves when
  *                                         the epoch is acked
  *   suspended                             held, if the base was cut (before, the standby has nothing
@@ -25,7 +26,7 @@
  */
 import { assert } from '../common/assert';
 import type { Clock } from '../common/clock';
-import { FtError, toFtError } from '../common/errors';
+import { type Facts, FtError, toFtError } from '../common/errors';
 import { type Logger, Seldom } from '../common/logger';
 import { PAGE_BYTES } from '../common/units';
 import type { CutPolicy, Machine } from '../machine/machine';
@@ -38,7 +39,7 @@ import { claimBoot } from './boot-claim';
 import { Claim } from './claim';
 import { EpochPipeline } from './epoch-pipeline';
 import { type BodyCompressor, FrameSender } from './frame-sender';
-import { Link, type LinkDown, type LinkOptions } from './link';
+import { Link, type LinkDown, type LinkOptions, type LinkPeer } from './link';
 import { OutputCommit } from './output-commit';
 import { PrimaryStats } from './primary-stats';
 import { SyncDriver } from './sync';
@@ -56,7 +57,10 @@ export type PrimaryState =
   | 'stopped';
 
 export interface PrimaryOptions
-  extends Omit<LinkOptions, 'machine' | 'generation' | 'epoch' | 'clock' | 'logger'> {
+  extends Omit<
+    LinkOptions,
+    'machine' | 'diskSyncIds' | 'generation' | 'epoch' | 'clock' | 'logger'
+  > {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly machine: Machine;
@@ -82,10 +86,14 @@ export class PrimaryRole {
   readonly stats = new PrimaryStats();
   private current: PrimaryState = 'starting';
   private currentGeneration = 0;
+  /** The scan of this session's sync is through. */
+  private scanned = false;
   /** True from holdOutput on: the standby may become promotable at any moment. */
   private holding = false;
   private baseEpoch = 0;
   private connection: Connection | undefined;
+  /** Names the session with the standby; "" without one. */
+  private session = '';
   private claim: Claim | undefined;
   private readonly auditLog = new Seldom(AUDIT_LOG_MS);
   private readonly link: Link;
@@ -111,15 +119,19 @@ export class PrimaryRole {
         options.logger.warn(message, { epoch, overruns: this.stats.overruns });
       },
     });
-    this.sync = new SyncDriver(clock, machine, sender, this.stats, () => this.scanDone());
+    this.sync = new SyncDriver(clock, machine, sender, this.stats, () => {
+      this.scanned = true;
+      this.holdWhenSynced();
+    });
     const linkOptions: LinkOptions = {
       ...options,
       machine: machine.description,
+      diskSyncIds: () => machine.diskSyncIds(),
       generation: () => this.currentGeneration,
       epoch: () => this.stats.epochCut,
     };
     this.link = new Link(linkOptions, {
-      onUp: (connection, standbyId) => this.linkUp(connection, standbyId),
+      onUp: (connection, peer) => this.linkUp(connection, peer),
       onFrame: (frame) => this.received(frame),
       onDown: (down) => this.linkDown(down),
       onRefused: (error) => this.refused(error),
@@ -144,9 +156,11 @@ export class PrimaryRole {
     return this.link.lateHeartbeats;
   }
 
-  /** 0…1 while syncing. */
+  /** 0…1 while syncing: of memory or disks, whichever is behind. */
   get syncProgress(): number {
-    return this.current === 'syncing' ? this.options.machine.scanProgress() : 1;
+    const { machine } = this.options;
+    if (this.current !== 'syncing') return 1;
+    return Math.min(machine.scanProgress(), machine.diskSyncProgress());
   }
 
   /**
@@ -181,18 +195,21 @@ export class PrimaryRole {
 
   // ── the link ───────────────────────────────────────────────────────────────────────────────────
 
-  private linkUp(connection: Connection, standbyId: string): void {
+  private linkUp(connection: Connection, peer: LinkPeer): void {
     assert(this.current === 'solo', 'a standby is taken on while this host runs alone');
-    this.options.logger.info('standby joined, sync begins', { standby: standbyId });
+    const standby = peer.standbyId;
+    this.options.logger.info('standby joined, sync begins', { standby, ...this.diskFacts(peer) });
     this.connection = connection;
+    this.session = peer.session;
+    this.scanned = false;
     this.holding = false;
     this.baseEpoch = 0;
     const firstEpoch = this.stats.epochCut + 1;
     connection.onDrain = () => this.drained();
     this.pipeline.start(connection, this.currentGeneration, firstEpoch);
-    this.become('syncing', `standby ${standbyId} joined`);
+    this.become('syncing', `standby ${standby} joined`);
     try {
-      this.options.machine.beginReplication(this.options.policy, firstEpoch, []);
+      this.options.machine.beginReplication(this.options.policy, firstEpoch, peer.diskMaps);
     } catch (thrown) {
       // The guest is worth more than its protection: it runs on alone; the next try may succeed.
       this.link.fail(toFtError(thrown, 'FT_ERR_MACHINE'));
@@ -206,11 +223,23 @@ export class PrimaryRole {
     this.sync.resume();
   }
 
-  private scanDone(): void {
+  /** What the log says of the disks' sync: how many are sent whole. */
+  private diskFacts(peer: LinkPeer): Facts {
+    const disks = this.options.machine.description.disks.filter((disk) => !disk.readOnly).length;
+    if (disks === 0) return {};
+    const inPart = peer.diskMaps.filter((map) => map !== undefined).length;
+    return { disksWhole: disks - inPart, disksInPart: inPart };
+  }
+
+  /** The base epoch waits for the scan of memory and for the disks, whichever is later. */
+  private holdWhenSynced(): void {
+    const { machine } = this.options;
+    if (this.current !== 'syncing' || !this.scanned || this.holding) return;
+    if (!machine.disksSynced()) return;
     // From here on the standby may become promotable: this host no longer owns its output alone,
     // and losing the standby means asking the witness first.
     this.holding = true;
-    this.options.machine.holdOutput();
+    machine.holdOutput();
   }
 
   private received(frame: Frame): void {
@@ -236,6 +265,7 @@ export class PrimaryRole {
     }
     if (this.current === 'syncing' && this.baseEpoch !== 0 && epoch >= this.baseEpoch) {
       this.stats.syncsDone += 1;
+      this.options.machine.inStep(this.session);
       this.become('protected', `epoch ${epoch} is held by the standby`);
     }
   }
@@ -277,6 +307,11 @@ export class PrimaryRole {
     this.dropPeer();
     machine.endReplication();
     if (down.kind === 'bye') {
+      // A standby that was ended says so in words of its own; one that had to give up, with a code.
+      if (down.reason.startsWith('FT_ERR_')) {
+        const message = `The standby gave up, and the guest runs on unprotected: ${down.reason}`;
+        logger.error(message);
+      }
       this.toSolo(`the standby left: ${down.reason}`);
       return;
     }
@@ -334,7 +369,9 @@ export class PrimaryRole {
     this.options.machine.setHandlers({
       onCut: () => this.pipeline.pump(),
       onStopped: (reason, error) => this.machineStopped(reason, error),
-      onDisksSynced: () => undefined,
+      onDisksSynced: () => this.holdWhenSynced(),
+      // A promoted guest goes on while the last epochs are still being written to the image. What
+      // the guest holds for written would be missing there for ever, so it must not go on.
       onDiskFailed: (error) => this.machineStopped('error', error),
     });
   }
@@ -381,6 +418,7 @@ export class PrimaryRole {
     this.sync.stop();
     if (this.connection !== undefined) this.connection.onDrain = () => undefined;
     this.connection = undefined;
+    this.session = '';
   }
 
   private become(to: PrimaryState, why: string): void {

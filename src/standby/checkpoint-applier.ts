@@ -9,12 +9,19 @@
  *              queue ─▶ machine.apply in order, SLICE_US per turn of the loop ─▶ image
  *
  * An ack means that nothing but memory already held is needed to reach that epoch, so an ack may
- * precede the applying: `drain` finishes it, synchronously, before a promotion.
+ * precede the applying: `drain` finishes it, synchronously, before a promotion. Only the images of
+ * the disks may be behind by then; the machine writes them in order while the guest runs already.
+ *
+ * Acks wait while more than DISK_BACKLOG_BYTES_MAX is on its way into the images. So a disk that is
+ * slower than the primary's slows the primary down, and memory does not fill up here:
+ *
+ *   held ──▶ backlog small ──────────────────────────────▶ ack
+ *              └ large ─▶ looked at every BACKLOG_POLL_MS ─┘ (the newest epoch held, once)
  *
  * freeze(): later frames are kept as they came: no ack, no epoch. thaw(): they are taken as usual.
  */
 import { assert } from '../common/assert';
-import type { Clock } from '../common/clock';
+import type { Clock, Timer } from '../common/clock';
 import { FtError } from '../common/errors';
 import type { Machine } from '../machine/machine';
 import { type Frame, FrameFlag, FrameType } from '../wire/frame';
@@ -35,6 +42,8 @@ export interface ApplierHandlers {
 
 const SLICE_US = 2000;
 const HELD_SLACK_BYTES = 64 * 1024 * 1024;
+const DISK_BACKLOG_BYTES_MAX = 16 * 1024 * 1024;
+const BACKLOG_POLL_MS = 1;
 
 interface HeldBody {
   readonly epoch: number;
@@ -61,6 +70,11 @@ export class CheckpointApplier {
   private heldBytes = 0;
   private stepAsked = false;
   private frozen = false;
+  /** As of the body applied last, or of the last look. */
+  private diskBacklogBytes = 0;
+  /** The newest epoch whose ack waits for the disks; 0 for none. */
+  private ackDue = 0;
+  private backlogTimer: Timer | undefined;
   private kept: KeptFrame[] = [];
   private readonly heldBytesMax: number;
 
@@ -83,8 +97,11 @@ export class CheckpointApplier {
     return this.baseEpoch !== 0;
   }
 
-  /** Forgets everything; the machine's image is cleared for a sync from its beginning. */
-  begin(): void {
+  /**
+   * Forgets everything; the machine's image is cleared for a sync from its beginning. Returns what
+   * the machine's beginSync() says of the disks, and throws what it throws.
+   */
+  begin(peerSyncIds: readonly string[]): readonly (Uint8Array | undefined)[] {
     this.stop();
     this.scanDone = false;
     this.baseEpoch = 0;
@@ -92,7 +109,8 @@ export class CheckpointApplier {
     this.appliedEpoch = 0;
     this.stats.epochHeld = 0;
     this.stats.epochApplied = 0;
-    this.machine.beginSync([]);
+    this.diskBacklogBytes = 0;
+    return this.machine.beginSync(peerSyncIds);
   }
 
   /** Forgets what is held; nothing more is applied. */
@@ -104,10 +122,13 @@ export class CheckpointApplier {
     this.heldBytes = 0;
     this.frozen = false;
     this.kept = [];
+    this.ackDue = 0;
+    this.stopPolling();
   }
 
   freeze(): void {
     this.frozen = true;
+    this.stopPolling();
   }
 
   /** Takes what came since freeze(). Errors as for `take`. */
@@ -115,6 +136,7 @@ export class CheckpointApplier {
     const frames = this.kept;
     this.frozen = false;
     this.kept = [];
+    if (this.ackDue !== 0) this.ack(this.ackDue);
     for (const frame of frames) {
       this.heldBytes -= frame.body.length;
       const error = this.take(frame);
@@ -231,8 +253,32 @@ export class CheckpointApplier {
     this.stats.epochHeld = epoch;
     this.stats.epochsHeld += 1;
     if (isBase) this.baseEpoch = epoch;
-    this.handlers.onHeld(epoch);
     if (isBase) this.handlers.onRestorable(epoch);
+    this.ack(epoch);
+  }
+
+  /** Acknowledges now, or when the disks have caught up; acks are cumulative. */
+  private ack(epoch: number): void {
+    if (this.diskBacklogBytes <= DISK_BACKLOG_BYTES_MAX) {
+      this.ackDue = 0;
+      this.stopPolling();
+      this.handlers.onHeld(epoch);
+      return;
+    }
+    if (this.ackDue === 0) this.stats.acksDeferred += 1;
+    this.ackDue = epoch;
+    this.backlogTimer ??= this.clock.after(BACKLOG_POLL_MS, this.lookAtBacklog);
+  }
+
+  private readonly lookAtBacklog = (): void => {
+    this.backlogTimer = undefined;
+    this.diskBacklogBytes = this.machine.diskBacklogBytes();
+    this.ack(this.ackDue);
+  };
+
+  private stopPolling(): void {
+    this.backlogTimer?.cancel();
+    this.backlogTimer = undefined;
   }
 
   private hold(epoch: number, body: Uint8Array, last: boolean): HeldBody | FtError {
@@ -296,6 +342,7 @@ export class CheckpointApplier {
     const result = this.machine.apply(body);
     this.stats.applyUs.record(this.clock.nowUs() - startUs);
     this.stats.pagesApplied += result.pages;
+    this.diskBacklogBytes = result.diskBacklogBytes;
     // Before the base epoch the image is not meant to match: pages and epochs are still crossing.
     const whole = this.baseEpoch !== 0 && epoch >= this.baseEpoch;
     if (result.auditMismatches.length > 0 && whole) {

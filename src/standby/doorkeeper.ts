@@ -3,8 +3,9 @@
  * garbage and slow ones are cut off and disturb nobody.
  *
  *   accepted ──▶ first frame is a hello? ──▶ fits ours (compareHello)? ──▶ the role's verdict
- *       │ deadline, close                │ no: cut off     │ no: refuse        │ refuse | welcome
- *       ▼                                ▼                 ▼                   ▼
+ *       │ deadline, close                │ no: cut off     │ no: refuse        │ refuse | prepare
+ *       ▼                                ▼                 ▼                   ▼          │
+ *                                                              refuse ◀── cannot ─────────┴─▶ welcome
  */
 import type { Clock } from '../common/clock';
 import { FtError } from '../common/errors';
@@ -13,8 +14,14 @@ import type { MachineDescription } from '../machine/machine';
 import type { Connection } from '../transport/connection';
 import { allocFrameBuffer } from '../wire/buffer-pool';
 import { compareHello } from '../wire/compare-hello';
-import { BODY_BYTES_MAX, type Frame, FrameType, PROTOCOL_VERSION } from '../wire/frame';
-import { type Hello, packMessage, type Refuse, unpackHello } from '../wire/messages';
+import {
+  BODY_BYTES_MAX,
+  BODY_BYTES_MAX_WELCOME,
+  type Frame,
+  FrameType,
+  PROTOCOL_VERSION,
+} from '../wire/frame';
+import { type Hello, packMessage, type Refuse, unpackHello, type Welcome } from '../wire/messages';
 
 const DEADLINE_MS = 2000;
 const MESSAGE_BYTES = 64 * 1024;
@@ -30,7 +37,12 @@ export interface DoorkeeperOptions {
 export interface DoorkeeperHandlers {
   /** A hello that fits. Returns why it is refused, or undefined to welcome it. */
   judge(hello: Hello, generation: number): Refuse | undefined;
-  /** The welcome was sent; the connection is the role's from here on. */
+  /**
+   * Makes ready for a hello that is not refused: for a replication connection, forgets the image
+   * and returns what the welcome says of the disks.
+   */
+  prepare(hello: Hello): Pick<Welcome, 'diskMaps'> | Refuse;
+  /** The welcome is sent; the connection is the role's from here on. */
   admitted(connection: Connection, hello: Hello, generation: number): void;
   onRefused(): void;
 }
@@ -77,30 +89,39 @@ export class Doorkeeper {
   }
 
   private decide(connection: Connection, hello: Hello, generation: number): void {
-    const refuse = compareHello(this.ours(), hello) ?? this.handlers.judge(hello, generation);
     connection.onFrame = () => undefined;
     connection.onClose = () => undefined;
-    const buffer = allocFrameBuffer(MESSAGE_BYTES);
-    if (refuse !== undefined) {
-      this.handlers.onRefused();
-      this.options.logger.warn('a connection was refused', {
-        remote: connection.remote,
-        node: hello.nodeId,
-        code: refuse.code,
-        field: refuse.field,
-        ours: refuse.ours,
-        theirs: refuse.theirs,
-      });
-      const header = { type: FrameType.refuse, flags: 0, generation: 0, epoch: 0 };
-      connection.send(header, buffer, packMessage(refuse, buffer));
-      connection.close();
+    const verdict =
+      compareHello(this.ours(), hello) ??
+      this.handlers.judge(hello, generation) ??
+      this.handlers.prepare(hello);
+    if ('code' in verdict) {
+      this.refuse(connection, hello, verdict);
       return;
     }
     connection.setMaxBodyBytes(BODY_BYTES_MAX);
-    const welcome = { nodeId: this.options.nodeId, session: hello.session };
+    const { nodeId } = this.options;
+    const welcome = { nodeId, session: hello.session, diskMaps: verdict.diskMaps };
     const header = { type: FrameType.welcome, flags: 0, generation, epoch: 0 };
+    const buffer = allocFrameBuffer(BODY_BYTES_MAX_WELCOME);
     this.handlers.admitted(connection, hello, generation);
     connection.send(header, buffer, packMessage(welcome, buffer));
+  }
+
+  private refuse(connection: Connection, hello: Hello, refuse: Refuse): void {
+    this.handlers.onRefused();
+    this.options.logger.warn('a connection was refused', {
+      remote: connection.remote,
+      node: hello.nodeId,
+      code: refuse.code,
+      field: refuse.field,
+      ours: refuse.ours,
+      theirs: refuse.theirs,
+    });
+    const buffer = allocFrameBuffer(MESSAGE_BYTES);
+    const header = { type: FrameType.refuse, flags: 0, generation: 0, epoch: 0 };
+    connection.send(header, buffer, packMessage(refuse, buffer));
+    connection.close();
   }
 
   private ours(): Hello {
@@ -112,6 +133,7 @@ export class Doorkeeper {
       channel: 'replication',
       session: 'none',
       machine,
+      diskSyncIds: [],
     };
   }
 

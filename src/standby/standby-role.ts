@@ -9,6 +9,9 @@
  *     │                                             suspecting ── claim won ──▶ promoting
  *     └────── fenced ◀─────────── claim lost ──────────────┘                       ▼ active
  *
+ * An image that cannot be written ends the session with a bye: the primary runs alone and says why,
+ * and this side takes no primary for a while, then is synced anew.
+ *
  * Only `ready` may claim: before the base epoch there is no image to resume. Once suspecting, this
  * side acknowledges nothing more and takes no further epoch. So the set of acknowledged epochs, and
  * with it all output that the old primary may still release, is fixed before the claim is made, and
@@ -22,7 +25,7 @@ import { type Logger, Seldom } from '../common/logger';
 import type { Machine } from '../machine/machine';
 import type { Connection } from '../transport/connection';
 import type { Frame } from '../wire/frame';
-import type { Hello, Refuse } from '../wire/messages';
+import { type Hello, type Refuse, TEXT_CHARS_MAX, type Welcome } from '../wire/messages';
 import type { GenerationRecord, Witness } from '../witness/witness';
 import { type BodyDecompressor, CheckpointApplier } from './checkpoint-applier';
 import { Doorkeeper, refusal } from './doorkeeper';
@@ -63,6 +66,10 @@ export interface StandbyHandlers {
 const HEARTBEAT_JOIN_MS = 2000;
 /** Differing pages may be found with every epoch; they are said so seldom. */
 const AUDIT_LOG_MS = 1000;
+/** How long no primary is taken after an image could not be written; doubled each time, since a sync
+ * is work for both hosts, until one was good. */
+const DISK_REST_MS_MIN = 5_000;
+const DISK_REST_MS_MAX = 60_000;
 
 export class StandbyRole {
   readonly stats = new StandbyStats();
@@ -71,6 +78,10 @@ export class StandbyRole {
   private promotion: Promotion | undefined;
   private newestGeneration = 0;
   private cause: SuspicionCause = 'closed';
+  /** Why an image here is no copy any more; undefined from the next sync on. */
+  private diskError: FtError | undefined;
+  private restUntilUs = 0;
+  private restMs = DISK_REST_MS_MIN;
   private readonly auditLog = new Seldom(AUDIT_LOG_MS);
   private readonly applier: CheckpointApplier;
   private readonly doorkeeper: Doorkeeper;
@@ -82,19 +93,26 @@ export class StandbyRole {
     const { clock, machine, decompressor } = options;
     this.applier = new CheckpointApplier(clock, machine, decompressor, this.stats, {
       onHeld: (epoch) => this.session?.ack(epoch),
-      onRestorable: (epoch) => this.become('ready', `base epoch ${epoch} is held`),
+      onRestorable: (epoch) => this.restorable(epoch),
       onMismatch: (epoch, gfns) => this.mismatch(epoch, gfns),
     });
     this.doorkeeper = new Doorkeeper(
       { ...options, machine: machine.description },
       {
         judge: (hello, generation) => this.judge(hello, generation),
+        prepare: (hello) => this.prepare(hello),
         admitted: (connection, hello, generation) => this.admitted(connection, hello, generation),
         onRefused: () => {
           this.stats.refused += 1;
         },
       },
     );
+    machine.setHandlers({
+      onCut: () => undefined,
+      onStopped: () => undefined,
+      onDisksSynced: () => undefined,
+      onDiskFailed: (error) => this.diskFailed(error),
+    });
   }
 
   get state(): StandbyState {
@@ -160,6 +178,11 @@ export class StandbyRole {
       const message = `Node ${nodeId} is busy: it protects ${busyWith}.`;
       return refusal('FT_ERR_BUSY', 'session', busyWith, hello.nodeId, message);
     }
+    if (this.diskError !== undefined && this.options.clock.nowUs() < this.restUntilUs) {
+      const { code, message } = this.diskError;
+      const what = `A disk of node ${nodeId} failed, so it protects nobody for now: ${message}`;
+      return refusal(code, 'disk', 'failed', 'whole', what.slice(0, TEXT_CHARS_MAX));
+    }
     if (generation < Math.max(1, this.newestGeneration)) {
       const message =
         `Generation ${generation} is over; this node has seen generation ` +
@@ -168,6 +191,20 @@ export class StandbyRole {
       return refusal('FT_ERR_GENERATION_STALE', 'generation', ours, `${generation}`, message);
     }
     return undefined;
+  }
+
+  /** A replication connection begins: from here on the image is that primary's. */
+  private prepare(hello: Hello): Pick<Welcome, 'diskMaps'> | Refuse {
+    if (hello.channel === 'heartbeat') return { diskMaps: [] };
+    this.diskError = undefined;
+    try {
+      return { diskMaps: this.applier.begin(hello.diskSyncIds) };
+    } catch (thrown) {
+      const error = toFtError(thrown, 'FT_ERR_MACHINE');
+      const what = `Node ${this.options.nodeId} cannot begin a sync: ${error.message}`;
+      const words = what.slice(0, TEXT_CHARS_MAX);
+      return refusal(error.code, 'machine', 'failed', 'whole', words);
+    }
   }
 
   private admitted(connection: Connection, hello: Hello, generation: number): void {
@@ -179,7 +216,6 @@ export class StandbyRole {
     }
     assert(this.session === undefined && this.current === 'joining', 'one session at a time');
     this.newestGeneration = generation;
-    this.applier.begin();
     const { clock, heartbeatIntervalMs, suspectAfterMs } = this.options;
     this.session = new PeerSession(
       {
@@ -218,6 +254,33 @@ export class StandbyRole {
       firstGfn: gfns[0],
       pagesSoFar: this.stats.auditMismatches,
     });
+  }
+
+  /** The base epoch is held: from here on this side can take over, and its disks are a copy. */
+  private restorable(epoch: number): void {
+    this.options.machine.inStep(this.session?.options.session ?? '');
+    this.restMs = DISK_REST_MS_MIN;
+    this.become('ready', `base epoch ${epoch} is held`);
+  }
+
+  /** An image lacks what was acknowledged: this side must not take over from it. */
+  private diskFailed(error: FtError): void {
+    if (this.current === 'stopped' || this.current === 'active') return;
+    this.stats.diskFailures += 1;
+    this.diskError = error;
+    this.restUntilUs = this.options.clock.nowUs() + this.restMs * 1000;
+    this.options.logger.error(
+      `${error.message} This node protects nobody until it is synced anew.`,
+      {
+        ...error.facts,
+        code: error.code,
+        restMs: this.restMs,
+      },
+    );
+    this.restMs = Math.min(DISK_REST_MS_MAX, this.restMs * 2);
+    // With a claim under way its outcome comes first: claimWon, claimLost and peerBack look here.
+    if (this.promotion !== undefined || this.current === 'promoting') return;
+    if (this.session !== undefined) this.rejoin(error.message, error.code);
   }
 
   /** The operator ended the guest: nothing to take over. */
@@ -296,6 +359,10 @@ export class StandbyRole {
     this.promotion = undefined;
     this.newestGeneration = generation;
     this.become('promoting', `won generation ${generation}`);
+    if (this.diskError !== undefined) {
+      this.handlers.onPromotionFailed(this.diskError);
+      return;
+    }
     try {
       this.applier.drain();
       this.options.machine.promote();
@@ -321,6 +388,10 @@ export class StandbyRole {
 
   private peerBack(): void {
     this.promotion = undefined;
+    if (this.diskError !== undefined) {
+      this.rejoin(this.diskError.message, this.diskError.code);
+      return;
+    }
     this.session?.watchAgain();
     this.become('ready', 'nobody claimed, and the primary answers');
     const error = this.applier.thaw();

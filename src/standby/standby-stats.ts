@@ -12,6 +12,10 @@ export class StandbyStats {
   syncBytes = 0;
   heldBytesMax = 0;
   auditMismatches = 0;
+  /** Stretches in which acks waited for the disks to catch up. */
+  acksDeferred = 0;
+  /** Images that could not be written. */
+  diskFailures = 0;
   sessions = 0;
   sessionsDropped = 0;
   refused = 0;

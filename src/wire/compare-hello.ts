@@ -3,15 +3,16 @@
  * in the refusal, with both values, so that the person who reads it knows what to change.
  */
 import { describeFeatures } from './cpu-features';
-import type { Hello, HelloMachine, Refuse } from './messages';
+import type { Hello, HelloDisk, HelloMachine, Refuse } from './messages';
 
-type Same = string | number;
+type Same = string | number | boolean;
 
 /**
  * `ours` is the standby's, `theirs` the primary's. Returns undefined when `theirs` fits `ours`, else
  * the refusal to send. Compared in this order:
  * protocolVersion, pair, nodeId (which must differ), machine.kind, memoryBytes, vcpus, devices,
- * stateVersion, and every CPU feature word by name. Channel and session are left to the caller.
+ * stateVersion, the disks one by one, and every CPU feature word by name. Channel, session and the
+ * disks' sync names are left to the caller.
  */
 export function compareHello(ours: Hello, theirs: Hello): Refuse | undefined {
   if (ours.protocolVersion !== theirs.protocolVersion) {
@@ -56,7 +57,41 @@ function compareMachines(ours: HelloMachine, theirs: HelloMachine): Refuse | und
   for (const [field, our, their, todo] of fields) {
     if (our !== their) return refusal('FT_ERR_MACHINE_DIFFERS', field, our, their, todo);
   }
-  return compareCpuFeatures(ours.cpuFeatures, theirs.cpuFeatures);
+  return (
+    compareDisks(ours.disks, theirs.disks) ??
+    compareCpuFeatures(ours.cpuFeatures, theirs.cpuFeatures)
+  );
+}
+
+/** The disks in order; their contents are compared only where nobody writes to them. */
+function compareDisks(
+  ours: readonly HelloDisk[],
+  theirs: readonly HelloDisk[],
+): Refuse | undefined {
+  const code = 'FT_ERR_MACHINE_DIFFERS';
+  if (ours.length !== theirs.length) {
+    const todo = 'Give both nodes the same number of --disk flags, in the same order.';
+    return refusal(code, 'machine.disks', ours.length, theirs.length, todo);
+  }
+  for (const [index, our] of ours.entries()) {
+    const their = theirs[index];
+    if (their === undefined) continue;
+    const at = `machine.disks[${index}]`;
+    if (our.bytes !== their.bytes) {
+      const todo = 'Make the image here as long as the other one: truncate -s, or a larger device.';
+      return refusal(code, `${at}.bytes`, our.bytes, their.bytes, todo);
+    }
+    if (our.readOnly !== their.readOnly) {
+      const todo = 'Add ",ro" to this --disk on both nodes, or on neither.';
+      return refusal(code, `${at}.readOnly`, our.readOnly, their.readOnly, todo);
+    }
+    if (our.fingerprint !== their.fingerprint) {
+      const todo = 'A read-only disk is not replicated: copy the image over to this node.';
+      const [here, there] = [hexWord(our.fingerprint), hexWord(their.fingerprint)];
+      return refusal(code, `${at}.fingerprint`, here, there, todo);
+    }
+  }
+  return undefined;
 }
 
 function compareCpuFeatures(

@@ -3,7 +3,7 @@
  *
  *   off size field
  *     0   4  magic          "RMLS"
- *     4   1  version        1
+ *     4   1  version        2
  *     5   1  type           FrameType
  *     6   2  flags          FrameFlag bits; a bit that is not defined for the type is refused
  *     8   8  generation     u64 (at most 2^53 − 1 here)
@@ -18,11 +18,13 @@
  */
 
 export const FRAME_MAGIC = 0x534c4d52; // "RMLS" read as u32 little-endian
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 export const FRAME_HEADER_BYTES = 40;
 
 /** Bodies accepted before the handshake is done. */
 export const BODY_BYTES_MAX_HANDSHAKE = 64 * 1024;
+/** What the side that dialled takes as the answer to its hello: the maps of four disks, and some. */
+export const BODY_BYTES_MAX_WELCOME = 160 * 1024;
 /** Bodies accepted after it. Encoders split epochs into chunks well below this. */
 export const BODY_BYTES_MAX = 8 * 1024 * 1024;
 /** What one encoded chunk aims at. */

@@ -52,6 +52,25 @@ export class Fields {
     return least;
   }
 
+  /** True or false. */
+  flag(name: string): boolean {
+    const value = this.own(name);
+    if (typeof value === 'boolean') return value;
+    this.refuse(name, value, 'true or false');
+    return false;
+  }
+
+  /** A list of maps, each read by `read`; an empty one after a refusal. */
+  mapList<T>(name: string, countMax: number, read: (item: Fields) => T): T[] {
+    const values = this.list(name, countMax, 'maps', (item) =>
+      typeof item === 'object' && item !== null && !Array.isArray(item) ? item : undefined,
+    );
+    return values.map((value, index) => {
+      const path = `${this.path}${name}[${index}].`;
+      return read(new Fields(this.message, value as Record<string, unknown>, path, this.root));
+    });
+  }
+
   /** A list of whole numbers from 0 to `most`. */
   integerList(name: string, countMax: number, most: number): number[] {
     return this.list(name, countMax, `whole numbers from 0 to ${most}`, (item) =>
@@ -146,6 +165,24 @@ export function stringListField(fields: Fields, name: string, countMax: number):
   );
 }
 
+/**
+ * A list of byte strings, each at most `bytesMax` long, or nil, which becomes undefined. The bytes
+ * are copied: they outlive the receive buffer.
+ */
+export function bytesListField(
+  fields: Fields,
+  name: string,
+  countMax: number,
+  bytesMax: number,
+): (Uint8Array | undefined)[] {
+  const items = fields.list(name, countMax, `byte strings of at most ${bytesMax}`, (item) => {
+    if (item === null) return { bytes: undefined };
+    if (!(item instanceof Uint8Array) || item.length > bytesMax) return undefined;
+    return { bytes: Uint8Array.from(item) };
+  });
+  return items.map((item) => item.bytes);
+}
+
 function isIntegerWithin(value: unknown, least: number, most: number): value is number {
   return (
     typeof value === 'number' && Number.isSafeInteger(value) && value >= least && value <= most
@@ -157,6 +194,7 @@ function describe(value: unknown): string {
   if (value === undefined) return 'nothing';
   if (value === null) return 'nil';
   if (typeof value === 'string') return JSON.stringify(value.slice(0, 40));
+  if (value instanceof Uint8Array) return `${value.length} bytes`;
   if (typeof value === 'object') return Array.isArray(value) ? 'a list' : 'a map';
   return String(value);
 }

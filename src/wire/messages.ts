@@ -9,9 +9,10 @@
  */
 import { Packr, Unpackr } from 'msgpackr';
 import { assert } from '../common/assert';
+import { DISKS_MAX, REGION_MAP_BYTES_MAX } from '../common/disk-regions';
 import { FtError } from '../common/errors';
 import type { FrameBuffer } from './frame';
-import { Fields, numberRecordField, stringListField } from './message-fields';
+import { bytesListField, Fields, numberRecordField, stringListField } from './message-fields';
 import { checkPlainMsgpack } from './plain-msgpack';
 
 export type Channel = 'replication' | 'heartbeat';
@@ -28,7 +29,16 @@ export interface HelloMachine {
   /** Name → 32-bit word of every CPU feature word that the guest was given. */
   readonly cpuFeatures: Readonly<Record<string, number>>;
   readonly devices: readonly string[];
+  readonly disks: readonly HelloDisk[];
   readonly stateVersion: number;
+}
+
+/** One disk of the guest. */
+export interface HelloDisk {
+  readonly bytes: number;
+  readonly readOnly: boolean;
+  /** Of a read-only image: 32 bits that tell two of them apart; else 0. */
+  readonly fingerprint: number;
 }
 
 /** The dialling side's first frame on every connection. */
@@ -41,6 +51,8 @@ export interface Hello {
   /** Random; the replication connection draws it and the heartbeat connection repeats it. */
   readonly session: string;
   readonly machine: HelloMachine;
+  /** For each disk the session in which it was last in step with a peer's; "" for none. */
+  readonly diskSyncIds: readonly string[];
 }
 
 /** The accepting side's answer. */
@@ -48,6 +60,12 @@ export interface Welcome {
   readonly nodeId: string;
   /** The session of the hello that is accepted. */
   readonly session: string;
+  /**
+   * For each disk that was last in step in the session that the hello names: which regions of the
+   * standby's image may differ, one bit a region. Nil (here: undefined) for one that must be sent
+   * whole. Empty on a heartbeat connection.
+   */
+  readonly diskMaps: readonly (Uint8Array | undefined)[];
 }
 
 /** Why a connection is refused: the field that differs, both values as text, and a sentence. */
@@ -77,6 +95,8 @@ export const DEVICES_MAX = 64;
 export const CPU_FEATURES_MAX = 512;
 
 const NAME = /^[a-zA-Z0-9._-]{1,64}$/;
+/** As NAME, or empty. */
+const NAME_OR_NONE = /^[a-zA-Z0-9._-]{0,64}$/;
 const CODE = /^FT_ERR_[A-Z0-9_]{1,64}$/;
 
 const packr = new Packr({ useRecords: false, variableMapSize: true });
@@ -95,10 +115,15 @@ export function packMessage(
   message: Hello | Welcome | Refuse | AuditMismatch | Bye,
   buffer: FrameBuffer,
 ): number {
-  const packed = packr.pack(message);
+  const packed = packr.pack('diskMaps' in message ? withNil(message) : message);
   assert(packed.length <= buffer.body.length, 'a control message fits into its send buffer');
   packed.copy(buffer.body);
   return packed.length;
+}
+
+/** What is not there travels as nil: undefined has no plain encoding. */
+function withNil(welcome: Welcome): object {
+  return { ...welcome, diskMaps: welcome.diskMaps.map((map) => map ?? null) };
 }
 
 /** Errors: FT_ERR_MESSAGE with the message's name and the field, likewise for all below. */
@@ -113,7 +138,14 @@ export function unpackHello(body: Uint8Array): Hello | FtError {
     channel: channel === 'heartbeat' ? 'heartbeat' : 'replication',
     session: fields.text('session', NAME),
     machine: machineField(fields),
+    diskSyncIds: fields.list('diskSyncIds', DISKS_MAX, 'names or empty strings', (item) =>
+      typeof item === 'string' && NAME_OR_NONE.test(item) ? item : undefined,
+    ),
   };
+  if (hello.diskSyncIds.length !== hello.machine.disks.length) {
+    const found = `${hello.diskSyncIds.length} entries`;
+    fields.refuse('diskSyncIds', found, `one for each of the ${hello.machine.disks.length} disks`);
+  }
   return fields.error ?? hello;
 }
 
@@ -123,6 +155,7 @@ export function unpackWelcome(body: Uint8Array): Welcome | FtError {
   const welcome: Welcome = {
     nodeId: fields.text('nodeId', NAME),
     session: fields.text('session', NAME),
+    diskMaps: bytesListField(fields, 'diskMaps', DISKS_MAX, REGION_MAP_BYTES_MAX),
   };
   return fields.error ?? welcome;
 }
@@ -163,6 +196,11 @@ function machineField(fields: Fields): HelloMachine {
     vcpus: machine.integer('vcpus', 0, 0xffff),
     cpuFeatures: numberRecordField(machine, 'cpuFeatures', CPU_FEATURES_MAX),
     devices: stringListField(machine, 'devices', DEVICES_MAX),
+    disks: machine.mapList('disks', DISKS_MAX, (disk) => ({
+      bytes: disk.integer('bytes', 0, Number.MAX_SAFE_INTEGER),
+      readOnly: disk.flag('readOnly'),
+      fingerprint: disk.integer('fingerprint', 0, 0xffffffff),
+    })),
     stateVersion: machine.integer('stateVersion', 0, 0xffffffff),
   };
 }

@@ -1,7 +1,7 @@
 /**
  * A walk over MessagePack bytes before a library reads them, with nothing allocated. It lets
  * through exactly one value of plain data that fills the bytes: nil, booleans, numbers, UTF-8
- * strings, arrays, and maps with string keys. Extension types, binary and the unused byte 0xc1 are
+ * strings, binary, arrays, and maps with string keys. Extension types and the unused byte 0xc1 are
  * refused, as are the key __proto__, lengths beyond the bytes, nesting deeper than 8 and more than
  * 4,096 values.
  */
@@ -63,10 +63,13 @@ class Walk {
       case 0xcf:
       case 0xd3:
         return this.skip(8);
-      case 0xd9:
+      case 0xc4: // bin
+      case 0xd9: // str
         return this.skipCounted(1);
+      case 0xc5:
       case 0xda:
         return this.skipCounted(2);
+      case 0xc6:
       case 0xdb:
         return this.skipCounted(4);
       case 0xdc:
@@ -77,7 +80,7 @@ class Walk {
         return this.counted(2, depth, true);
       case 0xdf:
         return this.counted(4, depth, true);
-      default: // bin, ext, fixext, 0xc1
+      default: // ext, fixext, 0xc1
         return this.no(`it has the tag 0x${tag.toString(16)}, which is not plain data`);
     }
   }

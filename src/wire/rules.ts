@@ -4,7 +4,7 @@
  *
  *   type           flags            epoch  largest body
  *   hello          –                0      64 KiB
- *   welcome        –                0      64 KiB
+ *   welcome        –                0      160 KiB
  *   refuse         –                0      64 KiB
  *   syncPages      lz4 last         any    8 MiB
  *   epoch          lz4 last base    any    8 MiB
@@ -13,7 +13,13 @@
  *   auditMismatch  –                any    64 KiB
  *   bye            –                any    64 KiB
  */
-import { BODY_BYTES_MAX, BODY_BYTES_MAX_HANDSHAKE, FrameFlag, FrameType } from './frame';
+import {
+  BODY_BYTES_MAX,
+  BODY_BYTES_MAX_HANDSHAKE,
+  BODY_BYTES_MAX_WELCOME,
+  FrameFlag,
+  FrameType,
+} from './frame';
 
 export interface FrameRule {
   readonly name: string;
@@ -33,7 +39,7 @@ const { lz4, last, base } = FrameFlag;
 const RULES: readonly (FrameRule | undefined)[] = (() => {
   const rules: (FrameRule | undefined)[] = new Array(256).fill(undefined);
   rules[FrameType.hello] = rule('hello', 0, false, BODY_BYTES_MAX_HANDSHAKE);
-  rules[FrameType.welcome] = rule('welcome', 0, false, BODY_BYTES_MAX_HANDSHAKE);
+  rules[FrameType.welcome] = rule('welcome', 0, false, BODY_BYTES_MAX_WELCOME);
   rules[FrameType.refuse] = rule('refuse', 0, false, BODY_BYTES_MAX_HANDSHAKE);
   rules[FrameType.syncPages] = rule('syncPages', lz4 | last, true, BODY_BYTES_MAX);
   rules[FrameType.epoch] = rule('epoch', lz4 | last | base, true, BODY_BYTES_MAX);

@@ -76,8 +76,10 @@ function frameOf(random: Random): Buffer {
           vcpus: 1,
           cpuFeatures: { 'cpuid.1.0.ecx': random.below(1 << 30) },
           devices: ['virtio-net'],
+          disks: [{ bytes: 1 << 30, readOnly: false, fingerprint: 0 }],
           stateVersion: 1,
         },
+        diskSyncIds: ['s'],
       },
       buffer,
     );

@@ -20,6 +20,7 @@ import {
   unpackHello,
   unpackRefuse,
   unpackWelcome,
+  type Welcome,
 } from '../../src/wire/messages';
 import { ruleOf } from '../../src/wire/rules';
 
@@ -200,7 +201,17 @@ describe('messages', () => {
     .string({ maxLength: 200, unit: 'binary' })
     .filter((s) => Buffer.from(s).toString() === s);
   const word = fc.integer({ min: 0, max: 0xffffffff });
-  const hello: fc.Arbitrary<Hello> = fc.record({
+  const disk = fc.record({ bytes: fc.maxSafeNat(), readOnly: fc.boolean(), fingerprint: word });
+  const syncId = fc.oneof(fc.constant(''), name);
+  const disks = fc.array(fc.tuple(disk, syncId), { maxLength: 4 });
+  const welcome: fc.Arbitrary<Welcome> = fc.record({
+    nodeId: name,
+    session: name,
+    diskMaps: fc.array(fc.option(fc.uint8Array({ maxLength: 400 }), { nil: undefined }), {
+      maxLength: 4,
+    }),
+  });
+  const plain = fc.record({
     protocolVersion: fc.integer({ min: 0, max: 0xffff }),
     pair: name,
     nodeId: name,
@@ -215,6 +226,11 @@ describe('messages', () => {
       stateVersion: word,
     }),
   });
+  const hello: fc.Arbitrary<Hello> = fc.tuple(plain, disks).map(([it, pairs]) => ({
+    ...it,
+    machine: { ...it.machine, disks: pairs.map(([one]) => one) },
+    diskSyncIds: pairs.map(([, id]) => id),
+  }));
   const pack = (message: Parameters<typeof packMessage>[0]): Buffer => {
     const buffer = allocFrameBuffer(65536);
     return buffer.body.subarray(0, packMessage(message, buffer));
@@ -225,6 +241,7 @@ describe('messages', () => {
       fc.property(hello, (it) => expect(unpackHello(pack(it))).toEqual(it)),
       { numRuns: 500 },
     );
+    fc.assert(fc.property(welcome, (it) => expect(unpackWelcome(pack(it))).toEqual(it)));
     fc.assert(
       fc.property(fc.array(word, { maxLength: 1024 }), (gfns) =>
         expect(unpackAuditMismatch(pack({ gfns }))).toEqual({ gfns }),
@@ -244,7 +261,10 @@ describe('messages', () => {
       fc.uint8Array({ maxLength: 300 }),
       // Sound messages with a few bytes changed come much further.
       fc
-        .tuple(hello, fc.array(fc.tuple(fc.nat(600), fc.nat(255)), { minLength: 1, maxLength: 4 }))
+        .tuple(
+          fc.oneof(hello, welcome),
+          fc.array(fc.tuple(fc.nat(600), fc.nat(255)), { minLength: 1, maxLength: 4 }),
+        )
         .map(([it, changes]) => {
           const packed = Buffer.from(pack(it));
           for (const [at, byte] of changes) packed[at % packed.length] = byte;

@@ -2,7 +2,13 @@
 import { FtError } from '../../src/common/errors';
 import { MemoryLink } from '../../src/transport/memory';
 import { allocFrameBuffer } from '../../src/wire/buffer-pool';
-import { type Frame, FrameFlag, type FrameHeader, FrameType } from '../../src/wire/frame';
+import {
+  type Frame,
+  FrameFlag,
+  type FrameHeader,
+  FrameType,
+  PROTOCOL_VERSION,
+} from '../../src/wire/frame';
 import { packMessage, unpackRefuse, unpackWelcome } from '../../src/wire/messages';
 import { beaconRequest } from './sim-lan';
 import { type SimHost, World } from './world';
@@ -39,12 +45,13 @@ class Stranger {
 
   hello(host: SimHost, changes: object = {}, generation = 1): void {
     const hello = {
-      protocolVersion: 1,
+      protocolVersion: PROTOCOL_VERSION,
       pair: 'sim',
       nodeId: 'x',
       channel: 'replication',
       session: 's1',
       machine: host.machine.description,
+      diskSyncIds: host.machine.diskSyncIds(),
     };
     this.say({ generation }, { ...hello, ...changes });
   }
@@ -94,7 +101,7 @@ describe('who may come in', () => {
     ['memory', { machine: { memoryBytes: 1 } }, 'machine.memoryBytes'],
     ['pair', { pair: 'other' }, 'pair'],
     ['name', { nodeId: 'b' }, 'nodeId'],
-    ['version', { protocolVersion: 2 }, 'protocolVersion'],
+    ['version', { protocolVersion: 9 }, 'protocolVersion'],
   ])('another %s is refused by the field', async (_name, changes, field) => {
     const world = new World();
     const b = world.add('b', 'a');

@@ -38,8 +38,10 @@ function hello(session: string): Hello {
       vcpus: 1,
       cpuFeatures: {},
       devices: ['virtio-net', 'serial'],
+      disks: [],
       stateVersion: 1,
     },
+    diskSyncIds: [],
   };
 }
 

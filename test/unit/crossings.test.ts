@@ -44,7 +44,9 @@ class CountingMachine {
   commit(): void {
     this.count('commit');
   }
-  beginSync(): void {}
+  beginSync(): readonly undefined[] {
+    return [];
+  }
   verify(): undefined {
     this.count('verify');
   }
@@ -81,7 +83,7 @@ function shipEpochs(dirtyPages: number): Record<string, number> {
   const sender = new FrameSender(new FrameBufferPool(CHUNK_BYTES), undefined, stats);
   const handlers = { onBaseSent: () => undefined, onOverrun: () => undefined };
   const pipeline = new EpochPipeline(clock, machine, sender, commit, stats, handlers);
-  applier.begin();
+  applier.begin([]);
   pipeline.start(connection, 1, 1);
   pipeline.pump();
   for (const frame of frames) expect(applier.take(frame)).toBeUndefined();

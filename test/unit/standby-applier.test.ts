@@ -17,8 +17,9 @@ class NotingMachine {
 
   constructor(private readonly clock: ManualClock) {}
 
-  beginSync(): void {
+  beginSync(): readonly undefined[] {
     this.applied.length = 0;
+    return [];
   }
   verify(body: Uint8Array): FtError | undefined {
     const bad = Buffer.from(body).toString().includes('bad');
@@ -54,7 +55,7 @@ class Bench {
         onMismatch: (epoch) => this.mismatches.push(epoch),
       },
     );
-    this.applier.begin();
+    this.applier.begin([]);
   }
 
   scan(text: string, flags = 0): FtError | undefined {
@@ -243,7 +244,7 @@ test('audit mismatches count from the base epoch on', () => {
 test('begin forgets everything', () => {
   const bench = new Bench().ready();
   bench.epoch(2, 'a', 0);
-  bench.applier.begin();
+  bench.applier.begin([]);
   expect(bench.applier.restorable).toBe(false);
   expect(bench.applier.held).toBe(0);
   bench.ready();

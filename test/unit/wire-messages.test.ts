@@ -1,8 +1,10 @@
 /** Control messages: bytes, strictness, and the comparison of two hellos. */
 import { Packr } from 'msgpackr';
+import { DISKS_MAX, REGION_MAP_BYTES_MAX } from '../../src/common/disk-regions';
 import { FtError } from '../../src/common/errors';
 import { allocFrameBuffer } from '../../src/wire/buffer-pool';
 import { compareHello } from '../../src/wire/compare-hello';
+import { BODY_BYTES_MAX_WELCOME, PROTOCOL_VERSION } from '../../src/wire/frame';
 import {
   AUDIT_GFNS_MAX,
   type Hello,
@@ -16,7 +18,7 @@ import {
 import { checkPlainMsgpack } from '../../src/wire/plain-msgpack';
 
 const HELLO: Hello = {
-  protocolVersion: 1,
+  protocolVersion: PROTOCOL_VERSION,
   pair: 'web',
   nodeId: 'alpha',
   channel: 'replication',
@@ -27,8 +29,13 @@ const HELLO: Hello = {
     vcpus: 1,
     cpuFeatures: { 'cpuid.7.0.ebx': 0xfffffffe, 'cpuid.1.0.ecx': 5 },
     devices: ['virtio-net', 'serial'],
+    disks: [
+      { bytes: 2 ** 33, readOnly: false, fingerprint: 0 },
+      { bytes: 2 ** 20, readOnly: true, fingerprint: 0xdeadbeef },
+    ],
     stateVersion: 3,
   },
+  diskSyncIds: ['0a1b2c', ''],
 };
 
 const packr = new Packr({ useRecords: false });
@@ -55,13 +62,39 @@ describe('messages', () => {
     expect(unpackHello(body(HELLO))).toEqual(HELLO);
     const heartbeat: Hello = { ...HELLO, channel: 'heartbeat' };
     expect(unpackHello(body(heartbeat))).toEqual(heartbeat);
-    const welcome = { nodeId: 'beta', session: 'f00d' };
+    const diskMaps = [undefined, Uint8Array.of(1, 0, 255), new Uint8Array(0)];
+    const welcome = { nodeId: 'beta', session: 'f00d', diskMaps };
     expect(unpackWelcome(body(welcome))).toEqual(welcome);
     const refuse = { code: 'FT_ERR_PAIR', field: 'pair', ours: 'a', theirs: 'b', message: 'No. ü' };
     expect(unpackRefuse(body(refuse))).toEqual(refuse);
     const gfns = Array.from({ length: AUDIT_GFNS_MAX }, (_, i) => 0xffffffff - i);
     expect(unpackAuditMismatch(body({ gfns }))).toEqual({ gfns });
     expect(unpackBye(body({ reason: 'switchover' }))).toEqual({ reason: 'switchover' });
+  });
+
+  test('the largest welcome keeps to its bound, and its maps outlive the receive buffer', () => {
+    const diskMaps = Array.from({ length: DISKS_MAX }, (_, i) =>
+      new Uint8Array(REGION_MAP_BYTES_MAX).fill(i + 1),
+    );
+    const name = 'x'.repeat(64);
+    const buffer = allocFrameBuffer(BODY_BYTES_MAX_WELCOME);
+    const bytes = packMessage({ nodeId: name, session: name, diskMaps }, buffer);
+    const received = Buffer.from(buffer.body.subarray(0, bytes));
+    const welcome = unpackWelcome(received);
+    received.fill(0);
+    expect(welcome).toEqual({ nodeId: name, session: name, diskMaps });
+  });
+
+  test.each<[string, unknown]>([
+    ['no list', null],
+    ['a list of numbers', [1]],
+    ['a list of strings', ['\x01']],
+    ['five', Array(5).fill(new Uint8Array(1))],
+    ['one over 32 KiB', [new Uint8Array(REGION_MAP_BYTES_MAX + 1)]],
+  ])('maps of disks: %s', (_name, diskMaps) => {
+    const error = unpackWelcome(packr.pack({ nodeId: 'b', session: 's', diskMaps }));
+    expect(error).toMatchObject({ code: 'FT_ERR_MESSAGE' });
+    expect((error as FtError).facts['field']).toMatch(/^diskMaps/);
   });
 
   test('bytes by hand: a bye is a map with one string', () => {
@@ -99,6 +132,18 @@ describe('messages', () => {
     ['machine/devices', ['net', 5]],
     ['machine/devices', Array(65).fill('net')],
     ['machine/stateVersion', undefined],
+    ['machine/disks', undefined],
+    ['machine/disks', Array(5).fill({ bytes: 512, readOnly: false, fingerprint: 0 })],
+    ['machine/disks', [512]],
+    ['machine/disks', [{ bytes: -512, readOnly: false, fingerprint: 0 }]],
+    ['machine/disks', [{ bytes: 512, readOnly: 1, fingerprint: 0 }]],
+    ['machine/disks', [{ bytes: 512, readOnly: true, fingerprint: 2 ** 32 }]],
+    ['diskSyncIds', undefined],
+    ['diskSyncIds', ['one', 2]],
+    ['diskSyncIds', ['one', '../two']],
+    ['diskSyncIds', ['only one of two']],
+    ['diskSyncIds', ['one', new Uint8Array(3)]],
+    ['pair', new Uint8Array([0x61])],
   ])('a hello with a wrong %s (%p) is refused by that name', (path, value) => {
     const error = unpackHello(changed(path, value));
     expect(error).toBeInstanceOf(FtError);
@@ -130,7 +175,8 @@ describe('messages', () => {
     ['a record definition', 'd4724091a16101', /tag 0xd4/],
     ['a date', '81a161d6ff00000001', /tag 0xd6/],
     ['an error object', '81a161c703659301a178a0', /tag 0xc7/],
-    ['binary', '81a161c40101', /tag 0xc4/],
+    ['binary that ends early', '81a161c40201', /ends early/],
+    ['binary of 4 GiB', '81a161c6ffffffff', /ends early/],
     ['the byte that is never used', '81a161c1', /tag 0xc1/],
     ['a string of 4 GiB', '81a161dbffffffff', /ends early/],
     ['a list of 4 G entries', '81a161ddffffffff', /ends early/],
@@ -168,6 +214,10 @@ describe('compareHello', () => {
     ...theirs,
     machine: { ...HELLO.machine, ...change },
   });
+  const disk = (at: number, change: Partial<Hello['machine']['disks'][number]>): Hello =>
+    machine({
+      disks: HELLO.machine.disks.map((it, index) => (index === at ? { ...it, ...change } : it)),
+    });
 
   test('two nodes that fit', () => {
     expect(compareHello(HELLO, { ...theirs, channel: 'heartbeat', session: 'x' })).toBeUndefined();
@@ -177,7 +227,7 @@ describe('compareHello', () => {
   });
 
   test.each<[string, Hello, string, string]>([
-    ['protocolVersion', { ...theirs, protocolVersion: 2 }, '1', '2'],
+    ['protocolVersion', { ...theirs, protocolVersion: 9 }, `${PROTOCOL_VERSION}`, '9'],
     ['pair', { ...theirs, pair: 'db' }, 'web', 'db'],
     ['nodeId', HELLO, 'alpha', 'alpha'],
     ['machine.kind', machine({ kind: 'simulated' }), 'kvm', 'simulated'],
@@ -185,6 +235,10 @@ describe('compareHello', () => {
     ['machine.vcpus', machine({ vcpus: 2 }), '1', '2'],
     ['machine.devices', machine({ devices: ['serial'] }), 'virtio-net serial', 'serial'],
     ['machine.stateVersion', machine({ stateVersion: 4 }), '3', '4'],
+    ['machine.disks', machine({ disks: HELLO.machine.disks.slice(1) }), '2', '1'],
+    ['machine.disks[0].bytes', disk(0, { bytes: 2 ** 34 }), '8589934592', '17179869184'],
+    ['machine.disks[0].readOnly', disk(0, { readOnly: true }), 'false', 'true'],
+    ['machine.disks[1].fingerprint', disk(1, { fingerprint: 1 }), '0xdeadbeef', '0x00000001'],
     [
       'machine.cpuFeatures.cpuid.7.0.ebx',
       machine({ cpuFeatures: { 'cpuid.7.0.ebx': 0xfffffffc, 'cpuid.1.0.ecx': 5 } }),
