@@ -8,11 +8,12 @@
  *   answered write 3 ─▶ read: must be 3 ─▶ write 4, unanswered ─▶ read: 3 or 4 ─▶ …
  *                                                                  └ also in the image
  *
- * A write that was never answered, or refused with an I/O error, may have happened or not.
+ * A write that was never answered, or refused with an I/O error, may have happened or not. A discard
+ * is a write that leaves the block blank: the VMM promises as much (it punches a hole).
  */
 import { type BlockFindings, BlockKind, inspectBlock } from './disk-block';
 import type { History, RecordView } from './oracle-history';
-import { At, Op, Status } from './oracle-layout';
+import { At, isDiskOp, Op, Status } from './oracle-layout';
 
 /** What can be wrong. The first group means that an answered write is gone. */
 export const DISK_LOSS_KINDS = ['disk-lost', 'disk-not-read-back', 'load-lost'] as const;
@@ -45,7 +46,7 @@ export interface LoadRegion {
 }
 
 export interface DiskVerdict {
-  /** Writes asked for, and those answered with success. */
+  /** Writes and discards asked for, and those answered with success. */
   readonly writes: number;
   readonly acknowledged: number;
   readonly reads: number;
@@ -79,6 +80,8 @@ export function judgeDisk(history: History, options: DiskJudgeOptions = {}): Dis
 
 const STORIES_MAX = 50;
 const DISK_SHIFT = 56n;
+/** Stands for a sequence where a block is blank. */
+const BLANK = -1n;
 
 /** What is known of one block. */
 interface BlockState {
@@ -139,10 +142,10 @@ class DiskJudge {
     for (let index = 0; index < this.history.length; index++) {
       const record = this.history.view(index);
       const op = record.requests[record.requestAt + At.op];
-      if (op === Op.diskWrite) this.writes++;
-      if (op !== Op.diskWrite && op !== Op.diskRead) continue;
+      if (!isDiskOp(op)) continue;
+      if (op !== Op.diskRead) this.writes++;
       if (record.answeredUs !== 0) order.push(index);
-      else if (op === Op.diskWrite) this.blockOf(record).uncertain.add(sequenceOf(record));
+      else if (op !== Op.diskRead) this.blockOf(record).uncertain.add(sequenceOf(record));
     }
     return order.sort((x, y) => this.history.sequence(x) - this.history.sequence(y));
   }
@@ -153,7 +156,7 @@ class DiskJudge {
     const status = answers.readUInt16LE(answerAt + At.status);
     block.bootId = answers.readBigUInt64LE(answerAt + At.bootId);
     this.bootId ??= block.bootId;
-    const isWrite = requests[requestAt + At.op] === Op.diskWrite;
+    const isWrite = requests[requestAt + At.op] !== Op.diskRead;
     if (status !== Status.ok) {
       this.add('disk-failed', block, `the guest answered with status ${status}`);
       if (isWrite) block.uncertain.add(sequenceOf(record));
@@ -177,25 +180,26 @@ class DiskJudge {
   /** The one rule, for what the guest read and for what the image holds. */
   private compare(place: Place, block: BlockState, found: BlockFindings): void {
     const { acknowledged, uncertain } = block;
-    const expected = acknowledged === undefined ? 'nothing' : `sequence ${acknowledged}`;
+    const expected =
+      acknowledged === undefined || acknowledged === BLANK ? 'nothing' : `sequence ${acknowledged}`;
+    const sequence = found.condition === 'blank' ? BLANK : found.sequence;
+    const isKnown = uncertain.has(sequence) || sequence === (acknowledged ?? BLANK);
     if (found.condition === 'torn') {
       this.add(
         'disk-torn',
         block,
         `${place} a block whose checksum is wrong, expected ${expected}`,
       );
-    } else if (found.condition === 'blank') {
-      if (acknowledged !== undefined) {
-        this.add('disk-lost', block, `${place} an empty block, expected ${expected}`);
-      }
+    } else if (sequence === BLANK) {
+      if (!isKnown) this.add('disk-lost', block, `${place} an empty block, expected ${expected}`);
     } else if (found.number !== block.number || found.kind !== BlockKind.request) {
       this.add('disk-misplaced', block, `${place} block ${found.number} of kind ${found.kind}`);
     } else if (found.bootId !== block.bootId) {
       const others = `boot id ${found.bootId.toString(16)}`;
       this.add('disk-foreign', block, `${place} ${others}, expected ${block.bootId.toString(16)}`);
-    } else if (found.sequence !== acknowledged && !uncertain.has(found.sequence)) {
-      const isOld = acknowledged !== undefined && found.sequence < acknowledged;
-      const what = `${place} sequence ${found.sequence}, expected ${expected}`;
+    } else if (!isKnown) {
+      const isOld = acknowledged === BLANK || sequence < (acknowledged ?? BLANK);
+      const what = `${place} sequence ${sequence}, expected ${expected}`;
       this.add(isOld ? 'disk-lost' : 'disk-invented', block, what);
     }
   }
@@ -269,6 +273,8 @@ class DiskJudge {
 
 const CONDITIONS = ['blank', 'whole', 'torn'] as const;
 
+/** What a write, or a discard, leaves in the block. */
 function sequenceOf(record: RecordView): bigint {
+  if (record.requests[record.requestAt + At.op] === Op.diskDiscard) return BLANK;
   return record.requests.readBigUInt64LE(record.requestAt + At.b);
 }

@@ -12,7 +12,7 @@
  */
 import dgram from 'node:dgram';
 import { History, monotonicUs } from './oracle-history';
-import { At, isAnswer, Op, REQUEST_BYTES, Status, writeRequest } from './oracle-layout';
+import { At, isAnswer, isDiskOp, Op, REQUEST_BYTES, Status, writeRequest } from './oracle-layout';
 import { ArrivalLog, LatencyLog, type LatencySummary } from './oracle-meter';
 
 /** How the clients behave; all have defaults but the address. */
@@ -39,8 +39,8 @@ export interface ClientOptions {
 
 /** What the clients do with a disk of the guest. */
 export interface DiskOptions {
-  /** Shares of writing and reading, beside those of `mix`. */
-  readonly shares: readonly [number, number];
+  /** Shares of writing, reading and discarding, beside those of `mix`. */
+  readonly shares: readonly [number, number, number];
   /** Number of the disk. */
   readonly disk: number;
   /** The blocks of the first client begin here; the others' follow. */
@@ -257,8 +257,8 @@ export class OracleClients {
   private askSomething(client: Client, nowUs: number): void {
     client.dueUs = Math.max(client.dueUs, nowUs - 5000) + this.pauseUs() * 2 * this.nextRandom();
     const [incr, put, get] = this.mix;
-    const [write, read] = this.options.disk?.shares ?? [0, 0];
-    const draw = this.nextRandom() * (incr + put + get + write + read);
+    const [write, read, discard] = this.options.disk?.shares ?? [0, 0, 0];
+    const draw = this.nextRandom() * (incr + put + get + write + read + discard);
     const key = Math.floor(this.nextRandom() * this.keys);
     if (draw < incr) this.ask(client, Op.incr, 0n, 0n, 0n);
     else if (draw < incr + put) {
@@ -267,21 +267,23 @@ export class OracleClients {
       const value = BigInt(client.id) * 0x1_0000_0000n + BigInt(client.indices.length + 1);
       this.ask(client, Op.put, BigInt(key), value, 0n);
     } else if (draw < incr + put + get) this.ask(client, Op.get, BigInt(key), 0n, 0n);
-    else this.askDisk(client, draw < incr + put + get + write);
+    else if (draw < incr + put + get + read) this.askDisk(client, Op.diskRead);
+    else
+      this.askDisk(client, draw < incr + put + get + read + write ? Op.diskWrite : Op.diskDiscard);
   }
 
-  private askDisk(client: Client, isWrite: boolean): void {
+  private askDisk(client: Client, op: number): void {
     const { firstBlock, blocksPerClient } = this.options.disk ?? NO_DISK;
     const of = this.clients.indexOf(client) * blocksPerClient;
     const block = BigInt(firstBlock + of + Math.floor(this.nextRandom() * blocksPerClient));
-    if (!isWrite) {
-      this.ask(client, Op.diskRead, block, 0n, this.diskField());
+    if (op === Op.diskRead) {
+      this.ask(client, op, block, 0n, this.diskField());
       return;
     }
     client.written.add(block);
     // The sequence grows from write to write, in each block and in all of this client's.
     const sequence = BigInt(client.indices.length + 1);
-    this.ask(client, Op.diskWrite, block, sequence, this.diskField());
+    this.ask(client, op, block, sequence, this.diskField());
   }
 
   private diskField(): bigint {
@@ -313,8 +315,7 @@ export class OracleClients {
       return;
     client.outstanding = NONE;
     this.arrivals.add(nowUs);
-    const op = bytes[At.op];
-    if (op === Op.diskWrite || op === Op.diskRead) this.diskArrivals.add(nowUs);
+    if (isDiskOp(bytes[At.op])) this.diskArrivals.add(nowUs);
     if (client !== this.control) this.latencies.add(nowUs - client.sentUs);
     const { onAnswer } = client;
     client.onAnswer = undefined;

@@ -22,8 +22,14 @@ export const Op = {
   diskWrite: 6,
   diskRead: 7,
   diskLoad: 8,
+  diskDiscard: 11,
 } as const;
 export type OpName = keyof typeof Op;
+
+/** Operations on one block. */
+export function isDiskOp(op: number | undefined): boolean {
+  return op === Op.diskWrite || op === Op.diskRead || op === Op.diskDiscard;
+}
 
 export const Status = {
   ok: 0,

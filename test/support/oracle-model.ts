@@ -96,6 +96,10 @@ export class ReferenceBeacon {
         answer.writeBigUInt64LE(value, At.value);
         break;
       }
+      case Op.diskDiscard:
+        this.blocks.delete(key);
+        answer.writeBigUInt64LE(value, At.value);
+        break;
       case Op.diskRead:
         this.readBlock(key, answer);
         break;

@@ -66,7 +66,7 @@ class Scene {
   }
 }
 
-/** Writes, overwrites, reads, one write that nobody answered, and the load's region. */
+/** Writes, overwrites, reads, a discard, one write that nobody answered, and the load's region. */
 function trueScene(): Scene {
   const scene = new Scene();
   scene.read(5n);
@@ -77,6 +77,7 @@ function trueScene(): Scene {
     }
   }
   scene.write(9n, 999n, false);
+  scene.ask(Op.diskDiscard, 0n, 900n);
   for (let block = 0n; block < 10n; block++) scene.read(block);
   for (let sequence = 1n; sequence <= BigInt(REGION.newest); sequence++) {
     const number = BigInt(REGION.first) + ((sequence - 1n) % BigInt(REGION.count));
@@ -87,8 +88,8 @@ function trueScene(): Scene {
 
 test('a true history and a true image are clean', () => {
   expect(trueScene().judge()).toEqual({
-    writes: 31,
-    acknowledged: 30,
+    writes: 32,
+    acknowledged: 31,
     reads: 23,
     blocks: 10,
     imageBlocks: 10,
@@ -105,6 +106,16 @@ test('a write that nobody answered may have happened or not', () => {
   const scene = trueScene();
   scene.put(9n, { sequence: 309n });
   scene.read(9n);
+  expect(scene.judge().byKind).toEqual({});
+});
+
+test('so may a discard', () => {
+  const scene = trueScene();
+  scene.ask(Op.diskDiscard, 4n, 901n, undefined, false);
+  scene.put(4n, { sequence: 304n });
+  scene.read(4n);
+  expect(scene.judge().byKind).toEqual({});
+  scene.beacon.blocks.delete(4n);
   expect(scene.judge().byKind).toEqual({});
 });
 
@@ -156,6 +167,23 @@ const doctored: readonly (readonly [DiskViolationKind, string, (scene: Scene) =>
     },
   ],
   ['disk-lost', 'the image holds an empty block', (scene) => scene.beacon.blocks.delete(4n)],
+  [
+    'disk-lost',
+    'the guest read sequence 300, expected nothing',
+    (scene) => {
+      // The discard came undone.
+      scene.put(0n, { sequence: 300n });
+      scene.read(0n);
+      scene.beacon.blocks.delete(0n);
+    },
+  ],
+  [
+    'disk-lost',
+    'the image holds sequence 300, expected nothing',
+    (scene) => {
+      scene.put(0n, { sequence: 300n });
+    },
+  ],
   ['disk-not-read-back', 'sequence 500 was never read back', (scene) => scene.write(3n, 500n)],
   [
     'disk-torn',
