@@ -8,7 +8,7 @@
  *                                              --force-claim overrides
  *   g           another      ended, elsewhere  refused: the guest may run there;
  *                                              --force-claim overrides
- *   g           any          running here      asked again for a second, since a killed process takes
+ *   g           any          running here      asked again for two seconds, as a killed process takes
  *                                              a moment to go; then refused, whatever the operator says
  *
  * The name alone decides nothing: two hosts may have been given the same one, and then the second
@@ -26,7 +26,7 @@ export interface BootClaim {
   readonly force: boolean;
 }
 
-const DYING_TRIES = 10;
+const DYING_TRIES = 20;
 const DYING_WAIT_MS = 100;
 
 /**

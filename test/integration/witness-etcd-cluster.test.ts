@@ -38,7 +38,7 @@ async function claim(witness: EtcdWitness, from: number, name: string): Promise<
     try {
       return await witness.claim('web', from, name);
     } catch (thrown) {
-      if (tries === 10) throw thrown;
+      if (tries === 50) throw thrown;
     }
   }
 }
@@ -89,6 +89,31 @@ describe('three members', () => {
       await etcd.run(victim);
     }
     expect(await beta.current('web')).toMatchObject({ generation: from });
+  });
+
+  test('members come and go while four claim: one owner for each generation', async () => {
+    const names = ['a', 'b', 'c', 'd'];
+    const rivals = await Promise.all(
+      names.map((_name, n) => {
+        const endpoints = [...etcd.endpoints.slice(n % 3), ...etcd.endpoints.slice(0, n % 3)];
+        return open(endpoints, { prefix: '/turmoil', answerMsMax: 400, lookMs: 100 });
+      }),
+    );
+    for (let from = 0; from < 9; from++) {
+      const victim = from % 3;
+      const claims = Promise.all(rivals.map((rival, n) => claim(rival, from, names[n] ?? '')));
+      if (from % 2 === 0) await etcd.kill(victim);
+      else etcd.signal('SIGSTOP', victim);
+      const results = await claims;
+      const winners = names.filter((_name, n) => results[n]?.outcome === 'won');
+      expect(winners).toHaveLength(1);
+      for (const result of results) {
+        if (result.outcome === 'won') continue;
+        expect(result.current).toEqual({ generation: from + 1, owner: winners[0] });
+      }
+      if (from % 2 === 0) await etcd.run(victim);
+      else etcd.signal('SIGCONT', victim);
+    }
   });
 
   test('without a majority nobody wins; with it again, somebody does', async () => {

@@ -1,4 +1,7 @@
-/** A process of its own that claims when told to; started by witness-file.test.ts. */
+/**
+ * A process of its own that claims when told to. Started with a directory, or with the JSON of an
+ * etcd witness's options.
+ */
 const { readFileSync } = require('node:fs');
 const { transformSync } = require('@swc/core');
 
@@ -11,9 +14,14 @@ require.extensions['.ts'] = (module, file) => {
   module._compile(code, file);
 };
 
+const { EtcdWitness } = require('../../src/witness/etcd.ts');
 const { FileWitness } = require('../../src/witness/file.ts');
 
-FileWitness.open(process.argv[2]).then((witness) => {
+function open(where) {
+  return where.startsWith('{') ? EtcdWitness.open(JSON.parse(where)) : FileWitness.open(where);
+}
+
+open(process.argv[2]).then((witness) => {
   process.on('message', ({ from, nodeId }) => {
     witness.claim('web', from, nodeId).then(
       (result) => process.send(result),

@@ -1,9 +1,9 @@
 /** The file witness: conformance, processes against each other, storage that misbehaves. */
-import { type ChildProcess, fork } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { FileWitness } from '../../src/witness/file';
+import { claimInProcesses } from '../support/witness-processes';
 import { describeWitness } from './witness-conformance';
 
 async function folder(): Promise<string> {
@@ -129,34 +129,8 @@ describe('FileWitness', () => {
   });
 
   test('of 8 processes claiming at once exactly one wins, 50 times over', async () => {
-    const worker = path.join(__dirname, 'witness-claimer.js');
-    const names = Array.from({ length: 8 }, (_, i) => `node-${i}`);
-    const children = names.map(() =>
-      fork(worker, [directory], { execArgv: [], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }),
-    );
-    try {
-      await Promise.all(children.map((child) => answer(child)));
-      const judge = await FileWitness.open(directory);
-      const winners = new Set<string>();
-      for (let from = 0; from < 50; from++) {
-        const answers = children.map((child) => answer(child));
-        for (const [i, child] of children.entries()) child.send({ from, nodeId: names[i] });
-        const results = (await Promise.all(answers)) as { outcome: string }[];
-        const won = names.filter((_name, i) => results[i]?.outcome === 'won');
-        const current = await judge.current('web');
-        expect(results.map((result) => result.outcome)).not.toContain('error');
-        expect(won).toEqual([current?.owner]);
-        expect(current?.generation).toBe(from + 1);
-        winners.add(won[0] as string);
-      }
-      expect(winners.size).toBeGreaterThan(1);
-      expect((await readdir(directory)).length).toBe(50);
-    } finally {
-      for (const child of children) child.kill('SIGKILL');
-    }
+    const judge = await FileWitness.open(directory);
+    await claimInProcesses({ processes: 8, rounds: 50, where: directory, judge });
+    expect((await readdir(directory)).length).toBe(50);
   }, 60_000);
 });
-
-function answer(child: ChildProcess): Promise<unknown> {
-  return new Promise((resolve) => child.once('message', resolve));
-}

@@ -1,0 +1,55 @@
+/** Processes that claim at once, each with a Witness object of its own. */
+import { type ChildProcess, fork } from 'node:child_process';
+import path from 'node:path';
+import type { Witness } from '../../src/witness/witness';
+import { projectRoot } from './process';
+
+export interface ClaimingProcesses {
+  readonly processes: number;
+  /** As many generations are claimed, from the first on. */
+  readonly rounds: number;
+  /** What each opens: a directory, or the JSON of an etcd witness's options. */
+  readonly where: string;
+  readonly judge: Witness;
+}
+
+/** In each round every process claims the same generation; exactly one must win it. */
+export async function claimInProcesses(options: ClaimingProcesses): Promise<void> {
+  const worker = path.join(projectRoot, 'test/unit/witness-claimer.js');
+  const names = Array.from({ length: options.processes }, (_, i) => `node-${i}`);
+  const children = names.map(() =>
+    fork(worker, [options.where], {
+      ...{ execArgv: [], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] as const },
+    }),
+  );
+  try {
+    await Promise.all(children.map((child) => answer(child)));
+    const winners = new Set<string>();
+    for (let from = 0; from < options.rounds; from++) {
+      const answers = children.map((child) => answer(child));
+      for (const [i, child] of children.entries()) child.send({ from, nodeId: names[i] });
+      const results = (await Promise.all(answers)) as { outcome: string }[];
+      const won = names.filter((_name, i) => results[i]?.outcome === 'won');
+      const current = await options.judge.current('web');
+      expect(results.map((result) => result.outcome)).not.toContain('error');
+      expect(won).toEqual([current?.owner]);
+      expect(current?.generation).toBe(from + 1);
+      winners.add(won[0] as string);
+    }
+    expect(winners.size).toBeGreaterThan(1);
+  } finally {
+    for (const child of children) child.kill('SIGKILL');
+  }
+}
+
+/** Its next message; rejects when the process ends instead. */
+function answer(child: ChildProcess): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const ended = (): void => reject(new Error('A claiming process ended by itself.'));
+    child.once('exit', ended);
+    child.once('message', (message) => {
+      child.off('exit', ended);
+      resolve(message);
+    });
+  });
+}
