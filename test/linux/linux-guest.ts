@@ -40,10 +40,13 @@ asker.sendto(b"how late is it?", ("${GUEST_ADDRESS}", 9))
 
 /** What a kernel in trouble prints. */
 const TROUBLE =
-  /\b(Oops|BUG|WARNING|Call Trace|Kernel panic|general protection|lockup|hung_task|unstable)\b/;
+  /\b(Oops|BUG|WARNING|Call Trace|Kernel panic|general protection|lockup|stalls?|stalled|blocked for more than|hung_task|unstable)\b/;
 
 export interface LinuxImages {
-  readonly kernel: string;
+  /** An ELF with a PVH entry. */
+  readonly vmlinux: string;
+  /** The same kernel, which unpacks itself. */
+  readonly bzImage: string;
   readonly initrd: string;
 }
 
@@ -53,7 +56,11 @@ export function findLinuxImages(): LinuxImages {
   const { status, stdout } = spawnSync(builder, ['--cached'], { encoding: 'utf8' });
   if (status !== 0) throw new Error('The Linux guest was not built yet; run `make test-linux`.');
   const folder = stdout.trim();
-  return { kernel: path.join(folder, 'vmlinux'), initrd: path.join(folder, 'initrd.cpio') };
+  return {
+    vmlinux: path.join(folder, 'vmlinux'),
+    bzImage: path.join(folder, 'bzImage'),
+    initrd: path.join(folder, 'initrd.cpio'),
+  };
 }
 
 /** One line of the kernel's log. */
