@@ -37,8 +37,9 @@
  *            no answer ────────┤    ▼
  *                              └─ fence(r), before the next question ── answer ──▶ quiet
  *
- *   What is left is the claim of a process that died right after it: there is nobody to say
- *   anything untrue, and it is as if the process had died right after it won.
+ *   What is left is the claim of a process that died right after it. There is nobody to say anything
+ *   untrue. The primary that loses such a standby claims the next generation itself, which uses up r;
+ *   where the dead one's claim comes first, it is as if that process had died right after it won.
  *
  * What etcd must be for this: one cluster (members of another are refused), which does not forget
  * (a backup that is restored under running nodes shows an older generation: FT_ERR_WITNESS_BEHIND).

@@ -6,7 +6,7 @@ import type { ClaimResult } from '../../src/witness/witness';
 import { TestEtcd } from '../support/etcd';
 import { FAULTS, FaultProxy } from '../support/fault-proxy';
 import { sleep } from '../support/pair';
-import { claimInProcesses } from '../support/witness-processes';
+import { answerOf, claimInProcesses, startClaimer } from '../support/witness-processes';
 import { describeWitness } from '../unit/witness-conformance';
 
 const TXN = '/v3/kv/txn';
@@ -184,6 +184,28 @@ describe('a claim through a network that fails', () => {
     await claim;
     await sleep(300);
     expect(settled).toEqual(['unknown']);
+  });
+
+  test('is not won by a process that slept through its deadline', async () => {
+    for (let from = 0; from < 3; from++) {
+      const options = { endpoints: [proxy.url], prefix, pair: 'web', answerMsMax: 600 };
+      const child = await startClaimer(JSON.stringify(options));
+      try {
+        disturb('late-answer', 250);
+        const answer = answerOf(child);
+        child.send({ from, nodeId: 'alpha' });
+        await sleep(100);
+        // The answer comes while the process is stopped, and is there when it goes on.
+        child.kill('SIGSTOP');
+        await sleep(900);
+        child.kill('SIGCONT');
+        expect(await answer).toMatchObject({ outcome: 'error' });
+        expect(await (await direct()).current('web')).toMatchObject({ generation: from + 1 });
+      } finally {
+        child.kill('SIGKILL');
+        calm();
+      }
+    }
   });
 
   test.each([

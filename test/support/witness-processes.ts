@@ -13,20 +13,23 @@ export interface ClaimingProcesses {
   readonly judge: Witness;
 }
 
+/** Starts one that claims when it is sent { from, nodeId }, and waits until it is ready. */
+export async function startClaimer(where: string): Promise<ChildProcess> {
+  const worker = path.join(projectRoot, 'test/unit/witness-claimer.js');
+  const stdio = ['ignore', 'ignore', 'inherit', 'ipc'] as const;
+  const child = fork(worker, [where], { execArgv: [], stdio: [...stdio] });
+  await answerOf(child);
+  return child;
+}
+
 /** In each round every process claims the same generation; exactly one must win it. */
 export async function claimInProcesses(options: ClaimingProcesses): Promise<void> {
-  const worker = path.join(projectRoot, 'test/unit/witness-claimer.js');
   const names = Array.from({ length: options.processes }, (_, i) => `node-${i}`);
-  const children = names.map(() =>
-    fork(worker, [options.where], {
-      ...{ execArgv: [], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] as const },
-    }),
-  );
+  const children = await Promise.all(names.map(() => startClaimer(options.where)));
   try {
-    await Promise.all(children.map((child) => answer(child)));
     const winners = new Set<string>();
     for (let from = 0; from < options.rounds; from++) {
-      const answers = children.map((child) => answer(child));
+      const answers = children.map((child) => answerOf(child));
       for (const [i, child] of children.entries()) child.send({ from, nodeId: names[i] });
       const results = (await Promise.all(answers)) as { outcome: string }[];
       const won = names.filter((_name, i) => results[i]?.outcome === 'won');
@@ -43,7 +46,7 @@ export async function claimInProcesses(options: ClaimingProcesses): Promise<void
 }
 
 /** Its next message; rejects when the process ends instead. */
-function answer(child: ChildProcess): Promise<unknown> {
+export function answerOf(child: ChildProcess): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const ended = (): void => reject(new Error('A claiming process ended by itself.'));
     child.once('exit', ended);
