@@ -75,6 +75,8 @@ const char* state_kind_name(StateKind kind) {
       return "pit2";
     case StateKind::kClock:
       return "clock";
+    case StateKind::kCpuid:
+      return "cpuid";
     case StateKind::kSerial:
       return "serial";
     case StateKind::kVirtioMmio:

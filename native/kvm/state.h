@@ -43,6 +43,7 @@ enum class StateKind : uint16_t {
   kIrqchip = 20,
   kPit2 = 21,
   kClock = 22,  // kvm_clock_data, only `clock` filled
+  kCpuid = 23,  // the processor that the guest was given; see guest_cpu.h
   // devices; index = device number
   kSerial = 40,
   kVirtioMmio = 41,
@@ -119,13 +120,23 @@ class VcpuStateAccess {
   /// unusable), both with the entry's name.
   Status restore(Vcpu& vcpu, const StateReader& reader);
 
+  /// The processor model was changed (Vcpu::set_cpuid): finds the MSRs that travel anew. The vCPU
+  /// has not run.
+  void probe_again(const Vcpu& vcpu) { msrs_ = find_msrs(vcpu); }
+  /// Whether restore() would take this state, as far as can be said without touching the vCPU:
+  /// every entry is there and of this host's size, every MSR is one that it keeps, and the TSC can
+  /// be made to count as the guest's did. Errors: FT_ERR_STATE_FORMAT, FT_ERR_STATE_RESTORE.
+  Status check(Vcpu& vcpu, const StateReader& reader) const;
+
   /// The MSRs that travel, TSC_DEADLINE last. Two hosts that replicate must agree on them.
   std::span<const uint32_t> msrs() const { return msrs_; }
 
  private:
+  std::vector<uint32_t> find_msrs(const Vcpu& vcpu) const;
   Status capture_registers(Vcpu& vcpu, StateWriter& writer);
   Status capture_msrs(Vcpu& vcpu, StateWriter& writer);
 
+  std::vector<uint32_t> listed_msrs_;  // what KVM lists; the candidates
   std::vector<uint32_t> msrs_;
   uapi::Msrs msr_batch_;  // reused from capture to capture
   KvmCaps caps_;

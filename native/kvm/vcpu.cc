@@ -32,18 +32,6 @@ void patch_apic_id(kvm_cpuid_entry2* entry, uint32_t id) {
   }
 }
 
-Status set_cpuid(int fd, uint32_t id, const std::vector<kvm_cpuid_entry2>& cpuid) {
-  uapi::Cpuid table(cpuid.size());
-  for (size_t i = 0; i < cpuid.size(); i++) {
-    table.elements()[i] = cpuid[i];
-    patch_apic_id(&table.elements()[i], id);
-  }
-  if (::ioctl(fd, uapi::kSetCpuid2, table.head()) == 0) return Ok{};
-  return sys_error("FT_ERR_KVM_CPUID", "KVM refuses the processor model of vCPU " +
-                                           std::to_string(id) + " (" +
-                                           std::to_string(cpuid.size()) + " leaves)");
-}
-
 /// One machine-check bank, the fewest that KVM takes. The default is 32 banks of 4 registers each,
 /// all of them state that would have to be read at every cut; no error is ever reported in them.
 Status set_up_machine_check(int fd, const KvmCaps& caps) {
@@ -117,7 +105,7 @@ Result<Vcpu> Vcpu::create(const Kvm& kvm, const Vm& vm, uint32_t id,
   if (!ring.ok()) return ring.error();
   vcpu.ring_ = ring.take();
 
-  FT_TRY(set_cpuid(raw, id, cpuid));
+  FT_TRY(vcpu.set_cpuid(cpuid));
   FT_TRY(set_up_machine_check(raw, kvm.caps()));
   vcpu.sync_regs_ = kvm.caps().sync_regs;
   vcpu.run_->kvm_valid_regs = vcpu.sync_regs_;
@@ -125,6 +113,18 @@ Result<Vcpu> Vcpu::create(const Kvm& kvm, const Vm& vm, uint32_t id,
   vcpu.vm_facts_->vcpus.fetch_add(1, std::memory_order_relaxed);
   FT_TRY(vcpu.refresh_synced_regs());
   return vcpu;
+}
+
+Status Vcpu::set_cpuid(const std::vector<kvm_cpuid_entry2>& cpuid) {
+  uapi::Cpuid table(cpuid.size());
+  for (size_t i = 0; i < cpuid.size(); i++) {
+    table.elements()[i] = cpuid[i];
+    patch_apic_id(&table.elements()[i], id_);
+  }
+  if (::ioctl(fd_.get(), uapi::kSetCpuid2, table.head()) == 0) return Ok{};
+  return sys_error("FT_ERR_KVM_CPUID", "KVM refuses the processor model of vCPU " +
+                                           std::to_string(id_) + " (" +
+                                           std::to_string(cpuid.size()) + " leaves)");
 }
 
 Result<Vcpu::Exit> Vcpu::run() {

@@ -37,6 +37,11 @@ class Vcpu {
   static Result<Vcpu> create(const Kvm& kvm, const Vm& vm, uint32_t id,
                              const std::vector<kvm_cpuid_entry2>& cpuid);
 
+  /// Gives a vCPU that has not run another processor model than it was made with; as in create().
+  /// The MSRs that it keeps may change with it (VcpuStateAccess::probe_again).
+  /// Error: FT_ERR_KVM_CPUID.
+  Status set_cpuid(const std::vector<kvm_cpuid_entry2>& cpuid);
+
   uint32_t id() const { return id_; }
   int fd() const { return fd_.get(); }
   /// The page shared with KVM: exit reason and data, immediate_exit, synced registers.

@@ -28,6 +28,8 @@ namespace {
 
 // No host has more; a blob that claims more is damaged.
 constexpr size_t kMsrsMax = 4096;
+// The legacy area and the header.
+constexpr size_t kXsaveBytesMin = 576;
 
 std::string hex(uint64_t value) {
   char text[32];
@@ -127,6 +129,24 @@ Status fit_events(const Vcpu& vcpu, const KvmCaps& caps, kvm_vcpu_events* events
   return Ok{};
 }
 
+/// The area of another host may be longer or shorter than this host's: components lie at the same
+/// places on both (the handshake compares them), and what the guest was not given is zero.
+Status read_xsave(const Vcpu& vcpu, const StateReader& reader, const KvmCaps& caps,
+                  std::vector<uint64_t>* out) {
+  const auto bytes = reader.find(StateKind::kXsave, static_cast<uint16_t>(vcpu.id()));
+  const size_t own = caps.xsave_bytes;
+  const bool fits =
+      bytes.size() <= own || std::all_of(bytes.begin() + static_cast<ptrdiff_t>(own), bytes.end(),
+                                         [](uint8_t byte) { return byte == 0; });
+  if (bytes.size() < kXsaveBytesMin || !fits) {
+    return format_error(vcpu, "entry xsave has " + std::to_string(bytes.size()) +
+                                  " bytes, this host expects " + std::to_string(own));
+  }
+  out->assign((own + 7) / 8, 0);
+  std::memcpy(out->data(), bytes.data(), std::min(own, bytes.size()));
+  return Ok{};
+}
+
 Status read_all(const Vcpu& vcpu, const StateReader& reader, const KvmCaps& caps,
                 std::span<const uint32_t> known_msrs, Captured* out) {
   const auto index = static_cast<uint16_t>(vcpu.id());
@@ -138,9 +158,7 @@ Status read_all(const Vcpu& vcpu, const StateReader& reader, const KvmCaps& caps
   FT_TRY(read_state_struct(reader, StateKind::kMpState, index, &out->mp_state));
   FT_TRY(read_state_struct(reader, StateKind::kLapic, index, &out->lapic));
   FT_TRY(read_state_struct(reader, StateKind::kTscKhz, index, &out->tsc_khz));
-  out->xsave.assign((caps.xsave_bytes + 7) / 8, 0);
-  FT_TRY(read_state_entry(reader, StateKind::kXsave, index,
-                          {reinterpret_cast<uint8_t*>(out->xsave.data()), caps.xsave_bytes}));
+  FT_TRY(read_xsave(vcpu, reader, caps, &out->xsave));
   FT_TRY(read_msrs(vcpu, reader, known_msrs, &out->msrs));
   FT_TRY(read_nested(vcpu, reader, caps, &out->nested));
   return fit_events(vcpu, caps, &out->events);
@@ -192,6 +210,12 @@ Status put_tsc_khz(Vcpu& vcpu, uint32_t captured, uint32_t own) {
 
 }  // namespace
 
+Status VcpuStateAccess::check(Vcpu& vcpu, const StateReader& reader) const {
+  Captured in;
+  FT_TRY(read_all(vcpu, reader, caps_, msrs_, &in));
+  return put_tsc_khz(vcpu, in.tsc_khz, tsc_khz_);
+}
+
 Status VcpuStateAccess::restore(Vcpu& vcpu, const StateReader& reader) {
   Captured in;
   FT_TRY(read_all(vcpu, reader, caps_, msrs_, &in));
@@ -202,6 +226,7 @@ Status VcpuStateAccess::restore(Vcpu& vcpu, const StateReader& reader) {
   FT_TRY(put(vcpu, KVM_SET_XCRS, &in.xcrs, StateKind::kXcrs));
   FT_TRY(put(vcpu, uapi::kSetXsave, in.xsave.data(), StateKind::kXsave));
   FT_TRY(put_tsc_khz(vcpu, in.tsc_khz, tsc_khz_));
+  tsc_khz_ = in.tsc_khz;  // what the next capture says
   FT_TRY(put(vcpu, KVM_SET_LAPIC, &in.lapic, StateKind::kLapic));
   FT_TRY(put_msrs(vcpu, in.msrs));
   FT_TRY(put(vcpu, KVM_SET_DEBUGREGS, &in.debugregs, StateKind::kDebugRegs));

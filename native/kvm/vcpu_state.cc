@@ -102,13 +102,18 @@ Result<VcpuStateAccess> VcpuStateAccess::probe(const Kvm& kvm, Vcpu& vcpu) {
   if (!listed.ok()) return listed.error();
   VcpuStateAccess access;
   access.caps_ = kvm.caps();
-  access.msrs_ = probe_msrs(vcpu.fd(), listed.take());
-  access.msr_batch_ = uapi::Msrs(std::min<size_t>(access.msrs_.size(), kMsrsPerCall));
+  access.listed_msrs_ = listed.take();
+  access.msrs_ = access.find_msrs(vcpu);
+  access.msr_batch_ = uapi::Msrs(kMsrsPerCall);
 
   const int khz = ::ioctl(vcpu.fd(), KVM_GET_TSC_KHZ, 0);
   if (khz <= 0) return capture_error(vcpu, "the TSC's frequency");
   access.tsc_khz_ = static_cast<uint32_t>(khz);
   return access;
+}
+
+std::vector<uint32_t> VcpuStateAccess::find_msrs(const Vcpu& vcpu) const {
+  return probe_msrs(vcpu.fd(), listed_msrs_);
 }
 
 Status VcpuStateAccess::capture(Vcpu& vcpu, StateWriter& writer) {

@@ -2,7 +2,6 @@
 
 #include <sched.h>
 
-#include "kvm/cpuid_model.h"
 #include "machine/announce.h"
 #include "machine/kernel_loader.h"
 
@@ -57,14 +56,12 @@ Status Machine::make_vm(const Kvm& kvm) {
   if (!vm.ok()) return vm.error();
   vm_ = std::make_unique<Vm>(vm.take());
   FT_TRY(vm_->set_memory(kMemorySlot, 0, memory_->host_base(), memory_->size(), false));
-  const auto model = parse_cpu_model(options_.cpu_model);
-  if (!model.ok()) return model.error();
-  const auto cpuid = kvm.supported_cpuid();
-  if (!cpuid.ok()) return cpuid.error();
-  const auto given = narrow_cpuid(model.value(), cpuid.value());
-  features_ = feature_words(given);
+  auto cpu = GuestCpu::make(kvm, options_.cpu_model);
+  if (!cpu.ok()) return cpu.error();
+  cpu_ = cpu.take();
+  features_ = cpu_.words();
   for (uint32_t id = 0; id < options_.vcpus; id++) {
-    auto vcpu = Vcpu::create(kvm, *vm_, id, given);
+    auto vcpu = Vcpu::create(kvm, *vm_, id, cpu_.leaves);
     if (!vcpu.ok()) return vcpu.error();
     vcpus_.push_back(vcpu.take());
     auto access = VcpuStateAccess::probe(kvm, vcpus_.back());
@@ -117,7 +114,11 @@ Status Machine::make_threads() {
       .outbox = outbox_,
       .slots = *slots_,
       .machine_lock = lock_,
-      .capture_devices = [this](StateWriter& writer) { devices_->capture(writer); },
+      .capture_devices =
+          [this](StateWriter& writer) {
+            cpu_.capture(writer);
+            devices_->capture(writer);
+          },
       .on_cut = hooks_.on_cut,
       .faults = options_.faults,
   });
@@ -251,12 +252,47 @@ void Machine::fence() {
   stop();
 }
 
+Status Machine::begin_sync() {
+  state_checked_ = false;
+  return applier_->begin();
+}
+
+Result<uint32_t> Machine::apply(std::span<const uint8_t> body, std::vector<uint32_t>* mismatches) {
+  const auto applied = applier_->apply(body, mismatches);
+  if (!applied.ok() || state_checked_ || applier_->state().empty()) return applied;
+  // The first state of a session: what this host could not restore shall be known now, not when the
+  // primary is gone.
+  const auto reader = StateReader::open(applier_->state());
+  if (!reader.ok()) return reader.error();
+  FT_TRY(adopt_cpu(reader.value()));
+  for (size_t i = 0; i < vcpus_.size(); i++) {
+    FT_TRY(vcpu_states_[i].check(vcpus_[i], reader.value()));
+  }
+  state_checked_ = true;
+  return applied;
+}
+
+// The guest keeps the processor that it was given, whatever this host would give.
+Status Machine::adopt_cpu(const StateReader& reader) {
+  auto cpu = GuestCpu::read(reader);
+  if (!cpu.ok()) return cpu.error();
+  if (cpu.value() == cpu_) return Ok{};
+  for (size_t i = 0; i < vcpus_.size(); i++) {
+    FT_TRY(vcpus_[i].set_cpuid(cpu.value().leaves));
+    vcpu_states_[i].probe_again(vcpus_[i]);
+  }
+  cpu_ = cpu.take();
+  return Ok{};
+}
+
 Status Machine::promote() {
   if (applier_->state().empty()) {
     return Error{"FT_ERR_STATE_RESTORE", 0, "no epoch was applied yet: there is nothing to run"};
   }
   const auto reader = StateReader::open(applier_->state());
   if (!reader.ok()) return reader.error();
+  FT_TRY(adopt_cpu(reader.value()));
+  features_ = cpu_.words();
   FT_TRY(restore_vm_state(*vm_, reader.value()));
   for (size_t i = 0; i < vcpus_.size(); i++) {
     FT_TRY(vcpu_states_[i].restore(vcpus_[i], reader.value()));

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "kvm/guest_cpu.h"
 #include "kvm/kvm.h"
 #include "kvm/state.h"
 #include "kvm/vcpu.h"
@@ -61,11 +62,13 @@ struct MachineHooks {
 class Machine {
  public:
   /// Makes everything but a running guest. Errors: those of Kvm::open, Vm::create,
-  /// GuestMemory::create, Tap::open, and FT_ERR_VCPUS, FT_ERR_CPU_MODEL.
+  /// GuestMemory::create, Tap::open, and FT_ERR_VCPUS, FT_ERR_CPU_MODEL,
+  /// FT_ERR_CPU_LACKING.
   static Result<std::unique_ptr<Machine>> create(MachineOptions options, MachineHooks hooks);
   ~Machine();
 
-  /// The CPU features the guest is given, by name ("cpuid.7.0.ebx").
+  /// The CPU features by name ("cpuid.7.0.ebx"): those the guest was given; of a standby, those
+  /// that it offers.
   const std::vector<std::pair<std::string, uint32_t>>& cpu_features() const { return features_; }
 
   // The active side; see src/machine/machine.ts for the meaning of each.
@@ -84,11 +87,11 @@ class Machine {
   void fence();
 
   // The standby.
-  Status begin_sync() { return applier_->begin(); }
+  Status begin_sync();
   Status verify(std::span<const uint8_t> body) { return applier_->verify(body); }
-  Result<uint32_t> apply(std::span<const uint8_t> body, std::vector<uint32_t>* mismatches) {
-    return applier_->apply(body, mismatches);
-  }
+  /// Errors: those of ImageApplier::apply; with the first state of a session also
+  /// FT_ERR_STATE_FORMAT, FT_ERR_STATE_RESTORE and FT_ERR_KVM_CPUID: this host could not resume it.
+  Result<uint32_t> apply(std::span<const uint8_t> body, std::vector<uint32_t>* mismatches);
   Status promote();
 
   /// Stops every thread; the guest does not run again.
@@ -106,10 +109,13 @@ class Machine {
   Status make_threads();
   void start_threads();
   void announce();
+  Status adopt_cpu(const StateReader& reader);
 
   MachineOptions options_;
   MachineHooks hooks_;
+  GuestCpu cpu_;
   std::vector<std::pair<std::string, uint32_t>> features_;
+  bool state_checked_ = false;  // the first state of this session was held against this host
 
   std::mutex lock_;  // the machine lock
   std::unique_ptr<GuestMemory> memory_;

@@ -252,9 +252,12 @@ KVM_TEST_CASE("an entry that is missing or has another length is refused by name
   for (StateKind kind : kAll) {
     CAPTURE(state_kind_name(kind));
     Bytes shorter = entry(good, kind);
-    shorter.resize(shorter.size() - 4);
+    // An XSAVE area of another host may end earlier, but not within its header.
+    shorter.resize(kind == StateKind::kXsave ? 575 : shorter.size() - 4);
     Bytes longer = entry(good, kind);
     longer.resize(longer.size() + 4);
+    // It may also go on further, but only with zeros.
+    if (kind == StateKind::kXsave) longer.back() = 1;
     for (const Bytes* bytes :
          {static_cast<const Bytes*>(nullptr), &std::as_const(shorter), &std::as_const(longer)}) {
       const Status status = b.restore(with_entry(good, kind, 0, bytes));
@@ -266,6 +269,21 @@ KVM_TEST_CASE("an entry that is missing or has another length is refused by name
   // The vCPU's own registers were never touched.
   CHECK(entry(before, StateKind::kRegs) == entry(b.capture(), StateKind::kRegs));
   CHECK(entry(before, StateKind::kSregs) == entry(b.capture(), StateKind::kSregs));
+}
+
+KVM_TEST_CASE("an XSAVE area of another length holds the same components") {
+  Guest a;
+  start_spinning(a);
+  const Blob good = a.capture();
+  for (const bool further : {false, true}) {
+    Bytes area = entry(good, StateKind::kXsave);
+    const size_t own = area.size();
+    while (!further && area.size() > 576 && area.back() == 0) area.pop_back();
+    if (further) area.resize(own + 8192);
+    Guest b;
+    must(b.restore(with_entry(good, StateKind::kXsave, 0, &area)));
+    CHECK(entry(b.capture(), StateKind::kXsave) == entry(good, StateKind::kXsave));
+  }
 }
 
 KVM_TEST_CASE("values that KVM refuses are named") {
