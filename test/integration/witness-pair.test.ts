@@ -1,5 +1,5 @@
 /** Pairs with a real etcd as their witness: takeovers with it, without it, and two of one name. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { freePorts, TestEtcd } from '../support/etcd';
@@ -165,6 +165,42 @@ describe('two primaries of one name', () => {
       } finally {
         await first.stop();
         await heir?.stop();
+      }
+    },
+  );
+
+  test.each(['file', 'etcd'])(
+    'on two hosts: the second is refused without --force-claim (%s)',
+    async (kind) => {
+      const witness = kind === 'file' ? `file:${folder}` : `etcd:${etcd.endpoints.join(',')}`;
+      const [one, two] = await freePorts(2);
+      const flags = { machine: 'simulated', witness, pair: 'twins', node: 'alpha' };
+      // Another host as far as identities go: a machine id of its own, seen by that process alone.
+      const machineId = path.join(folder, 'machine-id');
+      writeFileSync(machineId, '0123456789abcdef0123456789abcdef\n');
+      const script = `mount --bind ${machineId} /etc/machine-id && exec "$@"`;
+      const wrap = ['unshare', '-m', 'sh', '-c', script, 'sh'];
+      const status = { 'status-interval-ms': '50' };
+      const start = (name: string, words: readonly string[]): TestProcess =>
+        new TestProcess({ name, command: words[0] ?? '', args: words.slice(1) });
+      const solo = async (process: TestProcess): Promise<unknown> =>
+        (await process.waitFor('solo', (line) => line.fields['state'] === 'solo', 5000)).fields;
+      const first = start(
+        'twin',
+        commandLine('ft-primary', { ...flags, ...status, 'sim-port': `${one}` }),
+      );
+      let second: TestProcess | undefined;
+      try {
+        await solo(first);
+        const other = { ...flags, 'sim-port': `${two}` };
+        const refused = await runCommand('ft-primary', other, { wrap });
+        expectRefusal(refused, 5, /own name, alpha, but from elsewhere .*a --node of its own/);
+        const forced = { ...other, ...status, 'force-claim': true as const };
+        second = start('twin-forced', [...wrap, ...commandLine('ft-primary', forced)]);
+        expect(await solo(second)).toMatchObject({ generation: 2 });
+      } finally {
+        await first.stop();
+        await second?.stop();
       }
     },
   );
