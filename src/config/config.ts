@@ -29,11 +29,15 @@ export type ConsoleConfig =
   | { readonly kind: 'unix'; readonly path: string };
 export type TestFault = 'hide-dirty-page' | 'release-early';
 
+/** What processor a guest may be given; see native/kvm/cpuid_model.h. */
+const CPU_MODELS = ['host', 'baseline', 'x86-64-v2', 'x86-64-v3'] as const;
+export type CpuModel = (typeof CPU_MODELS)[number];
+
 export interface GuestConfig {
   readonly kind: 'kvm' | 'simulated';
   readonly memoryBytes: number;
   readonly vcpus: number;
-  readonly cpu: 'host' | 'baseline';
+  readonly cpu: CpuModel;
   /** Undefined for a standby: its guest comes with the epochs. */
   readonly kernel: string | undefined;
   /** Undefined: none. */
@@ -149,7 +153,7 @@ function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
   const kernel = flags.text('kernel');
   if (kind === 'kvm') flags.needed('tap', "it is what the guest's network card is plugged into");
   if (kind === 'kvm' && role === 'primary') {
-    flags.needed('kernel', 'a guest on KVM boots from an ELF image with a PVH note');
+    flags.needed('kernel', 'a guest on KVM boots from a bzImage or an ELF image with a PVH note');
   }
   if (kind === 'kvm' && flags.has('sim-port')) {
     throw configError(
@@ -174,7 +178,7 @@ function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
     kind,
     memoryBytes: parseMemory('memory', flags.needed('memory', 'it has no default')),
     vcpus: readVcpus(flags, kind),
-    cpu: parseChoice('cpu', flags.text('cpu') ?? '', ['host', 'baseline'] as const),
+    cpu: parseChoice('cpu', flags.text('cpu') ?? '', CPU_MODELS),
     kernel,
     initrd: flags.text('initrd'),
     cmdline: flags.text('cmdline') ?? '',

@@ -39,7 +39,7 @@ export const FLAGS: readonly FlagSpec[] = [
     name: 'kernel',
     value: 'PATH',
     only: 'ft-primary',
-    help: 'ELF image with a PVH note to boot (needed with --machine kvm)',
+    help: 'bzImage, or ELF image with a PVH note, to boot (needed with --machine kvm)',
   },
   {
     group: 'Guest',
@@ -66,9 +66,11 @@ export const FLAGS: readonly FlagSpec[] = [
   {
     group: 'Guest',
     name: 'cpu',
-    value: 'host|baseline',
+    value: 'MODEL',
     fallback: 'host',
-    help: 'processor that the guest sees: all of this host, or x86-64 with SSE2 for unlike hosts',
+    help:
+      'processor that the guest sees, and on a standby the most that it offers: host (all of this ' +
+      'host), baseline (SSE2), x86-64-v2 (SSE4.2) or x86-64-v3 (AVX2)',
   },
   {
     group: 'Guest',

@@ -25,8 +25,8 @@ export type KvmConsole =
 export interface KvmMachineOptions {
   readonly memoryBytes: number;
   readonly vcpus: number;
-  /** What processor the guest sees; "host" when undefined. Must be the same on both sides. */
-  readonly cpuModel?: 'host' | 'baseline' | undefined;
+  /** What processor the guest sees, or a standby offers; "host" when undefined. */
+  readonly cpuModel?: string | undefined;
   /** Empty on a standby: its guest comes from the primary. */
   readonly kernelPath: string;
   /** Handed to the kernel as its initial RAM disk; undefined: none. */
@@ -50,7 +50,7 @@ const FACTS_LENGTH = 10;
 const NO_MISMATCHES: readonly number[] = [];
 
 export class KvmMachine implements Machine {
-  readonly description: MachineDescription;
+  description: MachineDescription;
   readonly #native: NativeMachine;
   readonly #facts = new Float64Array(FACTS_LENGTH);
   #handlers: MachineHandlers = {
@@ -224,6 +224,8 @@ export class KvmMachine implements Machine {
 
   promote(): void {
     natively(() => this.#native.promote());
+    // The guest brought its processor with it.
+    this.description = { ...this.description, cpuFeatures: this.#native.cpuFeatures() };
   }
 
   diskSyncIds(): readonly string[] {

@@ -27,7 +27,10 @@ export interface MachineDescription {
   readonly kind: 'kvm' | 'simulated';
   readonly memoryBytes: number;
   readonly vcpus: number;
-  /** Name → value of every CPU feature word the guest was given ("cpuid.7.0.ebx" → number). */
+  /**
+   * Name → value of every word of the processor ("cpuid.7.0.ebx" → number): that of the guest; of a
+   * standby, what it offers until it is promoted.
+   */
   readonly cpuFeatures: Readonly<Record<string, number>>;
   /** Devices in order ("virtio-net", "serial"). */
   readonly devices: readonly string[];

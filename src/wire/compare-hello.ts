@@ -2,7 +2,7 @@
  * The handshake's comparison: may these two nodes be a pair? The first field that differs is named
  * in the refusal, with both values, so that the person who reads it knows what to change.
  */
-import { describeFeatures } from './cpu-features';
+import { findCpuMisfit } from './cpu-features';
 import type { Hello, HelloDisk, HelloMachine, Refuse } from './messages';
 
 type Same = string | number | boolean;
@@ -94,32 +94,20 @@ function compareDisks(
   return undefined;
 }
 
+/** The guest's processor must be part of what the standby's host offers; ours is the standby's. */
 function compareCpuFeatures(
   ours: Readonly<Record<string, number>>,
   theirs: Readonly<Record<string, number>>,
 ): Refuse | undefined {
-  const names = [...new Set([...Object.keys(ours), ...Object.keys(theirs)])].sort();
-  for (const name of names) {
-    const our = Object.hasOwn(ours, name) ? ours[name] : undefined;
-    const their = Object.hasOwn(theirs, name) ? theirs[name] : undefined;
-    if (our === their) continue;
-    return refusal(
-      'FT_ERR_CPU_FEATURES',
-      `machine.cpuFeatures.${name}`,
-      hexWord(our),
-      hexWord(their),
-      cpuAdvice(name, our ?? 0, their ?? 0),
-    );
-  }
-  return undefined;
-}
-
-/** What to do about a feature word that differs; ours is the standby's. */
-function cpuAdvice(name: string, ours: number, theirs: number): string {
-  const lacking = theirs & ~ours;
-  const todo = 'Give both nodes the same --cpu; on unlike hosts, --cpu baseline.';
-  if (lacking === 0) return `The guest may use less than this host offers. ${todo}`;
-  return `The standby lacks what the guest was given: ${describeFeatures(name, lacking)}. ${todo}`;
+  const misfit = findCpuMisfit(ours, theirs);
+  if (misfit === undefined) return undefined;
+  return refusal(
+    'FT_ERR_CPU_FEATURES',
+    `machine.cpuFeatures.${misfit.word}`,
+    hexWord(misfit.offered),
+    hexWord(misfit.given),
+    `${misfit.why} Use a standby host that has it, or start the guest with a lower --cpu.`,
+  );
 }
 
 function hexWord(word: number | undefined): string {

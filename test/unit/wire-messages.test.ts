@@ -241,15 +241,15 @@ describe('compareHello', () => {
     ['machine.disks[1].fingerprint', disk(1, { fingerprint: 1 }), '0xdeadbeef', '0x00000001'],
     [
       'machine.cpuFeatures.cpuid.7.0.ebx',
-      machine({ cpuFeatures: { 'cpuid.7.0.ebx': 0xfffffffc, 'cpuid.1.0.ecx': 5 } }),
+      machine({ cpuFeatures: { 'cpuid.7.0.ebx': 0xffffffff, 'cpuid.1.0.ecx': 5 } }),
       '0xfffffffe',
-      '0xfffffffc',
+      '0xffffffff',
     ],
     [
-      'machine.cpuFeatures.cpuid.1.0.ecx',
-      machine({ cpuFeatures: { 'cpuid.7.0.ebx': 0xfffffffe } }),
-      '0x00000005',
+      'machine.cpuFeatures.cpuid.1.0.edx',
+      machine({ cpuFeatures: { 'cpuid.1.0.edx': 1 } }),
       'absent',
+      '0x00000001',
     ],
     [
       'machine.cpuFeatures.new',
@@ -264,12 +264,52 @@ describe('compareHello', () => {
     expect(unpackRefuse(body(refuse as NonNullable<typeof refuse>))).toEqual(refuse);
   });
 
+  const withCpu = (offered: Record<string, number>, given: Record<string, number>): unknown =>
+    compareHello(
+      { ...HELLO, machine: { ...HELLO.machine, cpuFeatures: offered } },
+      machine({ cpuFeatures: given }),
+    );
+
+  test.each<[string, Record<string, number>, Record<string, number>]>([
+    ['more bits', { 'cpuid.7.0.ebx': 0x30 }, { 'cpuid.7.0.ebx': 0x20 }],
+    ['a word that the guest has not', { 'cpuid.7.0.edx': 1 }, {}],
+    ['an empty word that the standby has not', {}, { 'cpuid.7.0.ebx': 0 }],
+    ['the sign bit', { 'cpuid.7.0.ebx': 0x8000_0001 }, { 'cpuid.7.0.ebx': 0x8000_0000 }],
+    ['wider addresses', { 'cpuid.80000008.0.eax': 48 }, { 'cpuid.80000008.0.eax': 46 }],
+    ['a family that a named model does not tell', { 'cpuid.1.0.eax': 5 }, {}],
+    ['a component that the guest has not', { 'cpuid.d.9.ebx': 2688 }, { 'cpuid.d.2.ebx': 576 }],
+  ])('a standby with %s does', (_name, offered, given) => {
+    const more = { 'cpuid.d.2.ebx': 576, ...offered };
+    expect(withCpu(more, given)).toBeUndefined();
+  });
+
+  test.each<[string, Record<string, number>, Record<string, number>, RegExp]>([
+    ['another vendor', { 'cpuid.0.0.ebx': 1 }, { 'cpuid.0.0.ebx': 2 }, /vendors differ/],
+    ['another model', { 'cpuid.1.0.eax': 16 }, { 'cpuid.1.0.eax': 32 }, /family or model differs/],
+    ['a narrower address', { 'cpuid.80000008.0.eax': 40 }, { 'cpuid.80000008.0.eax': 46 }, /less/],
+    ['no width', {}, { 'cpuid.80000008.0.eax': 46 }, /addresses less memory/],
+    ['state elsewhere', { 'cpuid.d.9.ebx': 2440 }, { 'cpuid.d.9.ebx': 2688 }, /laid out/],
+    ['state not at all', {}, { 'cpuid.d.9.ebx': 2688 }, /laid out/],
+    ['an unknown word', { 'cpuid.99.0.eax': 3 }, { 'cpuid.99.0.eax': 1 }, /laid out/],
+  ])('a standby with %s does not', (_name, offered, given, words) => {
+    expect(withCpu(offered, given)).toMatchObject({
+      code: 'FT_ERR_CPU_FEATURES',
+      field: `machine.cpuFeatures.${Object.keys(given)[0]}`,
+      message: expect.stringMatching(words) as string,
+    });
+  });
+
   test.each<[string, number, number, RegExp]>([
-    ['cpuid.1.0.ecx', 0x10, 0x0080_0011, /lacks what the guest was given: pni, popcnt\. .*--cpu/],
-    ['cpuid.7.0.ebx', 0, 0x20 | 0x8000_0000, /lacks .*: avx2, avx512vl\./],
-    ['cpuid.7.0.ebx', 0x20, 0, /guest may use less than this host offers\. .*--cpu/],
-    ['cpuid.d.1.eax', 0, 3, /lacks .*: bit 0, bit 1\./],
-    ['cpuid.d.1.eax', 0, -1 >>> 0, /: bit 0, .* bit 7 and 24 more\./],
+    [
+      'cpuid.1.0.ecx',
+      0x10,
+      0x0080_0011,
+      /lacks what the guest was given: sse3 \(cpuid\.1\.0\.ecx bit 0\), popcnt \(.* bit 23\)\. .*--cpu/,
+    ],
+    ['cpuid.7.0.ebx', 0, 0x1_0000, /lacks .*: avx512f \(cpuid\.7\.0\.ebx bit 16\)\./],
+    ['cpuid.7.0.ebx', 0, 0x20 | 0x8000_0000, /lacks .*: avx2 \(.*\), avx512vl \(.* bit 31\)\./],
+    ['cpuid.7.1.eax', 0, 3, /lacks .*: cpuid\.7\.1\.eax bit 0, cpuid\.7\.1\.eax bit 1\./],
+    ['cpuid.7.1.eax', 0, -1 >>> 0, /: cpuid\.7\.1\.eax bit 0, .* bit 5\) and 26 more\./],
   ])('%s: %d here, %d there names the features', (name, ours, other, words) => {
     const standby = { ...HELLO, machine: { ...HELLO.machine, cpuFeatures: { [name]: ours } } };
     const refuse = compareHello(standby, machine({ cpuFeatures: { [name]: other } }));
