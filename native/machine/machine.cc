@@ -59,7 +59,9 @@ Status Machine::make_vm(const Kvm& kvm) {
   auto cpu = GuestCpu::make(kvm, options_.cpu_model);
   if (!cpu.ok()) return cpu.error();
   cpu_ = cpu.take();
-  features_ = cpu_.words();
+  // A standby (which has no kernel) offers its host's family and model, too.
+  features_ =
+      options_.kernel_path.empty() ? feature_words(CpuModel::kHost, cpu_.leaves) : cpu_.words();
   for (uint32_t id = 0; id < options_.vcpus; id++) {
     auto vcpu = Vcpu::create(kvm, *vm_, id, cpu_.leaves);
     if (!vcpu.ok()) return vcpu.error();

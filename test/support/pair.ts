@@ -156,9 +156,13 @@ export class Pair {
   }
 
   /** Starts ft-primary in a slot; it dials the other slot, or another port of this host. */
-  startPrimary(slot: Slot = this.slots[0], dialPort = this.other(slot).port): PairNode {
+  startPrimary(
+    slot: Slot = this.slots[0],
+    dialPort = this.other(slot).port,
+    more: readonly string[] = [],
+  ): PairNode {
     const dial = ['--standby', `127.0.0.1:${dialPort}`];
-    this.active = this.launch('ft-primary', slot, [...this.guestFlags(), ...dial]);
+    this.active = this.launch('ft-primary', slot, [...this.guestFlags(), ...dial, ...more]);
     return this.active;
   }
 
@@ -169,10 +173,14 @@ export class Pair {
   }
 
   /** Starts ft-standby in a slot; once promoted it dials the other slot. */
-  startStandby(slot: Slot = this.slots[1], memory = this.options.memory ?? '64M'): PairNode {
+  startStandby(
+    slot: Slot = this.slots[1],
+    memory = this.options.memory ?? '64M',
+    flags: readonly string[] = [],
+  ): PairNode {
     const listen = ['--listen', `127.0.0.1:${slot.port}`];
     const dial = ['--standby', `127.0.0.1:${this.other(slot).port}`];
-    this.standby = this.launch('ft-standby', slot, [...listen, ...dial], memory);
+    this.standby = this.launch('ft-standby', slot, [...listen, ...dial, ...flags], memory);
     return this.standby;
   }
 
