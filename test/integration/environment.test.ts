@@ -5,11 +5,15 @@
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { kvmDescribe } from '../support/kvm';
 import { GUEST_ADDRESS, NetworkNamespace } from '../support/netns';
 import { beaconPath, until } from '../support/pair';
 import { projectRoot, TestProcess } from '../support/process';
 import { type CommandFlags, commandLine, expectRefusal, runCommand } from './command';
+
+/** The fixture guest as a bzImage. */
+const bzImagePath = path.join(projectRoot, 'build/guest/beacon.bz');
 
 /** A /dev without kvm, private to one process. */
 const WITHOUT_KVM = [
@@ -73,10 +77,14 @@ kvmDescribe('a host that lacks something', () => {
     expectRefusal(await runCommand(command, flags, { netns: netns.name, wrap }), 3, words);
   };
 
-  /** A copy of the fixture guest with something wrong in it. */
-  const spoiled = (name: string, spoil: (image: Buffer) => Buffer): string => {
+  /** A copy of the fixture guest (or of another image) with something wrong in it. */
+  const spoiled = (
+    name: string,
+    spoil: (image: Buffer) => Buffer,
+    original = beaconPath,
+  ): string => {
     const file = path.join(folder, name);
-    writeFileSync(file, spoil(readFileSync(beaconPath)));
+    writeFileSync(file, spoil(readFileSync(original)));
     return file;
   };
 
@@ -123,16 +131,78 @@ kvmDescribe('a host that lacks something', () => {
     await refused('ft-primary', { ...primary, kernel: folder }, /ft-environment/);
   });
 
-  test('the kernel is no ELF', async () => {
+  test('the kernel is none', async () => {
     const text = spoiled('text.elf', () => Buffer.from('#!/bin/sh\necho no kernel\n'.repeat(100)));
-    await refused('ft-primary', { ...primary, kernel: text }, /ELF/);
+    await refused('ft-primary', { ...primary, kernel: text }, /it is a script; give a bzImage/);
     const empty = spoiled('empty.elf', () => Buffer.alloc(0));
-    await refused('ft-primary', { ...primary, kernel: empty }, /empty\.elf/);
+    await refused('ft-primary', { ...primary, kernel: empty }, /empty\.elf: it is empty/);
+    const packed = spoiled('packed.gz', (image) => gzipSync(image));
+    await refused('ft-primary', { ...primary, kernel: packed }, /compressed with gzip/);
     const narrow = spoiled('elf32.elf', (image) => {
       image[4] = 1;
       return image;
     });
     await refused('ft-primary', { ...primary, kernel: narrow }, /ELF|64-bit/);
+  });
+
+  test('the kernel is for another processor', async () => {
+    const arm = spoiled('arm.elf', (image) => {
+      image.writeUInt16LE(183, 18);
+      return image;
+    });
+    await refused(
+      'ft-primary',
+      { ...primary, kernel: arm },
+      /ELF image for aarch64.*x86-64 kernel/,
+    );
+    const image = spoiled('Image', () => {
+      const bytes = Buffer.alloc(4096);
+      bytes.write('ARM\x64', 56, 'latin1');
+      return bytes;
+    });
+    await refused('ft-primary', { ...primary, kernel: image }, /this is an aarch64 kernel/);
+    const narrow = spoiled(
+      'narrow.bz',
+      (bytes) => {
+        bytes.writeUInt16LE(0, 0x236); // xloadflags
+        return bytes;
+      },
+      bzImagePath,
+    );
+    await refused('ft-primary', { ...primary, kernel: narrow }, /32-bit x86 kernel/);
+  });
+
+  test.each([0x206, 0x230, 0x3ff, 0x500])('the bzImage is truncated to %d bytes', async (bytes) => {
+    const file = spoiled(`truncated-${bytes}.bz`, (image) => image.subarray(0, bytes), bzImagePath);
+    await refused('ft-primary', { ...primary, kernel: file }, /past the end of the file/);
+  });
+
+  test('the bzImage speaks a boot protocol of old', async () => {
+    const old = spoiled(
+      'old.bz',
+      (image) => {
+        image.writeUInt16LE(0x0206, 0x206);
+        return image;
+      },
+      bzImagePath,
+    );
+    await refused('ft-primary', { ...primary, kernel: old }, /boot protocol 2\.6; 2\.12/);
+  });
+
+  test('the bzImage needs more memory, or its initrd does', async () => {
+    const bz = { ...primary, kernel: bzImagePath };
+    await refused('ft-primary', { ...bz, memory: '2M' }, /needs \d+ bytes.*has 2097152/);
+    const large = path.join(folder, 'large-bz.cpio');
+    writeFileSync(large, Buffer.alloc(9 * 1024 ** 2));
+    const flags = { ...bz, memory: '12M', initrd: large };
+    await refused('ft-primary', flags, /initrd.*needs 9437184 bytes/);
+  });
+
+  test('the command line is too long', async () => {
+    const long = { ...primary, cmdline: 'x'.repeat(2048) };
+    await refused('ft-primary', long, /command line.* at most 2047.*--cmdline/);
+    const shorter = { ...primary, kernel: bzImagePath, cmdline: 'x'.repeat(1024) };
+    await refused('ft-primary', shorter, /command line.* at most 1023.*--cmdline/);
   });
 
   test.each([20, 64, 100])('the kernel is truncated to %d bytes', async (bytes) => {

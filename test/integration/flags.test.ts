@@ -39,7 +39,7 @@ describe('command line', () => {
     ['a TAP name that is a path', { tap: '../../etc' }, /--tap/],
     ['a pair name that is a path', { pair: '../x' }, /--pair/],
     ['suspicion faster than heartbeats', { 'suspect-after-ms': '5' }, /--suspect-after-ms/],
-    ['an unknown processor', { cpu: 'z80' }, /--cpu.*host, baseline/],
+    ['an unknown processor', { cpu: 'z80' }, /--cpu.*host, baseline, x86-64-v2, x86-64-v3/],
     ['an unknown machine', { machine: 'abacus' }, /--machine.*kvm, simulated/],
     ['an unknown fault', { 'test-fault': 'meteor' }, /--test-fault/],
     ['a misspelt flag', { wittness: 'none' }, /did you mean --witness/],
