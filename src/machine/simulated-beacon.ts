@@ -3,9 +3,14 @@
  * memory, so that replicating memory replicates the guest, and a page that was lost shows.
  *
  *   page 0       header: boot id, sequence, hash, counter, load settings
+ *      at 2048   journal: what this guest last wrote to each of the disk's JOURNAL_SLOTS places
  *   clients      slots of CLIENT_BYTES: client, used, then 8 × (requestId, answer)
  *   keys         slots of 24 bytes: used, key, value (open addressing)
  *   load         whole pages, written round robin by `load`
+ *
+ * With a disk every new request is written to a place on it, or the place is discarded. The journal
+ * makes the disk's contents a function of memory and of what was on it before: the judge of the
+ * simulated disks (journalOnto) needs to know nothing else.
  *
  * Table sizes follow from the size of memory alone, so they are the same on both hosts.
  */
@@ -34,6 +39,11 @@ const At = {
 } as const;
 
 const ANSWERS_KEPT = 8;
+const JOURNAL_AT = 2048;
+export const JOURNAL_SLOTS = 64;
+const JOURNAL_BYTES = 1024;
+/** In the journal: the place was discarded. What is written is odd, and 0 is an untouched place. */
+const DISCARDED = 2n;
 const ANSWER_SLOT_BYTES = 8 + BEACON_ANSWER_BYTES;
 const CLIENT_BYTES = 16 + ANSWERS_KEPT * ANSWER_SLOT_BYTES;
 const KEY_BYTES = 24;
@@ -46,6 +56,36 @@ function powerOfTwoUpTo(limit: number): number {
   return 2 ** Math.max(0, Math.floor(Math.log2(limit)));
 }
 
+/** What the guest sees of its disk. */
+export interface BeaconDisk {
+  readonly view: Buffer;
+  write(offset: number, data: Buffer): void;
+  zero(offset: number, bytes: number): void;
+}
+
+/** Where on a disk of `diskBytes` a place of the journal begins. */
+function journalOffset(slot: number, diskBytes: number): number {
+  const stride = Math.floor(diskBytes / JOURNAL_SLOTS / 512) * 512;
+  return slot * stride;
+}
+
+function journalData(value: bigint): Buffer {
+  const data = Buffer.alloc(JOURNAL_BYTES);
+  for (let at = 0; at < JOURNAL_BYTES; at += 8) data.writeBigUInt64LE(value ^ BigInt(at), at);
+  return data;
+}
+
+/** Puts onto `disk`, as it was when the guest booted, all that the guest's memory says of it. */
+export function journalOnto(disk: Buffer, memory: SimulatedMemory): void {
+  for (let slot = 0; slot < JOURNAL_SLOTS; slot += 1) {
+    const value = memory.u64(JOURNAL_AT + slot * 8);
+    if (value === 0n) continue;
+    const offset = journalOffset(slot, disk.length);
+    if (value === DISCARDED) disk.fill(0, offset, offset + JOURNAL_BYTES);
+    else journalData(value).copy(disk, offset);
+  }
+}
+
 export class SimulatedBeacon {
   private readonly clientSlots: number;
   private readonly clientsAt = PAGE_BYTES;
@@ -56,7 +96,10 @@ export class SimulatedBeacon {
   private readonly scratch = Buffer.alloc(BEACON_ANSWER_BYTES);
   private readonly word = Buffer.alloc(8);
 
-  constructor(private readonly memory: SimulatedMemory) {
+  constructor(
+    private readonly memory: SimulatedMemory,
+    private readonly disk?: BeaconDisk,
+  ) {
     const quarter = memory.bytes.length / 4;
     this.clientSlots = Math.min(1024, powerOfTwoUpTo(quarter / CLIENT_BYTES));
     this.keySlots = Math.min(65_536, powerOfTwoUpTo(quarter / KEY_BYTES));
@@ -136,6 +179,7 @@ export class SimulatedBeacon {
     const sequence = memory.u64(At.sequence) + 1n;
     memory.setU64(At.hash, hash);
     memory.setU64(At.sequence, sequence);
+    this.journal(sequence, hash);
     const op = request[5] ?? 0;
     const out = this.scratch.fill(0);
     const status = this.perform(op, request, out);
@@ -154,6 +198,17 @@ export class SimulatedBeacon {
     // 80…111: the gaps of a spinning loop. This guest has no loop of its own to be interrupted.
     out.writeBigUInt64LE(BigInt(this.loadPagesMax), 112);
     return out;
+  }
+
+  private journal(sequence: bigint, hash: bigint): void {
+    const { disk } = this;
+    if (disk === undefined) return;
+    const slot = Number((sequence * 29n) % BigInt(JOURNAL_SLOTS));
+    const offset = journalOffset(slot, disk.view.length);
+    const value = sequence % 8n === 5n ? DISCARDED : hash | 1n;
+    this.memory.setU64(JOURNAL_AT + slot * 8, value);
+    if (value === DISCARDED) disk.zero(offset, JOURNAL_BYTES);
+    else disk.write(offset, journalData(value));
   }
 
   /** Does what is asked, writes the answer's value field, and returns the status. */

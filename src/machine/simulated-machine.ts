@@ -21,6 +21,8 @@ import {
   type MachineStats,
 } from './machine';
 import { SimulatedBeacon } from './simulated-beacon';
+import type { SimulatedDiskOptions } from './simulated-disk';
+import { SimulatedDisks } from './simulated-disks';
 import {
   applyBody,
   putPage,
@@ -33,8 +35,8 @@ import { PAGE_BYTES, pageHash, SimulatedMemory } from './simulated-memory';
 import type { SimulatedNetwork } from './simulated-network';
 import { SimulatedOutbox } from './simulated-outbox';
 
-/** Test-only faults, to prove that audit and oracle can find something. */
-export type MachineFault = 'hide-dirty-page' | 'release-early';
+/** Test-only faults, to prove that audit, oracle and the judge of the disks can find something. */
+export type MachineFault = 'hide-dirty-page' | 'release-early' | 'forget-disk-marks';
 
 export interface SimulatedMachineOptions {
   readonly memoryBytes: number;
@@ -43,6 +45,8 @@ export interface SimulatedMachineOptions {
   readonly bootId: bigint;
   readonly outboxBytesMax: number;
   readonly faults?: readonly MachineFault[];
+  /** The guest writes to the first of them. */
+  readonly disks?: readonly SimulatedDiskOptions[];
 }
 
 /** The smallest memory that has room for the guest's tables and a page of load. */
@@ -56,6 +60,7 @@ type Phase = 'blank' | 'running' | 'stopped';
 export class SimulatedMachine implements Machine {
   readonly description: MachineDescription;
   readonly memory: SimulatedMemory;
+  readonly disks: SimulatedDisks;
   private readonly beacon: SimulatedBeacon;
   private readonly outbox: SimulatedOutbox;
   private readonly harvested: Uint32Array;
@@ -92,7 +97,18 @@ export class SimulatedMachine implements Machine {
     }
     this.memory = new SimulatedMemory(memoryBytes);
     this.harvested = new Uint32Array(this.memory.pages);
-    this.beacon = new SimulatedBeacon(this.memory);
+    this.disks = new SimulatedDisks(
+      options.clock,
+      options.disks ?? [],
+      {
+        onDisksSynced: () => this.handlers?.onDisksSynced(),
+        onDiskFailed: (error) => this.handlers?.onDiskFailed(error),
+      },
+      this.hasFault('forget-disk-marks'),
+    );
+    const guestDisk =
+      this.disks.descriptions[0]?.readOnly === false ? this.disks.all[0] : undefined;
+    this.beacon = new SimulatedBeacon(this.memory, guestDisk);
     const leaks = this.hasFault('release-early');
     const sink = (payload: Buffer, to: string): void => options.network.send(payload, to);
     this.outbox = new SimulatedOutbox(sink, options.outboxBytesMax, leaks);
@@ -102,7 +118,7 @@ export class SimulatedMachine implements Machine {
       vcpus: 1,
       cpuFeatures: {},
       devices: ['simulated-net'],
-      disks: [],
+      disks: this.disks.descriptions,
       stateVersion: STATE_VERSION,
     };
   }
@@ -120,7 +136,7 @@ export class SimulatedMachine implements Machine {
   beginReplication(
     policy: CutPolicy,
     firstEpoch: number,
-    _peerDiskMaps: readonly (Uint8Array | undefined)[],
+    peerDiskMaps: readonly (Uint8Array | undefined)[],
   ): void {
     assert(this.phase === 'running', 'only a running machine is replicated');
     assert(this.policy === undefined, 'replication is begun once');
@@ -131,6 +147,7 @@ export class SimulatedMachine implements Machine {
     this.basePassed = false;
     this.holdAtNextCut = false;
     this.memory.startLogging();
+    this.disks.beginReplication(peerDiskMaps);
     this.scheduleCut();
   }
 
@@ -144,6 +161,7 @@ export class SimulatedMachine implements Machine {
     this.current = undefined;
     this.spare.push(...this.waiting.splice(0));
     this.memory.stopLogging();
+    this.disks.endReplication();
     this.drainIngress();
   }
 
@@ -166,11 +184,11 @@ export class SimulatedMachine implements Machine {
   }
 
   disksSynced(): boolean {
-    return true;
+    return this.disks.synced;
   }
 
   diskSyncProgress(): number {
-    return 1;
+    return this.disks.syncProgress;
   }
 
   holdOutput(): void {
@@ -207,6 +225,7 @@ export class SimulatedMachine implements Machine {
     assert(epoch <= this.lastCut, 'only an epoch that was cut is committed');
     this.committed = Math.max(this.committed, epoch);
     this.outbox.release(epoch);
+    this.disks.acked(epoch);
     if (this.policy !== undefined && this.cutIsWanted()) this.tryCut();
     this.drainIngress();
   }
@@ -230,24 +249,28 @@ export class SimulatedMachine implements Machine {
     this.endReplication();
   }
 
-  beginSync(_peerSyncIds: readonly string[]): readonly (Uint8Array | undefined)[] {
+  beginSync(peerSyncIds: readonly string[]): readonly (Uint8Array | undefined)[] {
     assert(this.phase === 'blank', 'only a standby is synced');
     this.memory.clear();
     this.restored.present = false;
-    return [];
+    return this.disks.beginSync(peerSyncIds);
   }
 
   verify(body: Uint8Array): FtError | undefined {
-    return verifyBody(body, this.memory.pages);
+    const error = verifyBody(body, this.memory.pages, this.disks.descriptions);
+    if (error === undefined) this.disks.promise(body);
+    return error;
   }
 
   apply(body: Uint8Array): ApplyResult {
     assert(this.phase === 'blank', 'epochs are applied to a standby');
-    return applyBody(body, this.memory, this.restored);
+    const applied = applyBody(body, this.memory, this.restored);
+    this.disks.apply(body);
+    return { ...applied, diskBacklogBytes: this.diskBacklogBytes() };
   }
 
   diskBacklogBytes(): number {
-    return 0;
+    return this.disks.backlogBytes;
   }
 
   promote(): void {
@@ -255,14 +278,17 @@ export class SimulatedMachine implements Machine {
     if (!this.restored.present) {
       throw new FtError('FT_ERR_MACHINE_STATE', 'There is no state to resume the guest from.');
     }
+    this.disks.promote();
     this.run(Number(this.restored.bytes.readBigUInt64LE(8) / 1000n));
   }
 
   diskSyncIds(): readonly string[] {
-    return [];
+    return this.disks.syncIds;
   }
 
-  inStep(_session: string): void {}
+  inStep(session: string): void {
+    this.disks.inStep(session);
+  }
 
   stats(): MachineStats {
     return {
@@ -272,13 +298,14 @@ export class SimulatedMachine implements Machine {
       framesDropped: this.outbox.framesDropped,
       exits: {},
       auditPagesHealed: this.healed,
-      disks: [],
+      disks: this.disks.stats(),
     };
   }
 
   close(): void {
     this.stopGuest();
     this.endReplication();
+    this.disks.close();
   }
 
   // ── the guest ──────────────────────────────────────────────────────────────────────────────────
@@ -379,6 +406,7 @@ export class SimulatedMachine implements Machine {
     slot.base = this.holdAtNextCut;
     const count = this.hideOne(this.memory.harvest(this.harvested));
     slot.fill(this.memory, this.harvested, count);
+    slot.diskRecords = this.disks.takeLogs(slot.epoch);
     slot.state.writeUInt32LE(STATE_VERSION, 0);
     slot.state.writeBigUInt64LE(BigInt(Math.floor(startUs - this.bootedAtUs)) * 1000n, 8);
     slot.outputFrames = this.outbox.isHolding ? this.outbox.seal(slot.epoch) : 0;

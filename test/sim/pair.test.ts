@@ -4,7 +4,7 @@
  * failing seed is named; `SIM_SEED=n` replays it alone, `SIM_SCHEDULES=n` runs that many.
  */
 import { Random } from './random';
-import { type Chaos, runSchedule } from './schedule';
+import { type Chaos, noChaos, runSchedule } from './schedule';
 
 const SCHEDULES = Number(process.env['SIM_SCHEDULES'] ?? 200);
 const ONLY = process.env['SIM_SEED'];
@@ -20,7 +20,7 @@ const batches: number[][] =
     ? Array.from({ length: Math.ceil(SCHEDULES / PER_TEST) }, (_, i) => seedsOf(i * PER_TEST))
     : [[Number(ONLY)]];
 
-const happened: Chaos = { kills: 0, pauses: 0, cuts: 0, promotions: 0, fenced: 0, answers: 0 };
+const happened: Chaos = noChaos();
 
 test.each(batches.map((seeds) => [seeds[0] ?? 0, seeds.at(-1) ?? 0, seeds] as const))(
   'schedules %d to %d keep both promises',
@@ -45,6 +45,10 @@ test('the schedules were wild enough to mean something', () => {
   expect(happened.promotions).toBeGreaterThan(SCHEDULES / 4);
   expect(happened.fenced).toBeGreaterThan(SCHEDULES / 30);
   expect(happened.answers).toBeGreaterThan(SCHEDULES * 10);
+  expect(happened.inPart).toBeGreaterThan(SCHEDULES / 4);
+  expect(happened.whole).toBeGreaterThan(SCHEDULES);
+  expect(happened.compared).toBeGreaterThan(SCHEDULES / 4);
+  expect(happened.diskFailures).toBeGreaterThan(SCHEDULES / 20);
   process.stdout.write(`${SCHEDULES} schedules: ${JSON.stringify(happened)}\n`);
 });
 

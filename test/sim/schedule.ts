@@ -3,6 +3,8 @@
  * witness fails, and fresh standbys come. Then everything is mended, and whoever still can must
  * answer again.
  */
+
+import type { NodeEnd } from '../../src/node/running-node';
 import type { Random } from './random';
 import { beaconRequest } from './sim-lan';
 import { type SimHost, World, type WorldOptions } from './world';
@@ -14,6 +16,18 @@ export interface Chaos {
   promotions: number;
   fenced: number;
   answers: number;
+  /** Disks: failures of power and of images, and resyncs of what differs and of all. */
+  outages: number;
+  diskFailures: number;
+  inPart: number;
+  whole: number;
+  /** Copies compared with the original at the end. */
+  compared: number;
+}
+
+export function noChaos(): Chaos {
+  const hosts = { kills: 0, pauses: 0, cuts: 0, promotions: 0, fenced: 0, answers: 0 };
+  return { ...hosts, outages: 0, diskFailures: 0, inPart: 0, whole: 0, compared: 0 };
 }
 
 export interface ScheduleOutcome {
@@ -61,15 +75,18 @@ export async function runSchedule(
 ): Promise<ScheduleOutcome> {
   const run = new Schedule(random, options);
   await run.run();
-  return { violations: run.world.violations, story: run.story, chaos: run.chaos };
+  const chaos = { ...run.chaos, ...run.world.syncs };
+  return { violations: run.world.violations, story: run.story, chaos };
 }
 
 class Schedule {
   readonly world: World;
   readonly story: string[] = [];
-  readonly chaos: Chaos = { kills: 0, pauses: 0, cuts: 0, promotions: 0, fenced: 0, answers: 0 };
+  readonly chaos: Chaos = noChaos();
   private readonly clients: Client[] = [];
   private isCut = false;
+  /** Clients ask no more. */
+  private quiet = false;
   /** True once a kill took the only host that had the guest: nobody is to blame for silence. */
   private guestGone = false;
 
@@ -81,6 +98,7 @@ class Schedule {
       memoryBytes: 64 * 1024,
       intervalUs: random.between(500, 4000),
       inFlightMax: 1 + random.below(6),
+      diskLatencyMs: random.between(0.1, 6),
       ...options,
     });
     this.world.delayMs = random.between(0.05, 3);
@@ -90,7 +108,7 @@ class Schedule {
     this.world.lan.onAnswer = (answer) => {
       check(answer);
       this.chaos.answers += 1;
-      this.clients[answer.client - 1]?.heard(answer.requestId);
+      if (!this.quiet) this.clients[answer.client - 1]?.heard(answer.requestId);
     };
   }
 
@@ -134,6 +152,8 @@ class Schedule {
     else if (dice < 0.61) this.breakLinks(host);
     else if (dice < 0.65) this.stopStandby(host);
     else if (dice < 0.8) this.addStandby();
+    else if (dice < 0.82) this.failDisk(host);
+    else if (dice < 0.86) this.mendDisks();
   }
 
   private kill(host: SimHost): void {
@@ -146,7 +166,24 @@ class Schedule {
     this.chaos.kills += 1;
     // A side that is claiming may own the next generation already, and takes it to the grave.
     if (ACTIVE.has(host.state) || CLAIMING.has(host.state)) this.guestGone = true;
-    this.world.kill(host);
+    if (this.random.chance(0.25)) {
+      this.note('its power failed');
+      this.chaos.outages += 1;
+      this.world.losePower(host);
+    } else this.world.kill(host);
+  }
+
+  /** A disk that holds the copy breaks. That of the guest itself is another story. */
+  private failDisk(host: SimHost): void {
+    if (host.state !== 'ready' && host.state !== 'syncing') return;
+    if (host.node.primary !== undefined) return;
+    this.note(`the disk of ${host.name} fails (${host.state})`);
+    this.chaos.diskFailures += 1;
+    this.world.imageOf(host.slot).failing = true;
+  }
+
+  private mendDisks(): void {
+    for (const image of this.world.images.values()) image.failing = false;
   }
 
   private pause(host: SimHost): void {
@@ -208,6 +245,7 @@ class Schedule {
       if (host.end === undefined) continue;
       this.note(`${host.name} ended: ${host.end.kind}`);
       if (host.end.kind === 'fenced') this.chaos.fenced += 1;
+      else if (diskEnded(host.end)) this.guestGone = true;
       else this.world.violations.push(`${host.name} ended: ${host.end.kind}`);
       this.retire(host);
     }
@@ -227,6 +265,7 @@ class Schedule {
   private retire(host: SimHost): void {
     host.alive = false;
     this.world.lan.unplugNode(host.name);
+    host.machine.close();
     this.world.hosts.delete(host.slot);
   }
 
@@ -235,6 +274,7 @@ class Schedule {
     if (this.world.violations.length > 0) return;
     this.healCut();
     this.world.witness.unreachableFor.clear();
+    this.mendDisks();
     this.resumeAll();
     const answers = this.chaos.answers;
     // The longest waits between two tries are a second; most schedules are well long before.
@@ -248,9 +288,36 @@ class Schedule {
     const alive = [...this.world.hosts.values()].map((host) => `${host.name}: ${host.state}`);
     const canAnswer = [...this.world.hosts.values()].some((host) => ACTIVE.has(host.state));
     this.note(`at the end: ${alive.join(', ') || 'nobody'}`);
+    await this.compareDisks();
     if (canAnswer && this.chaos.answers === answers)
       this.world.violations.push('the guest fell silent');
     if (!canAnswer && !this.guestGone)
       this.world.violations.push('the guest was lost for no reason');
   }
+
+  /** When nobody writes any more, the copy is the guest's disk, to the last byte. */
+  private async compareDisks(): Promise<void> {
+    this.quiet = true;
+    const find = (state: string): SimHost | undefined =>
+      [...this.world.hosts.values()].find((host) => host.state === state);
+    for (let i = 0; i < 40 && find('protected') === undefined; i += 1) {
+      this.addStandby();
+      await this.world.advance(50, 5);
+      await this.tidy();
+    }
+    await this.world.advance(40, 5);
+    const [primary, standby] = [find('protected'), find('ready')];
+    if (primary === undefined || standby === undefined) return;
+    const { view } = primary.disk;
+    if (this.world.diskFault(primary) !== undefined || !view.equals(standby.disk.view)) {
+      this.world.violations.push(`the disk of ${standby.name} is not the guest's`);
+    }
+    this.chaos.compared += 1;
+  }
+}
+
+/** The disk broke on the host that had just lost its peer: two faults, and nobody is left. */
+function diskEnded(end: NodeEnd): boolean {
+  if (end.kind !== 'machine-error' && end.kind !== 'promotion-failed') return false;
+  return end.error.code.startsWith('FT_ERR_DISK_');
 }

@@ -1,12 +1,16 @@
 /**
  * A whole world in one process: two hosts with the production roles on simulated machines, linked
- * by the memory transport, a witness, clients, and a clock that stands still until it is moved. The
- * two promises are checked at every answer and every promotion.
+ * by the memory transport, a witness, clients, disks that outlive their hosts, and a clock that
+ * stands still until it is moved. The two promises are checked at every answer and every promotion,
+ * and at every promotion the whole disk.
  */
 import { assert } from '../../src/common/assert';
 import { FtError } from '../../src/common/errors';
 import type { Logger } from '../../src/common/logger';
-import { SimulatedMachine } from '../../src/machine/simulated-machine';
+import { journalOnto } from '../../src/machine/simulated-beacon';
+import type { SimulatedDisk } from '../../src/machine/simulated-disk';
+import { type MachineFault, SimulatedMachine } from '../../src/machine/simulated-machine';
+import { SimulatedImage } from '../../src/machine/simulated-region-map';
 import { type NodeEnd, RunningNode, type StateEvent } from '../../src/node/running-node';
 import type { Dial } from '../../src/primary/link';
 import { MemoryLink } from '../../src/transport/memory';
@@ -23,9 +27,14 @@ export interface WorldOptions {
   readonly dirtyBudgetPages?: number;
   readonly outboxBytesMax?: number;
   readonly suspectAfterMs?: number;
-  readonly faults?: readonly ('hide-dirty-page' | 'release-early')[];
+  readonly faults?: readonly MachineFault[];
+  readonly diskBytes?: number;
+  /** How long a write takes to reach the image. */
+  readonly diskLatencyMs?: number;
 }
 
+/** Eight regions. */
+const DISK_BYTES = 512 * 1024;
 /** Where the beacon keeps its sequence number in guest memory. */
 const SEQUENCE_AT = 16;
 
@@ -59,7 +68,14 @@ export class SimHost {
       bootId: BigInt(world.hostsMade * 1000 + 7),
       outboxBytesMax: options.outboxBytesMax ?? 1024 * 1024,
       faults: options.faults ?? [],
+      disks: [{ image: world.imageOf(slot, options), latencyMs: options.diskLatencyMs ?? 0.5 }],
     });
+    const beginSync = this.machine.beginSync.bind(this.machine);
+    this.machine.beginSync = (syncIds) => {
+      const maps = beginSync(syncIds);
+      world.syncs[maps[0] === undefined ? 'whole' : 'inPart'] += 1;
+      return maps;
+    };
     const logger: Logger = {
       info: (message) => this.said.push(message),
       warn: (message) => this.said.push(message),
@@ -109,6 +125,12 @@ export class SimHost {
     return this.node.state.state;
   }
 
+  get disk(): SimulatedDisk {
+    const disk = this.machine.disks.all[0];
+    assert(disk !== undefined, 'every host has a disk');
+    return disk;
+  }
+
   get sequence(): number {
     return Number(this.machine.memory.u64(SEQUENCE_AT));
   }
@@ -126,6 +148,12 @@ export class World {
   readonly hosts = new Map<string, SimHost>();
   readonly violations: string[] = [];
   readonly answers: SeenAnswer[] = [];
+  /** What each slot's storage holds, whoever runs there. */
+  readonly images = new Map<string, SimulatedImage>();
+  /** Syncs of a disk that began: of what differs, or of all. */
+  readonly syncs = { inPart: 0, whole: 0 };
+  /** The guest's disk as it found it. */
+  private bootDisk: Buffer | undefined;
   /** New links get this delay. */
   delayMs = 0.2;
   /** No new link can be dialled. */
@@ -144,6 +172,17 @@ export class World {
     const found = this.hosts.get(name);
     assert(found !== undefined, `there is a host ${name}`);
     return found;
+  }
+
+  /** The disk image of a slot; a fresh one is unlike that of any other slot, and half empty. */
+  imageOf(slot: string, options: WorldOptions = this.options): SimulatedImage {
+    let image = this.images.get(slot);
+    if (image === undefined) {
+      image = new SimulatedImage(options.diskBytes ?? DISK_BYTES);
+      image.bytes.fill(`${slot}${this.hostsMade}`, 0, image.bytes.length / 2);
+      this.images.set(slot, image);
+    }
+    return image;
   }
 
   /** A fresh host in a free slot; the first in each slot is named after it. */
@@ -180,6 +219,10 @@ export class World {
     );
     await this.until('a start', () => done);
     if (failed !== undefined) throw failed;
+    // A guest that boots has no past; only its disk has.
+    this.bootDisk = Buffer.from(host.disk.view);
+    this.sequenceMax = 0;
+    this.bySequence.clear();
   }
 
   dialler(from: SimHost): Dial {
@@ -242,9 +285,31 @@ export class World {
     }
   }
 
+  /** The host's power fails: what its storage had not written yet is damaged. */
+  losePower(host: SimHost): void {
+    this.kill(host);
+    const image = this.imageOf(host.slot);
+    image.losePower();
+    for (let at = 0; at < image.bytes.length; at += 70_000) image.bytes[at] = 0x5a;
+  }
+
+  /** Where the disk of `host` is not what its guest holds it for; undefined when it is. */
+  diskFault(host: SimHost): number | undefined {
+    if (this.bootDisk === undefined) return undefined;
+    const expected = Buffer.from(this.bootDisk);
+    journalOnto(expected, host.machine.memory);
+    const { view } = host.disk;
+    if (expected.equals(view)) return undefined;
+    return expected.findIndex((byte, at) => byte !== view[at]);
+  }
+
   /** Called at every change of state of any host. */
   stateChanged(host: SimHost, event: StateEvent): void {
     if (event.to !== 'active') return;
+    const fault = this.diskFault(host);
+    if (fault !== undefined) {
+      this.violations.push(`the disk of ${host.name} is not the guest's, from byte ${fault} on`);
+    }
     // Promise 1: nothing that any client has seen is missing in the state that goes on.
     if (host.sequence < this.sequenceMax) {
       this.violations.push(
