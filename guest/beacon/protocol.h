@@ -18,6 +18,8 @@ enum Op {
   kOpDiskRead = 7,
   kOpDiskLoad = 8,
   kOpDiskDiscard = 11,
+  kOpLoadEach = 12,
+  kOpVcpu = 13,
 };
 
 enum Status {

@@ -127,16 +127,23 @@ struct FeatureWord {
   uint32_t mask;
 };
 constexpr FeatureWord kFeatureWords[] = {
-    {0x0, 0, kEbx, kAll},  // the vendor
-    {0x0, 0, kEcx, kAll},        {0x0, 0, kEdx, kAll},
-    {0x1, 0, kEcx, ~bit(27)},  // OSXSAVE mirrors the asking process's CR4
-    {0x1, 0, kEdx, kAll},        {0x7, 0, kEbx, kAll},
-    {0x7, 0, kEcx, ~bit(4)},  // OSPKE likewise
-    {0x7, 0, kEdx, kAll},        {0x7, 1, kEax, kAll},
-    {0xd, 0, kEax, kAll},        {0xd, 1, kEax, kAll},
-    {0x80000001, 0, kEcx, kAll}, {0x80000001, 0, kEdx, kAll},
-    {0x80000007, 0, kEdx, kAll}, {0x80000008, 0, kEax, 0xff},  // width of physical addresses
-    {0x80000008, 0, kEbx, kAll}, {0x40000001, 0, kEax, kAll},
+    {0x0, 0, kEbx, kAll},            // the vendor
+    {0x0, 0, kEcx, kAll},            //
+    {0x0, 0, kEdx, kAll},            //
+    {0x1, 0, kEcx, ~bit(27)},        // OSXSAVE mirrors the asking process's CR4
+    {0x1, 0, kEdx, ~bit(28)},        // several processors: topology
+    {0x7, 0, kEbx, kAll},            //
+    {0x7, 0, kEcx, ~bit(4)},         // OSPKE: like OSXSAVE
+    {0x7, 0, kEdx, kAll},            //
+    {0x7, 1, kEax, kAll},            //
+    {0xd, 0, kEax, kAll},            //
+    {0xd, 1, kEax, kAll},            //
+    {0x80000001, 0, kEcx, ~bit(1)},  // several cores: topology
+    {0x80000001, 0, kEdx, kAll},     //
+    {0x80000007, 0, kEdx, kAll},     //
+    {0x80000008, 0, kEax, 0xff},     // width of physical addresses
+    {0x80000008, 0, kEbx, kAll},     //
+    {0x40000001, 0, kEax, kAll},
 };
 // Family and model, without the stepping.
 constexpr FeatureWord kIdentityWord = {0x1, 0, kEax, ~0xfu};

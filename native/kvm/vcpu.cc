@@ -14,7 +14,7 @@ namespace {
 /// Fills in the leaves in which a processor names itself.
 ///   1          EBX[31:24]  initial APIC id
 ///   0xb, 0x1f  EDX         x2APIC id, in every subleaf
-///   0x8000001e EAX         extended APIC id (AMD)
+///   0x8000001e EAX         extended APIC id, EBX[7:0] core (AMD)
 void patch_apic_id(kvm_cpuid_entry2* entry, uint32_t id) {
   switch (entry->function) {
     case 1:
@@ -26,6 +26,7 @@ void patch_apic_id(kvm_cpuid_entry2* entry, uint32_t id) {
       break;
     case 0x8000001e:
       entry->eax = id;
+      entry->ebx = (entry->ebx & ~0xffu) | (id & 0xff);
       break;
     default:
       break;
@@ -128,7 +129,13 @@ Status Vcpu::set_cpuid(const std::vector<kvm_cpuid_entry2>& cpuid) {
 }
 
 Result<Vcpu::Exit> Vcpu::run() {
-  if (::ioctl(fd_.get(), KVM_RUN, 0) == 0) return exit_of(run_->exit_reason);
+  if (::ioctl(fd_.get(), KVM_RUN, 0) == 0) {
+    const Exit exit = exit_of(run_->exit_reason);
+    access_pending_ = exit == Exit::kIo || exit == Exit::kMmio;
+    return exit;
+  }
+  // KVM completes an access before it looks at signals; after an error nothing ever will.
+  access_pending_ = false;
   // EAGAIN: a vCPU that waits for its start-up signal was woken; there is nothing to do for it.
   if (errno == EINTR || errno == EAGAIN) return Exit::kInterrupted;
   return sys_error("FT_ERR_KVM_RUN", "KVM cannot run vCPU " + std::to_string(id_) +

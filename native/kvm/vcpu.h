@@ -75,6 +75,9 @@ class Vcpu {
   /// A kick that arrives meanwhile (immediate_exit = 1 from a signal handler) stays in force.
   /// The vCPU's own thread only. Error: FT_ERR_KVM_RUN.
   Result<Exit> complete_pending_io();
+  /// Whether the last exit left an access that is still to be completed. The thread that runs the
+  /// vCPU, or any while the vCPU is stopped.
+  bool access_pending() const { return access_pending_; }
 
   /// Brings run_page()->s.regs up to date without running the guest (after registers were set by
   /// ioctls). Error: FT_ERR_KVM_STATE.
@@ -99,6 +102,7 @@ class Vcpu {
   DirtyRing ring_;
   uint32_t id_ = 0;
   uint32_t sync_regs_ = 0;
+  bool access_pending_ = false;
   std::shared_ptr<VmFacts> vm_facts_;
 };
 

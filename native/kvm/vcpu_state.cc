@@ -11,7 +11,8 @@
 // A stopped vCPU's registers change through INIT and start-up signals, its events through NMI and
 // SMI as well. Senders of those are other vCPUs, an IOAPIC line routed so (VmFacts), and the timer
 // chip through LVT0 in NMI mode. Where there is such a sender, the run page is brought up to date
-// first, by entering KVM_RUN with immediate_exit: one ioctl rather than three.
+// first, by ioctls: entering KVM_RUN would do it as well, but a vCPU is entered by its own thread
+// alone. KVM remembers the thread, and changing it can take milliseconds.
 //
 // One entry is sometimes known without asking: a vCPU in user mode is running (see user_mode_runs).
 // Nothing else is left out. XCR0, the debug registers and most MSRs are written by the guest
@@ -117,6 +118,7 @@ std::vector<uint32_t> VcpuStateAccess::find_msrs(const Vcpu& vcpu) const {
 }
 
 Status VcpuStateAccess::capture(Vcpu& vcpu, StateWriter& writer) {
+  FT_CHECK(!vcpu.access_pending(), "captured with an access half done");
   const uint16_t index = index_of(vcpu);
   auto* lapic = writer.add_struct<kvm_lapic_state>(StateKind::kLapic, index);
   FT_TRY(get(vcpu, KVM_GET_LAPIC, lapic, StateKind::kLapic));
@@ -125,11 +127,7 @@ Status VcpuStateAccess::capture(Vcpu& vcpu, StateWriter& writer) {
   auto* mp_state = writer.add_struct<kvm_mp_state>(StateKind::kMpState, index);
   mp_state->mp_state = KVM_MP_STATE_RUNNABLE;
   if (!runs) FT_TRY(get(vcpu, KVM_GET_MP_STATE, mp_state, StateKind::kMpState));
-  if (changes && caps_.sync_regs != 0) {
-    Result<Vcpu::Exit> settled = vcpu.complete_pending_io();
-    if (!settled.ok()) return settled.error();
-    FT_CHECK(settled.value() == Vcpu::Exit::kInterrupted, "captured with an access half done");
-  }
+  if (changes) FT_TRY(vcpu.refresh_synced_regs());
   FT_TRY(capture_registers(vcpu, writer));
 
   FT_TRY(get(vcpu, caps_.xsave2 ? uapi::kGetXsave2 : uapi::kGetXsave,

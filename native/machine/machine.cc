@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include "kvm/cpuid_topology.h"
 #include "machine/announce.h"
 #include "machine/kernel_loader.h"
 
@@ -12,15 +13,15 @@ constexpr uint32_t kMemorySlot = 0;
 constexpr uint32_t kSlots = 4;
 constexpr uint32_t kVcpusMax = 8;
 
-// Where vCPUs have host CPUs of their own, everything else of this process stays off them: waking
-// the event loop or the I/O thread on a vCPU's CPU would take the CPU from the guest, and a kick
-// sent from there waits for the scheduler (milliseconds). Threads made later inherit this. A host
-// without another CPU is left as it is.
-void keep_off_cpus(int first_cpu, uint32_t count) {
-  cpu_set_t set;
-  if (first_cpu < 0 || sched_getaffinity(0, sizeof(set), &set) != 0) return;
-  for (uint32_t i = 0; i < count; i++) CPU_CLR(static_cast<size_t>(first_cpu) + i, &set);
-  if (CPU_COUNT(&set) > 0) sched_setaffinity(0, sizeof(set), &set);
+MpTableFacts describe_cpus(const GuestCpu& cpu, uint32_t vcpus) {
+  MpTableFacts facts;
+  facts.vcpus = vcpus;
+  for (const kvm_cpuid_entry2& leaf : cpu.leaves) {
+    if (leaf.function != 1) continue;
+    facts.cpu_signature = leaf.eax;
+    facts.cpu_features = leaf.edx;
+  }
+  return facts;
 }
 
 }  // namespace
@@ -38,14 +39,29 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineOptions options, Machine
                  "a guest has 1 to " + std::to_string(kVcpusMax) + " vCPUs, not " +
                      std::to_string(options.vcpus)};
   }
-  keep_off_cpus(options.first_cpu, options.vcpus);
   std::unique_ptr<Machine> machine(new Machine(std::move(options), std::move(hooks)));
+  FT_TRY(machine->take_cpus());
   const auto kvm = Kvm::open(machine->options_.kvm_path);
   if (!kvm.ok()) return kvm.error();
   FT_TRY(machine->make_vm(kvm.value()));
   FT_TRY(machine->make_devices());
   FT_TRY(machine->make_threads());
   return machine;
+}
+
+// The calling thread, and every thread made later, keeps off the vCPUs' CPUs (see cpu_plan.h).
+Status Machine::take_cpus() {
+  // As the process was started: a machine before this one may have left this thread fewer.
+  static const cpu_set_t allowed = [] {
+    cpu_set_t set;
+    FT_CHECK(sched_getaffinity(0, sizeof(set), &set) == 0, "this process may use no known CPU");
+    return set;
+  }();
+  auto plan = plan_cpus(allowed, options_.first_cpu, options_.vcpus);
+  if (!plan.ok()) return plan.error();
+  cpus_ = plan.take();
+  sched_setaffinity(0, sizeof(cpus_.rest), &cpus_.rest);
+  return Ok{};
 }
 
 Status Machine::make_vm(const Kvm& kvm) {
@@ -59,6 +75,7 @@ Status Machine::make_vm(const Kvm& kvm) {
   auto cpu = GuestCpu::make(kvm, options_.cpu_model);
   if (!cpu.ok()) return cpu.error();
   cpu_ = cpu.take();
+  cpu_.leaves = with_topology(cpu_.leaves, options_.vcpus);
   // A standby (which has no kernel) offers its host's family and model, too.
   features_ =
       options_.kernel_path.empty() ? feature_words(CpuModel::kHost, cpu_.leaves) : cpu_.words();
@@ -131,7 +148,7 @@ Status Machine::make_threads() {
       .cutter = *cutter_,
       .outbox = outbox_,
       .on_stopped = hooks_.on_stopped,
-      .first_cpu = options_.first_cpu,
+      .cpus = cpus_.vcpus,
   });
   VirtioMmio& net_transport = devices_->transport(kSlotNet);
   auto io = IoThread::create(IoThread::Parts{
@@ -166,6 +183,7 @@ Status Machine::boot() {
   cmdline += devices_->command_line();
   const auto entry = load_kernel(*memory_, {options_.kernel_path, options_.initrd_path, cmdline});
   if (!entry.ok()) return entry.error();
+  write_mp_table(*memory_, describe_cpus(cpu_, options_.vcpus));
   FT_TRY(enter_kernel(vcpus_[0], entry.value()));
   start_threads();
   return Ok{};

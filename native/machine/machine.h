@@ -23,6 +23,7 @@
 #include "kvm/vcpu.h"
 #include "kvm/vm.h"
 #include "machine/console.h"
+#include "machine/cpu_plan.h"
 #include "machine/cut.h"
 #include "machine/device_bus.h"
 #include "machine/device_set.h"
@@ -30,6 +31,7 @@
 #include "machine/epoch_slot.h"
 #include "machine/guest_memory.h"
 #include "machine/io_thread.h"
+#include "machine/mp_table.h"
 #include "machine/outbox.h"
 #include "machine/tap.h"
 #include "machine/vcpu_threads.h"
@@ -46,7 +48,7 @@ struct MachineOptions {
   std::string tap_name;
   MacAddress mac{};
   Console::Options console;
-  int first_cpu = -1;
+  int first_cpu = kAnyCpu;
   uint64_t outbox_bytes_max = 64ull << 20;
   std::string kvm_path = "/dev/kvm";
   TestFaults faults;
@@ -62,7 +64,7 @@ struct MachineHooks {
 class Machine {
  public:
   /// Makes everything but a running guest. Errors: those of Kvm::open, Vm::create,
-  /// GuestMemory::create, Tap::open, and FT_ERR_VCPUS, FT_ERR_CPU_MODEL,
+  /// GuestMemory::create, Tap::open, and FT_ERR_VCPUS, FT_ERR_VCPU_CPU, FT_ERR_CPU_MODEL,
   /// FT_ERR_CPU_LACKING.
   static Result<std::unique_ptr<Machine>> create(MachineOptions options, MachineHooks hooks);
   ~Machine();
@@ -103,6 +105,7 @@ class Machine {
 
  private:
   explicit Machine(MachineOptions options, MachineHooks hooks);
+  Status take_cpus();
   Status make_vm(const Kvm& kvm);
   Status make_devices();
   Status make_console();
@@ -116,6 +119,7 @@ class Machine {
   GuestCpu cpu_;
   std::vector<std::pair<std::string, uint32_t>> features_;
   bool state_checked_ = false;  // the first state of this session was held against this host
+  CpuPlan cpus_;
 
   std::mutex lock_;  // the machine lock
   std::unique_ptr<GuestMemory> memory_;

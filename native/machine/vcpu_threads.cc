@@ -8,12 +8,29 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "machine/cut.h"
 #include "machine/outbox.h"
 
+#if defined(__SANITIZE_THREAD__)
+#define FT_UNDER_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define FT_UNDER_TSAN 1
+#endif
+#endif
+
 namespace ft {
 namespace {
+
+// ThreadSanitizer puts a signal handler off to the next call that it intercepts. A kick that comes
+// just before KVM_RUN then works only when KVM_RUN returns, so under it kicks are repeated.
+#ifdef FT_UNDER_TSAN
+constexpr bool kSignalsComeLate = true;
+#else
+constexpr bool kSignalsComeLate = false;
+#endif
 
 // The signal that brings a vCPU thread out of KVM_RUN, by tgkill or by the leader's own timer.
 int kick_signal() {
@@ -52,8 +69,8 @@ void pin_to(int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(static_cast<size_t>(cpu), &set);
-  // A CPU that does not exist is refused when options are checked; a cpuset may still forbid it,
-  // which costs speed and nothing else.
+  // The plan names CPUs that this process may use; a cpuset that changed since costs speed and
+  // nothing else.
   pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
 }
 
@@ -134,23 +151,39 @@ void VcpuThreads::set_interval(uint32_t interval_us) {
 
 VcpuThreads::Parked::Parked(VcpuThreads& threads) : threads_(threads) {
   if (!threads_.started()) return;
-  {
-    const std::lock_guard lock(threads_.gate_mutex_);
-    threads_.park_requests_++;
-  }
-  threads_.gate_cv_.notify_all();
-  for (size_t i = 0; i < threads_.threads_.size(); i++) threads_.kick(i);
-  std::unique_lock lock(threads_.gate_mutex_);
-  threads_.gate_cv_.wait(lock, [&] { return threads_.parked_ == threads_.threads_.size(); });
+  held_ = true;
+  threads_.hold(0, threads_.threads_.size());
 }
 
 VcpuThreads::Parked::~Parked() {
-  if (!threads_.started()) return;
-  {
-    const std::lock_guard lock(threads_.gate_mutex_);
-    threads_.park_requests_--;
+  // The threads may have been stopped meanwhile; the request goes all the same.
+  if (held_) threads_.let_go();
+}
+
+// Asks the threads from `first` on to park, and waits until `count` are: all of them, or all but
+// the leader, who then is the one that asks. Every thread finishes what it has begun with KVM
+// before it parks, so a parked vCPU may be read by whoever asked.
+void VcpuThreads::hold(size_t first, size_t count) {
+  std::unique_lock lock(gate_mutex_);
+  park_requests_++;
+  gate_cv_.notify_all();
+  for (size_t i = first; i < tids_.size(); i++) kick(i);
+  const auto held = [&] { return parked_ == count || stop_.load(); };
+  if (!kSignalsComeLate) {
+    gate_cv_.wait(lock, held);
+    return;
   }
-  threads_.gate_cv_.notify_all();
+  while (!gate_cv_.wait_for(lock, std::chrono::milliseconds(5), held)) {
+    for (size_t i = first; i < tids_.size(); i++) kick(i);
+  }
+}
+
+void VcpuThreads::let_go() {
+  {
+    const std::lock_guard lock(gate_mutex_);
+    park_requests_--;
+  }
+  gate_cv_.notify_all();
 }
 
 void VcpuThreads::park() {
@@ -176,14 +209,15 @@ void VcpuThreads::loop(size_t index) {
   Vcpu& vcpu = parts_.vcpus[index];
   kvm_run* run = vcpu.run_page();
   block_other_signals();
-  if (parts_.first_cpu >= 0) pin_to(parts_.first_cpu + static_cast<int>(index));
+  pin_to(parts_.cpus[index]);
   tls_run = run;
   tls_tick = 0;
   tids_[index].store(static_cast<int>(syscall(SYS_gettid)));
 
   // After an MMIO or port exit KVM still has to finish the instruction at the next KVM_RUN. State
   // must not be captured before that, so requests are served only with nothing unfinished; when one
-  // waits, immediate_exit makes KVM_RUN finish the instruction and come straight back.
+  // waits, immediate_exit makes KVM_RUN finish the instruction and come straight back. Each thread
+  // does that for its own vCPU: nobody else ever enters it.
   bool unfinished = false;
   while (true) {
     __atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
@@ -202,6 +236,10 @@ void VcpuThreads::loop(size_t index) {
         wait_until([&] { return !parts_.cutter.frozen(); });
         continue;
       }
+      if (index != 0 && over_budget_.load()) {
+        wait_until([&] { return !over_budget_.load(); });
+        continue;
+      }
       if (parts_.outbox.over_limit()) {
         wait_for_output_room(index);
         continue;
@@ -210,6 +248,7 @@ void VcpuThreads::loop(size_t index) {
     const auto exit = vcpu.run();
     if (!exit.ok()) {
       ended(StopReason::kError, exit.error().message);
+      unfinished = false;
       continue;
     }
     exits_[static_cast<size_t>(exit.value())].fetch_add(1, std::memory_order_relaxed);
@@ -222,7 +261,8 @@ void VcpuThreads::loop(size_t index) {
 bool VcpuThreads::wanted(size_t index) const {
   if (stop_.load() || park_requests_.load() > 0) return true;
   if (parts_.outbox.over_limit() || parts_.cutter.frozen()) return true;
-  return index == 0 && (tls_tick != 0 || cut_requested_.load() || ring_full_.load());
+  if (index != 0) return over_budget_.load();
+  return (tls_tick != 0 || cut_requested_.load() || ring_full_.load());
 }
 
 // The outbox is full: the guest waits until some of it was released. A cut stays possible while it
@@ -231,7 +271,7 @@ void VcpuThreads::wait_for_output_room(size_t index) {
   // What the I/O thread appends while we wait wants a cut as much as what was there before.
   const auto cut_due = [&] {
     return index == 0 && parts_.cutter.can_cut() &&
-           (cut_wanted_.load() || parts_.outbox.output_waiting());
+           (cut_wanted_.load() || ring_full_.load() || parts_.outbox.output_waiting());
   };
   wait_until([&] { return !parts_.outbox.over_limit() || cut_due(); });
   if (cut_due()) cut_wanted_.store(true);
@@ -313,13 +353,26 @@ void VcpuThreads::serve_leader() {
     cut_wanted_.store(true);
     // Looked at again after the store: credit that came in between saw no wish and did not kick.
     if (!cutter.can_cut()) {
-      if (full || cutter.past_budget()) wait_until([&] { return cutter.can_cut(); });
+      if (full || cutter.past_budget()) hold_past_budget();
       if (!cutter.can_cut()) return;
     }
   }
   cut_with_others_parked();
   cut_wanted_.store(behind_schedule());
   if (full) ring_served();
+}
+
+// Waits for credit, and keeps the other vCPUs from dirtying more meanwhile. They look at the flag
+// before they enter the guest; how far they got by then is what the rings have room for.
+void VcpuThreads::hold_past_budget() {
+  over_budget_.store(true);
+  for (size_t i = 1; i < tids_.size(); i++) kick(i);
+  wait_until([&] { return parts_.cutter.can_cut(); });
+  {
+    const std::lock_guard lock(gate_mutex_);
+    over_budget_.store(false);
+  }
+  gate_cv_.notify_all();
 }
 
 // Ticks that came while this thread had no CPU are merged into one. The cuts they stood for are
@@ -348,19 +401,9 @@ void VcpuThreads::cut_with_others_parked() {
     parts_.cutter.cut();
     return;
   }
-  {
-    std::unique_lock lock(gate_mutex_);
-    park_requests_++;
-    gate_cv_.notify_all();
-    for (size_t i = 1; i <= others; i++) kick(i);
-    gate_cv_.wait(lock, [&] { return parked_ == others || stop_.load(); });
-  }
+  hold(1, others);
   if (!stop_.load()) parts_.cutter.cut();
-  {
-    const std::lock_guard lock(gate_mutex_);
-    park_requests_--;
-  }
-  gate_cv_.notify_all();
+  let_go();
 }
 
 // The guest is over: says so once, then keeps the thread out of KVM_RUN until it is stopped.

@@ -43,8 +43,8 @@ class VcpuThreads {
     Outbox& outbox;
     /// Called on a vCPU thread, once.
     std::function<void(StopReason, std::string message)> on_stopped;
-    /// Host CPU of the first vCPU's thread, the next ones follow; −1: wherever the scheduler likes.
-    int first_cpu;
+    /// Host CPU of each vCPU's thread (cpu_plan.h); kAnyCpu: wherever the scheduler likes.
+    std::vector<int> cpus;
   };
 
   explicit VcpuThreads(Parts parts);
@@ -74,6 +74,7 @@ class VcpuThreads {
 
    private:
     VcpuThreads& threads_;
+    bool held_ = false;
   };
 
   /// Exits by reason since the start, indexed by Vcpu::Exit. Any thread.
@@ -92,7 +93,10 @@ class VcpuThreads {
   void wait_for_output_room(size_t index);
   bool handle_exit(Vcpu& vcpu, Vcpu::Exit exit);
   void dispatch_io(kvm_run* run);
+  void hold(size_t first, size_t count);
+  void let_go();
   void park();
+  void hold_past_budget();
   template <typename Ready>
   void wait_until(Ready ready);
   void kick(size_t index);
@@ -109,6 +113,7 @@ class VcpuThreads {
   std::atomic<bool> cut_requested_{false};
   std::atomic<bool> cut_wanted_{false};  // a cut is due as soon as there is credit
   std::atomic<bool> ring_full_{false};
+  std::atomic<bool> over_budget_{false};  // the leader waits for credit, and the others with it
   std::atomic<bool> stop_{false};
   std::atomic<bool> stopped_reported_{false};
   std::atomic<int> park_requests_{0};

@@ -37,7 +37,7 @@ export interface KvmMachineOptions {
   readonly mac: string;
   /** Where the serial console goes; nowhere when undefined. */
   readonly console?: KvmConsole | undefined;
-  /** Host CPU for the first vCPU's thread. */
+  /** Host CPU for the first vCPU's thread; the next ones follow as far as there are. */
   readonly vcpuCpu?: number | undefined;
   readonly outboxBytesMax: number;
   readonly kvmPath?: string | undefined;
@@ -62,7 +62,7 @@ export class KvmMachine implements Machine {
   readonly #cut = emptyCut();
   readonly #chunk: EncodedChunk = { bytes: 0, rawBytes: 0, last: false };
 
-  /** Throws FtError: FT_ERR_KVM_…, FT_ERR_TAP_…, FT_ERR_MEMORY_SIZE, FT_ERR_VCPUS, FT_ERR_CONSOLE,
+  /** Throws FtError: FT_ERR_KVM_…, FT_ERR_TAP_…, FT_ERR_MEMORY_SIZE, FT_ERR_VCPU…, FT_ERR_CONSOLE,
    * FT_ERR_ADDON. */
   static create(options: KvmMachineOptions): KvmMachine {
     return new KvmMachine(options);
