@@ -29,6 +29,10 @@ static void write_msr(u32 msr, u64 value) {
   __asm__ volatile("wrmsr" ::"c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
 }
 
+/* What cpu_end() leaves in rax for its invalid opcode. */
+#define END_MAGIC 0x646e656e6f636165ull
+#define VECTOR_INVALID_OPCODE 6
+
 static void __attribute__((noreturn)) halt_for_ever(void) {
   for (;;) __asm__ volatile("cli; hlt" ::: "memory");
 }
@@ -51,7 +55,29 @@ void kernel_init(void) {
   write_msr(MSR_KVM_SYSTEM_TIME_NEW, (u64)&pvclock_page | 1);
 }
 
+/* CPL0, since CPL3 may not do any of this. */
+static void end_machine(u64 how) {
+  if (how == kEndPowerOff) __asm__ volatile("outw %0, %1" ::"a"((u16)0x2000), "Nd"((u16)0x604));
+  if (how == kEndKeyboardReset) out_byte(0x64, 0xfe);
+  if (how == kEndPortReset) out_byte(0xcf9, 0x06);
+  if (how == kEndTripleFault) {
+    /* Without an interrupt table the next fault finds no handler, nor does the fault of that. The
+     * address is one that no memory can have. */
+    volatile u8* nowhere = (volatile u8*)(1ull << 62);
+    static const struct PACKED {
+      u16 limit;
+      u64 base;
+    } no_table = {0, 0};
+    __asm__ volatile("lidt %0" ::"m"(no_table));
+    *nowhere = 0;
+  }
+}
+
 void fault_report(const struct FaultFrame* frame) {
+  if (frame->vector == VECTOR_INVALID_OPCODE && frame->rax == END_MAGIC) {
+    end_machine(frame->rdi);
+    halt_for_ever();
+  }
   u64 cr2;
   __asm__ volatile("movq %%cr2, %0" : "=r"(cr2));
   const struct {
@@ -88,6 +114,11 @@ void fault_report(const struct FaultFrame* frame) {
   }
   console_print("\n");
   halt_for_ever();
+}
+
+void cpu_end(enum CpuEnd how) {
+  __asm__ volatile("ud2" ::"a"(END_MAGIC), "D"((u64)how) : "memory");
+  cpu_stop();
 }
 
 void cpu_stop(void) {

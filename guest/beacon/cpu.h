@@ -15,5 +15,9 @@ void kernel_init(void);
 static inline void cpu_sleep(void) {
   __asm__ volatile("int3" ::: "memory");
 }
+/* How a guest can end itself; the numbers are those of the request. */
+enum CpuEnd { kEndPowerOff = 0, kEndKeyboardReset = 1, kEndPortReset = 2, kEndTripleFault = 3 };
+/* CPL3: switches the machine off or resets it. Where the machine takes no notice, as cpu_stop(). */
+void cpu_end(enum CpuEnd how) __attribute__((noreturn));
 /* CPL3: ends the guest, after a message was printed. The vCPU halts and stays halted. */
 void cpu_stop(void) __attribute__((noreturn));

@@ -132,6 +132,7 @@ static bool prepare_sleep(void) {
 static void serve_for_ever(void) {
   for (;;) {
     bool busy = net_poll(FRAMES_PER_POLL);
+    service_end_if_asked();
     busy |= load_step();
     busy |= tcp_poll();
     busy |= disk_poll();

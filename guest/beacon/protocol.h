@@ -17,6 +17,7 @@ enum Op {
   kOpDisk = 6,
   kOpDiskRead = 7,
   kOpDiskLoad = 8,
+  kOpEnd = 9,
   kOpDiskDiscard = 11,
   kOpLoadEach = 12,
   kOpVcpu = 13,

@@ -21,6 +21,7 @@ HOT static struct {
   u64 sequence;
   u64 hash;
   u64 counter;
+  u64 end; /* 0, or one more than the end that was asked for */
 } state;
 
 void service_init(u64 boot_id) {
@@ -63,6 +64,10 @@ static u16 execute(const struct BeaconRequest* request, u64* value) {
     case kOpGet:
       return table_get(request->a, value) ? kStatusOk : kStatusNotFound;
     case kOpStats:
+      return kStatusOk;
+    case kOpEnd:
+      if (request->a > kEndTripleFault) return kStatusBadArgument;
+      state.end = request->a + 1;
       return kStatusOk;
     case kOpLoad:
       return load_set(request->a, request->b, request->c) ? kStatusOk : kStatusBadArgument;
@@ -157,4 +162,8 @@ const struct BeaconAnswer* service_request(const void* bytes, u32 length,
     default:
       return NULL;
   }
+}
+
+void service_end_if_asked(void) {
+  if (state.end != 0) cpu_end((enum CpuEnd)(state.end - 1));
 }

@@ -24,6 +24,8 @@ void service_init(u64 boot_id);
  * stays valid until the next call. */
 const struct BeaconAnswer* service_request(const void* bytes, u32 length,
                                            const struct Route* route);
+/* Ends the guest if a request asked for it; its answer must have been handed to the card. */
+void service_end_if_asked(void);
 /* Serves a request that waited. False, and nothing is done, when there is no room to send. */
 bool service_finish(const struct BeaconRequest* request, const struct Outcome* outcome,
                     const struct Route* route);

@@ -17,18 +17,6 @@ Napi::Object error_object(Napi::Env env, const Error& error) {
   return object;
 }
 
-const char* reason_word(StopReason reason) {
-  switch (reason) {
-    case StopReason::kGuestShutdown:
-      return "guest-shutdown";
-    case StopReason::kGuestReset:
-      return "guest-reset";
-    case StopReason::kError:
-      break;
-  }
-  return "error";
-}
-
 Console::Options read_console(const std::string& kind, std::string path, double file) {
   if (kind == "file") return {Console::Kind::kFile, static_cast<int>(file), {}};
   if (kind == "stdio") return {Console::Kind::kStdio, -1, {}};
@@ -90,7 +78,8 @@ Napi::Function NativeMachine::define(Napi::Env env) {
                      });
 }
 
-// Arguments: options (see src/machine/native.ts), facts, onCut(), onStopped(reason, message).
+// Arguments: options (see src/machine/native.ts), facts, onCut(), onGuestEnd(how),
+// onStopped(message).
 NativeMachine::NativeMachine(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<NativeMachine>(info) {
   const Napi::Env env = info.Env();
@@ -99,12 +88,15 @@ NativeMachine::NativeMachine(const Napi::CallbackInfo& info)
   facts_ref_ = Napi::Reference<Napi::Float64Array>::New(facts, 1);
   facts_ = facts.Data();
   on_cut_ = Napi::ThreadSafeFunction::New(env, info[2].As<Napi::Function>(), "onCut", 0, 1);
-  on_stopped_ = Napi::ThreadSafeFunction::New(env, info[3].As<Napi::Function>(), "onStopped", 0, 1);
+  on_guest_end_ =
+      Napi::ThreadSafeFunction::New(env, info[3].As<Napi::Function>(), "onGuestEnd", 0, 1);
+  on_stopped_ = Napi::ThreadSafeFunction::New(env, info[4].As<Napi::Function>(), "onStopped", 0, 1);
   auto made = Machine::create(
       read_options(info[0].As<Napi::Object>()),
       MachineHooks{
           .on_cut = [this] { notify_cut(); },
-          .on_stopped = [this](StopReason r, std::string m) { notify_stopped(r, std::move(m)); },
+          .on_guest_end = [this](GuestEnd how) { notify_guest_end(how); },
+          .on_stopped = [this](std::string message) { notify_stopped(std::move(message)); },
       });
   if (!made.ok()) {
     shut_down();
@@ -130,6 +122,7 @@ void NativeMachine::shut_down() {
   closed_ = true;
   if (machine_) machine_->stop();
   on_cut_.Release();
+  on_guest_end_.Release();
   on_stopped_.Release();
 }
 
@@ -142,11 +135,16 @@ void NativeMachine::notify_cut() {
   });
 }
 
-void NativeMachine::notify_stopped(StopReason reason, std::string message) {
-  auto text = std::make_shared<std::string>(std::move(message));
-  on_stopped_.NonBlockingCall([reason, text](Napi::Env env, Napi::Function js) {
-    js.Call({Napi::String::New(env, reason_word(reason)), Napi::String::New(env, *text)});
+void NativeMachine::notify_guest_end(GuestEnd how) {
+  on_guest_end_.NonBlockingCall([how](Napi::Env env, Napi::Function js) {
+    js.Call({Napi::Number::New(env, static_cast<double>(how))});
   });
+}
+
+void NativeMachine::notify_stopped(std::string message) {
+  auto text = std::make_shared<std::string>(std::move(message));
+  on_stopped_.NonBlockingCall(
+      [text](Napi::Env env, Napi::Function js) { js.Call({Napi::String::New(env, *text)}); });
 }
 
 bool NativeMachine::alive(const Napi::CallbackInfo& info) {
@@ -222,6 +220,7 @@ Napi::Value NativeMachine::next_cut(const Napi::CallbackInfo& info) {
     facts_[7] = static_cast<double>(f.copy_ns) / 1000;
     facts_[8] = static_cast<double>(f.reset_ns) / 1000;
     facts_[9] = static_cast<double>(f.state_ns) / 1000;
+    facts_[10] = static_cast<double>(f.guest_end);
   }
   return Napi::Boolean::New(info.Env(), slot != nullptr);
 }

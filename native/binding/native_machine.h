@@ -6,9 +6,9 @@
 //   0 epoch       4 outputFrames   8 resetUs     0 bytes   1 rawBytes   2 last
 //   1 base        5 pauseUs
 //   2 overrun     6 harvestUs … 7 copyUs, 9 stateUs
-//   3 dirtyPages
+//   3 dirtyPages  10 guestEnd (GuestEnd, 0: none)
 //
-// Thread: JavaScript's, except notify_cut() and notify_stopped(), which vCPU threads call.
+// Thread: JavaScript's, except the notify_…() functions, which vCPU threads call.
 #pragma once
 
 #include <napi.h>
@@ -27,7 +27,7 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   ~NativeMachine() override;
 
  private:
-  static constexpr size_t kFactsLength = 10;
+  static constexpr size_t kFactsLength = 11;
 
   Napi::Value cpu_features(const Napi::CallbackInfo& info);
   void boot(const Napi::CallbackInfo& info);
@@ -52,7 +52,8 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   bool alive(const Napi::CallbackInfo& info);
   void store(const EncodedBody& body);
   void notify_cut();
-  void notify_stopped(StopReason reason, std::string message);
+  void notify_guest_end(GuestEnd how);
+  void notify_stopped(std::string message);
   void shut_down();
   static void at_exit(void* self);
 
@@ -60,6 +61,7 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   Napi::Reference<Napi::Float64Array> facts_ref_;
   double* facts_ = nullptr;
   Napi::ThreadSafeFunction on_cut_;
+  Napi::ThreadSafeFunction on_guest_end_;
   Napi::ThreadSafeFunction on_stopped_;
   std::atomic<bool> cut_notified_{false};
   std::vector<uint32_t> mismatches_;

@@ -33,6 +33,7 @@ void Cutter::begin(const CutPolicy& policy, uint64_t first_epoch) {
   committed_.store(first_epoch - 1);
   hold_next_.store(false);
   frozen_.store(false);
+  final_cut_made_.store(false);
   dirty_.clear();
   last_cut_ns_ = monotonic_ns();
   active_.store(true);
@@ -62,7 +63,7 @@ bool Cutter::past_budget() const {
   return pending >= policy_.dirty_budget_pages;
 }
 
-void Cutter::cut() {
+void Cutter::cut(GuestEnd guest_end) {
   const uint64_t start = monotonic_ns();
   EpochSlot* slot = parts_.slots.take();
   FT_CHECK(slot != nullptr, "a cut without a free slot");
@@ -70,6 +71,7 @@ void Cutter::cut() {
   {
     const std::lock_guard lock(parts_.machine_lock);
     facts.epoch = cut_.load() + 1;
+    facts.guest_end = guest_end;
     const uint32_t harvested = harvest(facts);
     const uint64_t t1 = monotonic_ns();
     copy_pages(*slot);
@@ -96,6 +98,7 @@ void Cutter::cut() {
     last_cut_ns_ = end;
     if (facts.overrun) frozen_.store(true);
     cut_.store(facts.epoch);
+    if (guest_end != GuestEnd::kNone) final_cut_made_.store(true);
   }
   parts_.slots.publish(slot);
   parts_.on_cut();

@@ -83,8 +83,10 @@ class Cutter {
   /// Walks the rings: true when so many pages are dirty that the guest should wait.
   bool past_budget() const;
   uint64_t last_cut_ns() const { return last_cut_ns_; }
-  /// Makes the cut. Every vCPU is stopped; can_cut() holds.
-  void cut();
+  /// Makes the cut. Every vCPU is stopped; can_cut() holds. With `guest_end` the epoch is the
+  /// guest's last: final_cut_made() is true from then until begin().
+  void cut(GuestEnd guest_end = GuestEnd::kNone);
+  bool final_cut_made() const { return final_cut_made_.load(); }
 
  private:
   uint32_t harvest(CutFacts& facts);
@@ -98,6 +100,7 @@ class Cutter {
   std::atomic<bool> active_{false};
   std::atomic<bool> frozen_{false};
   std::atomic<bool> hold_next_{false};
+  std::atomic<bool> final_cut_made_{false};
   std::atomic<uint64_t> cut_{0};
   std::atomic<uint64_t> committed_{0};
   uint64_t last_cut_ns_ = 0;

@@ -25,6 +25,7 @@ void pulse(int event_fd) {
 Result<std::unique_ptr<DeviceSet>> DeviceSet::create(const Parts& parts, const Options& options) {
   std::unique_ptr<DeviceSet> set(new DeviceSet(parts));
   FT_TRY(set->add_serial());
+  set->power_.attach(parts.bus);
   set->net_ = std::make_unique<VirtioNet>(parts.outbox, options.mac);
   FT_TRY(set->add_virtio(kSlotNet, *set->net_, set->net_->queue_count()));
   set->rng_ = std::make_unique<VirtioRng>();
@@ -99,6 +100,11 @@ Status DeviceSet::restore(const StateReader& reader) {
     if (place.transport != nullptr) FT_TRY(place.transport->restore(reader));
   }
   return Ok{};
+}
+
+void DeviceSet::flush_output() {
+  // One round of the ring covers everything that was there when the guest stopped.
+  net_->process_tx(kQueueSizeMax);
 }
 
 void DeviceSet::kick_all() {

@@ -3,7 +3,7 @@
 //
 //   slot i    0 net     1…4 disks 0…3     5 rng         a place of its own for each, taken or not:
 //   window    0xd0000000 + 0x1000·i, GSI 5 + i          adding a disk moves no other device
-//   serial    ports 0x3f8…0x3ff, GSI 4
+//   serial    ports 0x3f8…0x3ff, GSI 4       power     ports 0x604, 0x64, 0xcf9
 //
 // The slot's number is also the transport's index in the state blob, so both hosts name a device
 // alike. Queues that a thread serves have an ioeventfd; the others are served where the guest's
@@ -28,6 +28,7 @@
 #include "machine/device_bus.h"
 #include "machine/guest_memory.h"
 #include "machine/outbox.h"
+#include "machine/power.h"
 #include "machine/serial.h"
 #include "machine/virtio_mmio.h"
 #include "machine/virtio_net.h"
@@ -72,6 +73,7 @@ class DeviceSet {
 
   Serial& serial() { return *serial_; }
   VirtioNet& net() { return *net_; }
+  PowerPorts& power() { return power_; }
   /// The transport in `slot`, which must be taken.
   VirtioMmio& transport(uint16_t slot);
   /// Signalled when the guest notifies `queue` of `slot`; only for queues given an ioeventfd.
@@ -86,6 +88,8 @@ class DeviceSet {
   /// Puts all of them back. Guest memory and the irqchips come before, kick_all() after.
   /// Error: FT_ERR_STATE_FORMAT; the devices are then of no further use.
   Status restore(const StateReader& reader);
+  /// The guest ended itself: what it had handed to its devices by then still goes out.
+  void flush_output();
   /// Notifications and interrupts that were on their way at the cut are in no state: says them all
   /// again. A spurious one does no harm.
   void kick_all();
@@ -107,6 +111,7 @@ class DeviceSet {
   Parts parts_;
   UniqueFd serial_interrupt_;
   std::unique_ptr<Serial> serial_;
+  PowerPorts power_;
   std::unique_ptr<VirtioNet> net_;
   std::unique_ptr<VirtioRng> rng_;
   std::array<Slot, kDeviceSlots> slots_;

@@ -18,6 +18,7 @@
 #include "core/result.h"
 #include "kvm/state.h"
 #include "machine/disk_records.h"
+#include "machine/power.h"
 
 namespace ft {
 
@@ -26,6 +27,7 @@ struct CutFacts {
   uint64_t epoch = 0;
   bool base = false;
   bool overrun = false;
+  GuestEnd guest_end = GuestEnd::kNone;  // the guest ended itself; no later cut follows
   uint32_t dirty_pages = 0;
   uint32_t output_frames = 0;
   uint64_t pause_ns = 0;

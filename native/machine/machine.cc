@@ -148,8 +148,15 @@ Status Machine::make_threads() {
       .cutter = *cutter_,
       .outbox = outbox_,
       .on_stopped = hooks_.on_stopped,
+      .on_guest_end = hooks_.on_guest_end,
+      .flush_output =
+          [this] {
+            const std::lock_guard lock(lock_);
+            devices_->flush_output();
+          },
       .cpus = cpus_.vcpus,
   });
+  devices_->power().set_on_end([this](GuestEnd how) { threads_->guest_ended(how); });
   VirtioMmio& net_transport = devices_->transport(kSlotNet);
   auto io = IoThread::create(IoThread::Parts{
       .tap = *tap_,
@@ -162,7 +169,7 @@ Status Machine::make_threads() {
       .tx_event_fd = devices_->queue_event(kSlotNet, kNetQueueTx),
       .request_cut = [this] { threads_->request_cut(); },
       .recheck_limits = [this] { threads_->recheck_limits(); },
-      .on_error = [this](const Error& e) { hooks_.on_stopped(StopReason::kError, e.message); },
+      .on_error = [this](const Error& e) { hooks_.on_stopped(e.message); },
   });
   if (!io.ok()) return io.error();
   io_ = io.take();

@@ -57,8 +57,11 @@ struct MachineOptions {
 struct MachineHooks {
   /// A cut waits in front_cut(). On the cutting thread; must not block.
   std::function<void()> on_cut;
-  /// The guest or the machine came to an end. On any thread, at most once each.
-  std::function<void(StopReason, std::string message)> on_stopped;
+  /// The guest ended itself. While replicating, a cut with the same word follows or waits; without,
+  /// everything the guest said is in the outbox. On a vCPU thread, once.
+  std::function<void(GuestEnd)> on_guest_end;
+  /// The machine cannot go on. On any thread; more than once if more than one part fails.
+  std::function<void(std::string message)> on_stopped;
 };
 
 class Machine {

@@ -230,6 +230,10 @@ void VcpuThreads::loop(size_t index) {
         park();
         continue;
       }
+      if (guest_end_.load() != GuestEnd::kNone) {
+        serve_ended(index);
+        continue;
+      }
       if (index == 0) serve_leader();
       if (stop_.load() || park_requests_.load() > 0) continue;
       if (parts_.cutter.frozen()) {
@@ -247,7 +251,7 @@ void VcpuThreads::loop(size_t index) {
     }
     const auto exit = vcpu.run();
     if (!exit.ok()) {
-      ended(StopReason::kError, exit.error().message);
+      broken(exit.error().message);
       unfinished = false;
       continue;
     }
@@ -260,6 +264,7 @@ void VcpuThreads::loop(size_t index) {
 // True when something waits that loop() would serve before it enters the guest.
 bool VcpuThreads::wanted(size_t index) const {
   if (stop_.load() || park_requests_.load() > 0) return true;
+  if (guest_end_.load() != GuestEnd::kNone) return true;
   if (parts_.outbox.over_limit() || parts_.cutter.frozen()) return true;
   if (index != 0) return over_budget_.load();
   return (tls_tick != 0 || cut_requested_.load() || ring_full_.load());
@@ -273,7 +278,9 @@ void VcpuThreads::wait_for_output_room(size_t index) {
     return index == 0 && parts_.cutter.can_cut() &&
            (cut_wanted_.load() || ring_full_.load() || parts_.outbox.output_waiting());
   };
-  wait_until([&] { return !parts_.outbox.over_limit() || cut_due(); });
+  wait_until([&] {
+    return !parts_.outbox.over_limit() || cut_due() || guest_end_.load() != GuestEnd::kNone;
+  });
   if (cut_due()) cut_wanted_.store(true);
 }
 
@@ -305,19 +312,18 @@ bool VcpuThreads::handle_exit(Vcpu& vcpu, Vcpu::Exit exit) {
       }
       return false;
     case Vcpu::Exit::kShutdown:
-      ended(StopReason::kGuestReset, "the guest stopped with a triple fault");
+      guest_ended(GuestEnd::kTripleFault);
       return false;
     case Vcpu::Exit::kSystemEvent:
-      ended(run->system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN ? StopReason::kGuestShutdown
-                                                                : StopReason::kGuestReset,
-            "the guest ended itself");
+      guest_ended(run->system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN ? GuestEnd::kPowerOffEvent
+                                                                      : GuestEnd::kResetEvent);
       return false;
     case Vcpu::Exit::kInternalError:
     case Vcpu::Exit::kFailEntry:
     case Vcpu::Exit::kOther:
       break;
   }
-  ended(StopReason::kError, "KVM cannot run the guest on: " + vcpu.describe_exit());
+  broken("KVM cannot run the guest on: " + vcpu.describe_exit());
   return false;
 }
 
@@ -357,7 +363,7 @@ void VcpuThreads::serve_leader() {
       if (!cutter.can_cut()) return;
     }
   }
-  cut_with_others_parked();
+  with_others_parked([&] { cutter.cut(); });
   cut_wanted_.store(behind_schedule());
   if (full) ring_served();
 }
@@ -395,24 +401,68 @@ void VcpuThreads::ring_served() {
   gate_cv_.notify_all();
 }
 
-void VcpuThreads::cut_with_others_parked() {
+// Runs `act` on the leader's thread while every other vCPU stands still.
+template <typename Act>
+void VcpuThreads::with_others_parked(Act act) {
   const size_t others = parts_.vcpus.size() - 1;
   if (others == 0) {
-    parts_.cutter.cut();
+    act();
     return;
   }
   hold(1, others);
-  if (!stop_.load()) parts_.cutter.cut();
+  if (!stop_.load()) act();
   let_go();
 }
 
-// The guest is over: says so once, then keeps the thread out of KVM_RUN until it is stopped.
-void VcpuThreads::ended(StopReason reason, std::string message) {
-  if (!stopped_reported_.exchange(true)) parts_.on_stopped(reason, std::move(message));
+// The guest cannot be run on: says so once, then keeps the thread out of KVM_RUN until it is
+// stopped.
+void VcpuThreads::broken(std::string message) {
+  if (!stopped_reported_.exchange(true)) parts_.on_stopped(std::move(message));
   while (!stop_.load()) {
     wait_until([] { return false; });
     if (!stop_.load() && park_requests_.load() > 0) park();
   }
+}
+
+// ── the guest's own end ────────────────────────────────────────────────────────────────────────
+//
+//   a vCPU ends the guest ─▶ every vCPU leaves KVM_RUN and stays out ─▶ leader: flush ·
+//   on_guest_end
+//                                              with a standby, given credit ─▶ final cut, then none
+
+// Whoever waits for credit or room is woken by serve_ended(): the gate is not taken here, where the
+// machine lock may be held.
+void VcpuThreads::guest_ended(GuestEnd how) {
+  GuestEnd none = GuestEnd::kNone;
+  if (!guest_end_.compare_exchange_strong(none, how)) return;
+  for (size_t i = 0; i < tids_.size(); i++) kick(i);
+}
+
+bool VcpuThreads::final_cut_due() const {
+  return parts_.cutter.active() && !parts_.cutter.final_cut_made() && parts_.cutter.can_cut();
+}
+
+// Called instead of entering the guest, with no instruction of this vCPU's unfinished.
+void VcpuThreads::serve_ended(size_t index) {
+  { const std::lock_guard lock(gate_mutex_); }
+  gate_cv_.notify_all();
+  if (index != 0) {
+    wait_until([] { return false; });
+    return;
+  }
+  const GuestEnd how = guest_end_.load();
+  if (!end_reported_) {
+    with_others_parked([&] {
+      end_reported_ = true;
+      parts_.flush_output();
+      parts_.on_guest_end(how);
+    });
+  }
+  if (final_cut_due()) {
+    with_others_parked([&] { parts_.cutter.cut(how); });
+    if (ring_full_.load()) ring_served();
+  }
+  wait_until([&] { return final_cut_due(); });
 }
 
 }  // namespace ft

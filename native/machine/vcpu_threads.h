@@ -24,14 +24,12 @@
 
 #include "kvm/vcpu.h"
 #include "machine/device_bus.h"
+#include "machine/power.h"
 
 namespace ft {
 
 class Cutter;
 class Outbox;
-
-/// Why the guest came to an end by itself.
-enum class StopReason : uint8_t { kGuestShutdown, kGuestReset, kError };
 
 class VcpuThreads {
  public:
@@ -41,8 +39,13 @@ class VcpuThreads {
     std::mutex& machine_lock;
     Cutter& cutter;
     Outbox& outbox;
-    /// Called on a vCPU thread, once.
-    std::function<void(StopReason, std::string message)> on_stopped;
+    /// KVM cannot run the guest on. Called on a vCPU thread, once.
+    std::function<void(std::string message)> on_stopped;
+    /// The guest ended itself, and no vCPU runs it any more. Called on the leader's thread, once,
+    /// after flush_output and before the final cut.
+    std::function<void(GuestEnd)> on_guest_end;
+    /// What the guest had handed to its devices before it ended goes into the outbox.
+    std::function<void()> flush_output;
     /// Host CPU of each vCPU's thread (cpu_plan.h); kAnyCpu: wherever the scheduler likes.
     std::vector<int> cpus;
   };
@@ -59,6 +62,10 @@ class VcpuThreads {
   void request_cut();
   /// Credit, room or output limits changed: whoever waits for them looks again. Any thread.
   void credit_changed();
+  /// The guest ended itself (the first word counts): no vCPU enters it again, and with a standby
+  /// the leader makes the final cut as soon as there is credit. Any thread, the machine lock held
+  /// or not.
+  void guest_ended(GuestEnd how);
   /// Brings every vCPU out of KVM_RUN, so that it looks at the outbox limit. Any thread.
   void recheck_limits();
   /// Ticks the leader every `interval_us`; 0 stops ticking. Not before start().
@@ -87,7 +94,10 @@ class VcpuThreads {
   void loop(size_t index);
   bool wanted(size_t index) const;
   void serve_leader();
-  void cut_with_others_parked();
+  void serve_ended(size_t index);
+  bool final_cut_due() const;
+  template <typename Act>
+  void with_others_parked(Act act);
   bool behind_schedule();
   void ring_served();
   void wait_for_output_room(size_t index);
@@ -100,7 +110,7 @@ class VcpuThreads {
   template <typename Ready>
   void wait_until(Ready ready);
   void kick(size_t index);
-  void ended(StopReason reason, std::string message);
+  void broken(std::string message);
 
   Parts parts_;
   std::vector<std::thread> threads_;
@@ -116,6 +126,8 @@ class VcpuThreads {
   std::atomic<bool> over_budget_{false};  // the leader waits for credit, and the others with it
   std::atomic<bool> stop_{false};
   std::atomic<bool> stopped_reported_{false};
+  std::atomic<GuestEnd> guest_end_{GuestEnd::kNone};
+  bool end_reported_ = false;  // the leader's own
   std::atomic<int> park_requests_{0};
   std::atomic<int> waiting_{0};
   std::atomic<uint64_t> exits_[kExitKinds]{};

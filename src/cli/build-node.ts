@@ -97,6 +97,7 @@ async function assemble(
       policy: config.policy,
       heartbeatIntervalMs: config.heartbeatIntervalMs,
       suspectAfterMs: config.suspectAfterMs,
+      onGuestEnd: config.onGuestEnd,
     },
     {
       clock: systemClock,

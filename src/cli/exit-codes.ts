@@ -18,7 +18,7 @@ export function exitCodeOfEnd(end: NodeEnd): ExitCode {
     case 'fenced':
       return ExitCode.fenced;
     case 'guest-ended':
-      return ExitCode.guestEnded;
+      return end.end.kind === 'reset' ? ExitCode.guestReset : ExitCode.guestOff;
     case 'machine-error':
       return end.error.code === 'FT_ERR_SIM_PORT' ? ExitCode.environment : ExitCode.internal;
     case 'promotion-failed':
@@ -35,7 +35,7 @@ export function sentenceOfEnd(end: NodeEnd): string {
         'there. Start this host with ft-standby to protect it.'
       );
     case 'guest-ended':
-      return `The guest ended by itself (${end.reason}).`;
+      return `The guest ended itself: ${end.end.cause}.`;
     case 'machine-error':
       return `The guest cannot go on here: ${end.error.message}`;
     case 'promotion-failed':

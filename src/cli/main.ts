@@ -2,7 +2,7 @@
  * What both commands have in common: reading flags, building the node, signals, and the end.
  *
  *   read flags ─▶ build ─▶ start ─▶ running ── signal ─▶ stopping ─▶ exit 0
- *       │ 2         │ 3      │ 3, 5     └── the node's own end ─▶ exit 4, 6, 70
+ *       │ 2         │ 3      │ 3, 5     └── the node's own end ─▶ exit 4, 6, 7, 70
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -17,7 +17,7 @@ import {
 } from '../config/config';
 import type { CommandName } from '../config/flags';
 import { ExitCode, helpText } from '../config/help';
-import type { StateEvent } from '../node/running-node';
+import type { NodeEnd, StateEvent } from '../node/running-node';
 import { StatusReporter } from '../node/status';
 import { type BuiltNode, buildNode } from './build-node';
 import { exitCodeOfEnd, exitCodeOfStart, sentenceOfEnd } from './exit-codes';
@@ -85,7 +85,7 @@ class Running {
         writeLine: (line) => this.out.put(line),
         writeLog: (line) => this.errors.put(line),
         onState: (event) => this.stateChanged(event),
-        onEnd: (end) => this.end(exitCodeOfEnd(end), end.kind, sentenceOfEnd(end)),
+        onEnd: (end) => this.nodeEnded(end),
       });
       if (this.ending) {
         this.close();
@@ -132,6 +132,14 @@ class Running {
       this.deferredSignal = undefined;
       setImmediate(() => this.signalled(signal));
     }
+  }
+
+  private nodeEnded(end: NodeEnd): void {
+    if (end.kind === 'guest-ended' && this.config.onGuestEnd === 'hold') {
+      this.say(`${sentenceOfEnd(end)} This process stays (--on-guest-end hold).`);
+      return;
+    }
+    this.end(exitCodeOfEnd(end), end.kind, sentenceOfEnd(end));
   }
 
   /** The one way to the end: tells peers, lets go of everything, and leaves with `code`. */

@@ -73,6 +73,8 @@ export interface NodeConfig {
   readonly suspectAfterMs: number;
   readonly metrics: Address | undefined;
   readonly statusIntervalMs: number | undefined;
+  /** What becomes of the process when the guest ends itself. */
+  readonly onGuestEnd: 'exit' | 'hold';
 }
 
 export interface PrimaryConfig extends NodeConfig {
@@ -142,6 +144,10 @@ function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {
     heartbeatIntervalMs,
     suspectAfterMs,
     metrics: metrics === undefined ? undefined : readMetrics(flags, metrics),
+    onGuestEnd: parseChoice('on-guest-end', flags.text('on-guest-end') ?? '', [
+      'exit',
+      'hold',
+    ] as const),
     statusIntervalMs: flags.has('status-interval-ms')
       ? integer('status-interval-ms', 10, 3_600_000)
       : undefined,

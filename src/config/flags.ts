@@ -250,6 +250,15 @@ export const FLAGS: readonly FlagSpec[] = [
   },
   {
     group: 'Operation',
+    name: 'on-guest-end',
+    value: 'exit|hold',
+    fallback: 'exit',
+    help:
+      'when the guest switches itself off or resets: end this process, or stay (a primary for a ' +
+      'look at console and figures, a standby for the next primary)',
+  },
+  {
+    group: 'Operation',
     name: 'metrics',
     value: 'HOST:PORT',
     help: 'serves Prometheus metrics there',

@@ -8,7 +8,8 @@ export const ExitCode = {
   environment: 3,
   fenced: 4,
   refused: 5,
-  guestEnded: 6,
+  guestOff: 6,
+  guestReset: 7,
   internal: 70,
 } as const;
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
@@ -19,7 +20,8 @@ const EXIT_MEANINGS: Readonly<Record<ExitCode, string>> = {
   [ExitCode.environment]: 'the host lacks something: /dev/kvm, TAP, kernel image, port, witness',
   [ExitCode.fenced]: 'another node won the witness; the guest goes on there',
   [ExitCode.refused]: 'the peer refused this node, or the newest generation is another node’s',
-  [ExitCode.guestEnded]: 'the guest ended by itself',
+  [ExitCode.guestOff]: 'the guest switched itself off',
+  [ExitCode.guestReset]: 'the guest asked for a reset: start it again if it shall go on',
   [ExitCode.internal]: 'an error of our own',
 };
 

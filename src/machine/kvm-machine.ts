@@ -9,6 +9,7 @@ import {
   type CutPolicy,
   type EncodedChunk,
   emptyCut,
+  type GuestEnd,
   type Machine,
   type MachineDescription,
   type MachineHandlers,
@@ -46,7 +47,17 @@ export interface KvmMachineOptions {
 
 /** Smallest buffer that encodeCut and scanNext take (EpochEncoder::kChunkRoomMin). */
 const CHUNK_ROOM_MIN = 256 * 1024;
-const FACTS_LENGTH = 10;
+const FACTS_LENGTH = 11;
+/** By the numbers of native/machine/power.h. */
+const GUEST_ENDS: readonly (GuestEnd | undefined)[] = [
+  undefined,
+  { kind: 'power-off', cause: 'power-off by port 0x604' },
+  { kind: 'power-off', cause: 'power-off by a KVM system event' },
+  { kind: 'reset', cause: 'reset by the keyboard controller' },
+  { kind: 'reset', cause: 'reset by port 0xcf9' },
+  { kind: 'reset', cause: 'triple fault' },
+  { kind: 'reset', cause: 'reset by a KVM system event' },
+];
 const NO_MISMATCHES: readonly number[] = [];
 
 export class KvmMachine implements Machine {
@@ -55,6 +66,7 @@ export class KvmMachine implements Machine {
   readonly #facts = new Float64Array(FACTS_LENGTH);
   #handlers: MachineHandlers = {
     onCut() {},
+    onGuestEnd() {},
     onStopped() {},
     onDisksSynced() {},
     onDiskFailed() {},
@@ -92,10 +104,11 @@ export class KvmMachine implements Machine {
           },
           this.#facts,
           () => this.#handlers.onCut(),
-          (reason, message) => {
-            const error = reason === 'error' ? new FtError('FT_ERR_MACHINE', message) : undefined;
-            this.#handlers.onStopped(reason, error);
+          (how) => {
+            const end = GUEST_ENDS[how];
+            if (end !== undefined) this.#handlers.onGuestEnd(end);
           },
+          (message) => this.#handlers.onStopped(new FtError('FT_ERR_MACHINE', message)),
         ),
     );
     this.description = {
@@ -174,6 +187,7 @@ export class KvmMachine implements Machine {
     cut.copyUs = facts[7] as number;
     cut.resetUs = facts[8] as number;
     cut.stateUs = facts[9] as number;
+    cut.guestEnd = GUEST_ENDS[facts[10] as number];
     return cut;
   }
 

@@ -62,6 +62,14 @@ export interface CutPolicy {
   readonly auditPages: number;
 }
 
+/** How the guest ended itself. */
+export interface GuestEnd {
+  /** It switched itself off, or wants to be started again. */
+  readonly kind: 'power-off' | 'reset';
+  /** By what, in a few words. */
+  readonly cause: string;
+}
+
 /** Facts of one cut. The object is reused: read it before the next call. */
 export interface Cut {
   epoch: number;
@@ -77,12 +85,15 @@ export interface Cut {
   resetUs: number;
   /** True when the whole memory must be sent because the ring may have lost entries. */
   overrun: boolean;
+  /** The guest ended itself in this epoch; no later cut follows. */
+  guestEnd: GuestEnd | undefined;
 }
 
 /** A Cut to be filled in at each cut, so that the hot path makes no objects. */
 export function emptyCut(): Cut {
   const times = { pauseUs: 0, harvestUs: 0, copyUs: 0, stateUs: 0, resetUs: 0 };
-  return { epoch: 0, base: false, dirtyPages: 0, outputFrames: 0, overrun: false, ...times };
+  const end = { overrun: false, guestEnd: undefined };
+  return { epoch: 0, base: false, dirtyPages: 0, outputFrames: 0, ...end, ...times };
 }
 
 /** One encoded piece of an epoch or of the sync, in the caller's buffer. */
@@ -105,8 +116,13 @@ export interface ApplyResult {
 export interface MachineHandlers {
   /** At least one cut waits for nextCut(). */
   onCut(): void;
-  /** The guest ended by itself, or the machine cannot go on. */
-  onStopped(reason: 'guest-shutdown' | 'guest-reset' | 'error', error: FtError | undefined): void;
+  /**
+   * The guest ended itself and does not run any more. While replicating, one last cut that says the
+   * same follows, or waits already; without, all that the guest said has left or is held.
+   */
+  onGuestEnd(end: GuestEnd): void;
+  /** The machine cannot go on. */
+  onStopped(error: FtError): void;
   /** disksSynced() became true. */
   onDisksSynced(): void;
   /**

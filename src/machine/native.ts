@@ -74,7 +74,9 @@ export interface Addon {
     options: NativeMachineOptions,
     facts: Float64Array,
     onCut: () => void,
-    onStopped: (reason: 'guest-shutdown' | 'guest-reset' | 'error', message: string) => void,
+    /** A number of native/machine/power.h's GuestEnd. */
+    onGuestEnd: (how: number) => void,
+    onStopped: (message: string) => void,
   ) => NativeMachine;
   crc32c(bytes: Uint8Array): number;
   probeKvm(path: string): void;

@@ -14,6 +14,7 @@
  *
  * Table sizes follow from the size of memory alone, so they are the same on both hosts.
  */
+import type { GuestEnd } from './machine';
 import { PAGE_BYTES, type SimulatedMemory } from './simulated-memory';
 
 export const BEACON_REQUEST_BYTES = 40;
@@ -21,8 +22,16 @@ export const BEACON_ANSWER_BYTES = 128;
 const REQUEST_MAGIC = 0x51425446; // "FTBQ"
 const ANSWER_MAGIC = 0x41425446; // "FTBA"
 
-const Op = { incr: 1, put: 2, get: 3, stats: 4, load: 5 } as const;
+const Op = { incr: 1, put: 2, get: 3, stats: 4, load: 5, end: 9 } as const;
 const Status = { ok: 0, badOp: 1, notFound: 2, tableFull: 3, badArgument: 4 } as const;
+
+/** By the request's `a`; what the fixture guest does on KVM. */
+const ENDS: readonly GuestEnd[] = [
+  { kind: 'power-off', cause: 'power-off by port 0x604' },
+  { kind: 'reset', cause: 'reset by the keyboard controller' },
+  { kind: 'reset', cause: 'reset by port 0xcf9' },
+  { kind: 'reset', cause: 'triple fault' },
+];
 
 const At = {
   bootId: 8,
@@ -93,6 +102,8 @@ export class SimulatedBeacon {
   private readonly keysAt: number;
   private readonly loadFirstPage: number;
   readonly loadPagesMax: number;
+  /** Set by the request that ends the guest. */
+  ended: GuestEnd | undefined;
   private readonly scratch = Buffer.alloc(BEACON_ANSWER_BYTES);
   private readonly word = Buffer.alloc(8);
 
@@ -243,6 +254,9 @@ export class SimulatedBeacon {
         return Status.ok;
       case Op.load:
         return this.setLoad(a, b, c);
+      case Op.end:
+        this.ended = a < BigInt(ENDS.length) ? ENDS[Number(a)] : undefined;
+        return this.ended === undefined ? Status.badArgument : Status.ok;
       default:
         return Status.badOp;
     }

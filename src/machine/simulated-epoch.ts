@@ -12,7 +12,7 @@
  */
 import { assert } from '../common/assert';
 import { FtError } from '../common/errors';
-import type { DiskDescription, EncodedChunk } from './machine';
+import type { DiskDescription, EncodedChunk, GuestEnd } from './machine';
 import type { DiskRecord } from './simulated-disk';
 import { PAGE_BYTES, pageHash, type SimulatedMemory } from './simulated-memory';
 
@@ -29,6 +29,7 @@ const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
 export class SimulatedSlot {
   epoch = 0;
   base = false;
+  guestEnd: GuestEnd | undefined;
   gfns: Uint32Array = new Uint32Array(0);
   pages: Buffer = Buffer.alloc(0);
   pageCount = 0;

@@ -15,6 +15,7 @@ import {
   type CutPolicy,
   type EncodedChunk,
   emptyCut,
+  type GuestEnd,
   type Machine,
   type MachineDescription,
   type MachineHandlers,
@@ -78,6 +79,8 @@ export class SimulatedMachine implements Machine {
   private holdAtNextCut = false;
   private basePassed = false;
   private cuts = 0;
+  private end: GuestEnd | undefined;
+  private finalCutMade = false;
   private readonly waiting: SimulatedSlot[] = [];
   private readonly spare: SimulatedSlot[] = [];
   private current: SimulatedSlot | undefined;
@@ -146,6 +149,7 @@ export class SimulatedMachine implements Machine {
     this.scanAt = 0;
     this.basePassed = false;
     this.holdAtNextCut = false;
+    this.finalCutMade = false;
     this.memory.startLogging();
     this.disks.beginReplication(peerDiskMaps);
     this.scheduleCut();
@@ -207,6 +211,7 @@ export class SimulatedMachine implements Machine {
     facts.outputFrames = slot.outputFrames;
     facts.pauseUs = slot.pauseUs;
     facts.copyUs = slot.pauseUs;
+    facts.guestEnd = slot.guestEnd;
     return facts;
   }
 
@@ -315,7 +320,7 @@ export class SimulatedMachine implements Machine {
     this.bootedAtUs = this.options.clock.nowUs() - uptimeUs;
     this.options.network.open(
       (payload, from) => this.receive(payload, from),
-      (error) => this.handlers?.onStopped('error', error),
+      (error) => this.handlers?.onStopped(error),
     );
     this.tickTimer = this.options.clock.every(1, () => this.tick());
   }
@@ -329,7 +334,7 @@ export class SimulatedMachine implements Machine {
   }
 
   private receive(payload: Buffer, from: string): void {
-    if (this.phase !== 'running') return;
+    if (this.phase !== 'running' || this.end !== undefined) return;
     if (this.guestMustWait()) {
       if (this.ingress.length < INGRESS_PACKETS_MAX) this.ingress.push({ payload, from });
       return;
@@ -342,14 +347,26 @@ export class SimulatedMachine implements Machine {
     const answer = this.beacon.serve(payload, BigInt(Math.floor(uptimeUs)) * 1000n);
     if (answer === undefined) return;
     this.outbox.append(answer, from);
+    if (this.beacon.ended !== undefined) this.endGuest(this.beacon.ended);
     if (this.outbox.waitingFrames === 1 && this.policy?.cutOnOutput === true) {
       // A turn later, so that requests that came together share one epoch.
       this.options.clock.soon(() => this.cutForOutput());
     }
   }
 
+  /** As on KVM: nothing runs any more; with a standby the last cut is made as soon as it may be. */
+  private endGuest(end: GuestEnd): void {
+    this.end = end;
+    this.ingress.length = 0;
+    this.options.clock.soon(() => this.handlers?.onGuestEnd(end));
+    if (this.policy === undefined) return;
+    this.cutDue = true;
+    this.tryCut();
+  }
+
   private tick(): void {
-    if (this.phase !== 'running' || !this.beacon.loaded) return;
+    const running = this.phase === 'running' && this.end === undefined;
+    if (!running || !this.beacon.loaded) return;
     this.beacon.tick(() => this.guestMustWait());
   }
 
@@ -397,13 +414,15 @@ export class SimulatedMachine implements Machine {
 
   private cut(): void {
     const policy = this.policy;
-    if (policy === undefined || this.phase !== 'running') return;
+    if (policy === undefined || this.phase !== 'running' || this.finalCutMade) return;
     const startUs = this.options.clock.nowUs();
     const slot = this.spare.pop() ?? new SimulatedSlot();
     this.lastCut += 1;
     this.cuts += 1;
     slot.epoch = this.lastCut;
     slot.base = this.holdAtNextCut;
+    slot.guestEnd = this.end;
+    this.finalCutMade = this.end !== undefined;
     const count = this.hideOne(this.memory.harvest(this.harvested));
     slot.fill(this.memory, this.harvested, count);
     slot.diskRecords = this.disks.takeLogs(slot.epoch);

@@ -10,7 +10,7 @@ import { assert } from '../common/assert';
 import type { Clock } from '../common/clock';
 import type { FtError } from '../common/errors';
 import type { Logger } from '../common/logger';
-import type { CutPolicy, Machine } from '../machine/machine';
+import type { CutPolicy, GuestEnd, Machine } from '../machine/machine';
 import type { BodyCompressor } from '../primary/frame-sender';
 import type { Dial } from '../primary/link';
 import { type PrimaryEnd, PrimaryRole, type PrimaryState } from '../primary/primary-role';
@@ -27,6 +27,8 @@ export interface NodeSettings {
   readonly policy: CutPolicy;
   readonly heartbeatIntervalMs: number;
   readonly suspectAfterMs: number;
+  /** Whether a standby whose guest ended itself waits for the next primary ("hold"). */
+  readonly onGuestEnd: 'exit' | 'hold';
 }
 
 export interface NodeParts {
@@ -52,6 +54,7 @@ export interface StateEvent {
   readonly epoch: number;
 }
 
+/** On either side, "guest-ended" need not end the process: that is the command's decision. */
 export type NodeEnd = PrimaryEnd | { readonly kind: 'promotion-failed'; readonly error: FtError };
 
 export interface NodeHandlers {
@@ -94,6 +97,7 @@ export class RunningNode {
         },
         onActive: (generation) => this.makePrimary().adopt(generation),
         onPromotionFailed: (error) => this.handlers.onEnd({ kind: 'promotion-failed', error }),
+        onGuestEnded: (end) => this.guestEnded(standby, end),
       },
     );
     this.standby = standby;
@@ -125,6 +129,11 @@ export class RunningNode {
     if (this.primary !== undefined) this.primary.stop(reason);
     else this.standby?.stop(reason);
     this.parts.machine.close();
+  }
+
+  private guestEnded(standby: StandbyRole, end: GuestEnd): void {
+    this.handlers.onEnd({ kind: 'guest-ended', end });
+    if (this.settings.onGuestEnd === 'hold') standby.joinAgain();
   }
 
   private makePrimary(): PrimaryRole {

@@ -13,21 +13,26 @@
  * guest waits: nothing grows without bound.
  */
 import type { Clock } from '../common/clock';
-import type { Cut, Machine } from '../machine/machine';
+import type { Cut, GuestEnd, Machine } from '../machine/machine';
 import type { Connection } from '../transport/connection';
+import { allocFrameBuffer } from '../wire/buffer-pool';
 import { FrameFlag, FrameType } from '../wire/frame';
+import { packMessage } from '../wire/messages';
 import type { FrameSender } from './frame-sender';
 import type { OutputCommit } from './output-commit';
 import type { PrimaryStats } from './primary-stats';
 
 /** How long one turn may encode. */
 const SLICE_US = 2000;
+const MESSAGE_BYTES = 4 * 1024;
 /** Bytes handed to the connection beyond which encoding waits for it to drain. */
 const QUEUED_BYTES_MAX = 8 * 1024 * 1024;
 
 export interface PipelineHandlers {
   /** The last piece of the base epoch was sent. */
   onBaseSent(epoch: number): void;
+  /** This epoch, about to be sent, is the guest's last. */
+  onFinal(epoch: number, end: GuestEnd): void;
   /** The machine could not be sure of its dirty set; the epoch is all of memory. */
   onOverrun(epoch: number): void;
 }
@@ -69,7 +74,7 @@ export class EpochPipeline {
   pump(): void {
     const endUs = this.clock.nowUs() + SLICE_US;
     while (this.connection !== undefined) {
-      if (!this.encoding && !this.takeCut()) return;
+      if (!this.encoding && !this.takeCut(this.connection)) return;
       if (this.connection.bytesQueued >= QUEUED_BYTES_MAX) return;
       this.sendPiece(this.connection);
       if (this.clock.nowUs() >= endUs) {
@@ -90,7 +95,7 @@ export class EpochPipeline {
     this.pump();
   };
 
-  private takeCut(): boolean {
+  private takeCut(connection: Connection): boolean {
     const cut = this.machine.nextCut();
     if (cut === undefined) return false;
     this.encoding = true;
@@ -100,7 +105,19 @@ export class EpochPipeline {
     this.epochBytes = 0;
     this.count(cut);
     this.commit.noteCut(cut);
+    if (cut.guestEnd !== undefined) this.sendGuestEnd(connection, cut.epoch, cut.guestEnd);
     return true;
+  }
+
+  /**
+   * Says that the guest ended itself in `epoch` (0: it ended, whatever was sent). Before the epoch,
+   * so that whoever holds the epoch whole also knows that there is nothing to resume.
+   */
+  sendGuestEnd(connection: Connection, epoch: number, end: GuestEnd): void {
+    const buffer = allocFrameBuffer(MESSAGE_BYTES);
+    const header = { type: FrameType.guestEnd, flags: 0, generation: this.generation, epoch };
+    connection.send(header, buffer, packMessage({ kind: end.kind, cause: end.cause }, buffer));
+    if (epoch !== 0) this.handlers.onFinal(epoch, end);
   }
 
   private count(cut: Cut): void {

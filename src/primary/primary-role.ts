@@ -13,7 +13,16 @@
  *                                          protected ──────────────────────────────────┘   ▼
  *                                              │ bye: the standby resigned ─▶ solo      fenced
  *
- *   any ── stop(): bye, guest ended ─▶ stopped            any ── machine error ─▶ stopped
+ *   any ── stop(): bye ─▶ stopped                         any ── machine error ─▶ stopped
+ *
+ * The guest ends itself:
+ *   solo, syncing before holdOutput   word and bye ─▶ ended
+ *   syncing after it, protected       guestEnd(N) · epoch N ─▶ acked: its output leaves ─▶ bye ─▶
+ *                                     ended
+ *   suspended                         claim won ─▶ solo: its output leaves ─▶ ended
+ *                                     claim lost ─▶ fenced: the guest goes on elsewhere, from before
+ * Whoever holds epoch N knows that it is the last and resumes nothing, should this host die now; who
+ * does not hold it resumes an earlier one, in which the guest ends itself again.
  *
  * Who owns the output:
  *   solo, and syncing before holdOutput   this host alone; the standby cannot be promoted
@@ -29,7 +38,7 @@ import type { Clock } from '../common/clock';
 import { type Facts, FtError, toFtError } from '../common/errors';
 import { type Logger, Seldom } from '../common/logger';
 import { PAGE_BYTES } from '../common/units';
-import type { CutPolicy, Machine } from '../machine/machine';
+import type { CutPolicy, GuestEnd, Machine } from '../machine/machine';
 import type { Connection } from '../transport/connection';
 import type { FrameBufferPool } from '../wire/buffer-pool';
 import { type Frame, FrameType } from '../wire/frame';
@@ -54,6 +63,7 @@ export type PrimaryState =
   | 'protected'
   | 'suspended'
   | 'fenced'
+  | 'ended'
   | 'stopped';
 
 export interface PrimaryOptions
@@ -73,7 +83,7 @@ export interface PrimaryOptions
 /** Why a primary came to its end. */
 export type PrimaryEnd =
   | { readonly kind: 'fenced'; readonly current: GenerationRecord }
-  | { readonly kind: 'guest-ended'; readonly reason: string }
+  | { readonly kind: 'guest-ended'; readonly end: GuestEnd }
   | { readonly kind: 'machine-error'; readonly error: FtError };
 
 export interface PrimaryHandlers {
@@ -91,6 +101,10 @@ export class PrimaryRole {
   /** True from holdOutput on: the standby may become promotable at any moment. */
   private holding = false;
   private baseEpoch = 0;
+  /** Set once the guest has ended itself. */
+  private guestEnd: GuestEnd | undefined;
+  /** Its last epoch; 0 until that is on its way to the standby. */
+  private finalEpoch = 0;
   private connection: Connection | undefined;
   /** Names the session with the standby; "" without one. */
   private session = '';
@@ -113,6 +127,10 @@ export class PrimaryRole {
     this.pipeline = new EpochPipeline(clock, machine, sender, this.commit, this.stats, {
       onBaseSent: (epoch) => {
         this.baseEpoch = epoch;
+      },
+      onFinal: (epoch, end) => {
+        this.finalEpoch = epoch;
+        this.guestEnd ??= end;
       },
       onOverrun: (epoch) => {
         const message = 'the dirty ring may have lost entries; all of memory is sent again';
@@ -187,7 +205,7 @@ export class PrimaryRole {
 
   /** Ends the guest on the operator's word; the standby is told, and will not promote. */
   stop(reason: string): void {
-    if (this.current === 'stopped' || this.current === 'fenced') return;
+    if (this.over) return;
     this.endAll(reason);
     this.options.machine.fence();
     this.become('stopped', reason);
@@ -268,6 +286,7 @@ export class PrimaryRole {
       this.options.machine.inStep(this.session);
       this.become('protected', `epoch ${epoch} is held by the standby`);
     }
+    if (this.finalEpoch !== 0 && epoch >= this.finalEpoch) this.finishGuestEnd();
   }
 
   private auditMismatch(frame: Frame): void {
@@ -305,6 +324,7 @@ export class PrimaryRole {
   private linkDown(down: LinkDown): void {
     const { machine, logger } = this.options;
     this.dropPeer();
+    this.finalEpoch = 0;
     machine.endReplication();
     if (down.kind === 'bye') {
       // A standby that was ended says so in words of its own; one that had to give up, with a code.
@@ -368,32 +388,52 @@ export class PrimaryRole {
   private takeMachine(): void {
     this.options.machine.setHandlers({
       onCut: () => this.pipeline.pump(),
-      onStopped: (reason, error) => this.machineStopped(reason, error),
+      onGuestEnd: (end) => this.guestEnded(end),
+      onStopped: (error) => this.machineStopped(error),
       onDisksSynced: () => this.holdWhenSynced(),
       // A promoted guest goes on while the last epochs are still being written to the image. What
       // the guest holds for written would be missing there for ever, so it must not go on.
-      onDiskFailed: (error) => this.machineStopped('error', error),
+      onDiskFailed: (error) => this.machineStopped(error),
     });
   }
 
-  private machineStopped(reason: string, error: FtError | undefined): void {
-    if (this.current === 'stopped' || this.current === 'fenced') return;
-    if (reason !== 'error') {
-      this.endAll(`the guest ended (${reason})`);
-      this.become('stopped', reason);
-      this.handlers.onEnd({ kind: 'guest-ended', reason });
-      return;
+  /** Nothing of this role goes on any more. */
+  private get over(): boolean {
+    return this.current === 'stopped' || this.current === 'fenced' || this.current === 'ended';
+  }
+
+  private guestEnded(end: GuestEnd): void {
+    if (this.over) return;
+    this.guestEnd = end;
+    this.options.logger.info('the guest ended itself', { kind: end.kind, cause: end.cause });
+    const nobodyElse = this.current === 'solo' || (this.current === 'syncing' && !this.holding);
+    if (nobodyElse) this.finishGuestEnd();
+  }
+
+  /** All that the guest said has left, and nobody will resume it. */
+  private finishGuestEnd(): void {
+    const end = this.guestEnd;
+    if (end === undefined) return;
+    const { connection } = this;
+    // A standby that holds the last epoch knows; one in the midst of the sync is told now.
+    if (connection !== undefined && this.finalEpoch === 0) {
+      this.pipeline.sendGuestEnd(connection, 0, end);
     }
+    this.endAll(`the guest ended itself (${end.cause})`);
+    this.become('ended', end.cause);
+    this.handlers.onEnd({ kind: 'guest-ended', end });
+  }
+
+  private machineStopped(error: FtError): void {
+    if (this.over) return;
     // This machine cannot go on, the guest could: cut the link without a bye, so that the standby
     // takes over at once.
-    const cause =
-      error ?? new FtError('FT_ERR_MACHINE', 'The machine stopped for no known reason.');
     this.claim?.stop();
     this.dropPeer();
     this.link.stop();
     this.options.machine.fence();
-    this.become('stopped', cause.message);
-    this.handlers.onEnd({ kind: 'machine-error', error: cause });
+    this.become('stopped', error.message);
+    this.handlers.onEnd({ kind: 'machine-error', error });
   }
 
   // ── states ─────────────────────────────────────────────────────────────────────────────────────
@@ -403,7 +443,8 @@ export class PrimaryRole {
     this.holding = false;
     this.options.machine.openOutput();
     this.become('solo', why);
-    this.link.start();
+    if (this.guestEnd === undefined) this.link.start();
+    else this.finishGuestEnd();
   }
 
   private endAll(reason: string): void {

@@ -18,13 +18,17 @@
  *   held ──▶ backlog small ──────────────────────────────▶ ack
  *              └ large ─▶ looked at every BACKLOG_POLL_MS ─┘ (the newest epoch held, once)
  *
+ * The word that the guest ends itself comes before the epoch in which it does; it counts from the
+ * moment that epoch is held, in which case nothing is ever resumed from here.
+ *
  * freeze(): later frames are kept as they came: no ack, no epoch. thaw(): they are taken as usual.
  */
 import { assert } from '../common/assert';
 import type { Clock, Timer } from '../common/clock';
 import { FtError } from '../common/errors';
-import type { Machine } from '../machine/machine';
+import type { GuestEnd, Machine } from '../machine/machine';
 import { type Frame, FrameFlag, FrameType } from '../wire/frame';
+import { unpackGuestEnd } from '../wire/messages';
 import type { StandbyStats } from './standby-stats';
 
 /** Undoes compression. The result is valid until the next call. */
@@ -38,6 +42,8 @@ export interface ApplierHandlers {
   /** The base epoch is held: from now on this image can be promoted. */
   onRestorable(epoch: number): void;
   onMismatch(epoch: number, gfns: readonly number[]): void;
+  /** The guest ended itself: the epoch in which it did is held, or none was restorable. */
+  onGuestEnd(end: GuestEnd): void;
 }
 
 const SLICE_US = 2000;
@@ -65,6 +71,8 @@ export class CheckpointApplier {
   private openEpoch = 0;
   private openIsBase = false;
   private openPieces: HeldBody[] = [];
+  /** The guest's last epoch, once announced. */
+  private final: { readonly epoch: number; readonly end: GuestEnd } | undefined;
   private queue: HeldBody[] = [];
   private queueHead = 0;
   private heldBytes = 0;
@@ -107,6 +115,7 @@ export class CheckpointApplier {
     this.baseEpoch = 0;
     this.heldEpoch = 0;
     this.appliedEpoch = 0;
+    this.final = undefined;
     this.stats.epochHeld = 0;
     this.stats.epochApplied = 0;
     this.diskBacklogBytes = 0;
@@ -146,11 +155,13 @@ export class CheckpointApplier {
   }
 
   /**
-   * Takes a syncPages or epoch frame. Returns FT_ERR_EPOCH_ORDER, FT_ERR_EPOCH_BODY (or the
-   * machine's own code), FT_ERR_HELD_BYTES, or the decompressor's error; the session is then over.
+   * Takes a syncPages, epoch or guestEnd frame. Returns FT_ERR_EPOCH_ORDER, FT_ERR_EPOCH_BODY (or
+   * the machine's own code), FT_ERR_HELD_BYTES, FT_ERR_MESSAGE, or the decompressor's error; the
+   * session is then over.
    */
   take(frame: Frame): FtError | undefined {
     if (this.frozen) return this.keep(frame);
+    if (frame.type === FrameType.guestEnd) return this.takeGuestEnd(frame);
     const disorder = frame.type === FrameType.syncPages ? this.scanOrder() : this.epochOrder(frame);
     if (disorder !== undefined) return disorder;
     let body = frame.body;
@@ -192,6 +203,10 @@ export class CheckpointApplier {
       const message = `A piece of epoch ${epoch} came inside epoch ${this.openEpoch}.`;
       return new FtError('FT_ERR_EPOCH_ORDER', message, { epoch, expected: this.openEpoch });
     }
+    if (this.final !== undefined && epoch !== this.final.epoch) {
+      const message = `Epoch ${epoch} came, and the guest ended in epoch ${this.final.epoch}.`;
+      return new FtError('FT_ERR_EPOCH_ORDER', message, { epoch, expected: this.final.epoch });
+    }
     const first = this.heldEpoch === 0;
     if (epoch === 0 || (!first && epoch !== this.heldEpoch + 1)) {
       const expected = this.heldEpoch + 1;
@@ -206,6 +221,21 @@ export class CheckpointApplier {
     }
     this.openEpoch = epoch;
     this.openIsBase = base;
+    return undefined;
+  }
+
+  private takeGuestEnd(frame: Frame): FtError | undefined {
+    const end = unpackGuestEnd(frame.body);
+    if (end instanceof FtError) return end;
+    const { epoch } = frame;
+    const next = epoch === this.heldEpoch + 1 || (this.heldEpoch === 0 && epoch > 0);
+    const sound = epoch === 0 ? !this.restorable : this.openEpoch === 0 && next;
+    if (this.final !== undefined || !sound) {
+      const message = `The end of the guest was announced for epoch ${epoch}, which cannot be.`;
+      return new FtError('FT_ERR_EPOCH_ORDER', message, { epoch, held: this.heldEpoch });
+    }
+    this.final = { epoch, end };
+    if (epoch === 0) this.handlers.onGuestEnd(end);
     return undefined;
   }
 
@@ -255,6 +285,7 @@ export class CheckpointApplier {
     if (isBase) this.baseEpoch = epoch;
     if (isBase) this.handlers.onRestorable(epoch);
     this.ack(epoch);
+    if (this.final?.epoch === epoch) this.handlers.onGuestEnd(this.final.end);
   }
 
   /** Acknowledges now, or when the disks have caught up; acks are cumulative. */

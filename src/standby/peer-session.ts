@@ -33,7 +33,7 @@ export interface SessionOptions {
 export type SuspicionCause = 'silence' | 'closed';
 
 export interface SessionHandlers {
-  /** A sync or epoch frame of this session's generation. */
+  /** A sync, epoch or guestEnd frame of this session's generation. */
   onFrame(frame: Frame): void;
   onBye(reason: string): void;
   /** The primary broke the protocol; the session is of no use any more. */
@@ -157,7 +157,8 @@ export class PeerSession {
   private received(frame: Frame): void {
     this.pulse.detector.heard();
     if (!this.generationHolds(frame)) return;
-    if (frame.type === FrameType.epoch || frame.type === FrameType.syncPages) {
+    const { epoch, syncPages, guestEnd } = FrameType;
+    if (frame.type === epoch || frame.type === syncPages || frame.type === guestEnd) {
       if (this.whole) this.handlers.onFrame(frame);
       else this.misplaced(frame);
     } else if (frame.type === FrameType.bye) this.saidBye(frame);

@@ -9,6 +9,8 @@
  *     │                                             suspecting ── claim won ──▶ promoting
  *     └────── fenced ◀─────────── claim lost ──────────────┘                       ▼ active
  *
+ *   syncing, ready ── the guest ended itself, and that is held here ──▶ ended ── bye · lost ──▶ over
+ *
  * An image that cannot be written ends the session with a bye: the primary runs alone and says why,
  * and this side takes no primary for a while, then is synced anew.
  *
@@ -22,7 +24,7 @@ import { assert } from '../common/assert';
 import type { Clock } from '../common/clock';
 import { type FtError, toFtError } from '../common/errors';
 import { type Logger, Seldom } from '../common/logger';
-import type { Machine } from '../machine/machine';
+import type { GuestEnd, Machine } from '../machine/machine';
 import type { Connection } from '../transport/connection';
 import type { Frame } from '../wire/frame';
 import { type Hello, type Refuse, TEXT_CHARS_MAX, type Welcome } from '../wire/messages';
@@ -40,6 +42,7 @@ export type StandbyState =
   | 'suspecting'
   | 'promoting'
   | 'active'
+  | 'ended'
   | 'fenced'
   | 'stopped';
 
@@ -61,6 +64,8 @@ export interface StandbyHandlers {
   onActive(generation: number): void;
   /** The witness was won and the guest cannot be resumed here. */
   onPromotionFailed(error: FtError): void;
+  /** The guest ended itself, and the primary is done with it: there is nothing to resume. */
+  onGuestEnded(end: GuestEnd): void;
 }
 
 const HEARTBEAT_JOIN_MS = 2000;
@@ -78,6 +83,7 @@ export class StandbyRole {
   private promotion: Promotion | undefined;
   private newestGeneration = 0;
   private cause: SuspicionCause = 'closed';
+  private guestEnd: GuestEnd | undefined;
   /** Why an image here is no copy any more; undefined from the next sync on. */
   private diskError: FtError | undefined;
   private restUntilUs = 0;
@@ -95,6 +101,10 @@ export class StandbyRole {
       onHeld: (epoch) => this.session?.ack(epoch),
       onRestorable: (epoch) => this.restorable(epoch),
       onMismatch: (epoch, gfns) => this.mismatch(epoch, gfns),
+      onGuestEnd: (end) => {
+        this.guestEnd = end;
+        this.become('ended', end.cause);
+      },
     });
     this.doorkeeper = new Doorkeeper(
       { ...options, machine: machine.description },
@@ -109,6 +119,7 @@ export class StandbyRole {
     );
     machine.setHandlers({
       onCut: () => undefined,
+      onGuestEnd: () => undefined,
       onStopped: () => undefined,
       onDisksSynced: () => undefined,
       onDiskFailed: (error) => this.diskFailed(error),
@@ -139,6 +150,7 @@ export class StandbyRole {
    * generation; not when a claim is under way, since that would no longer be true for certain.
    */
   stop(reason: string): void {
+    if (this.current === 'ended' && this.session === undefined) return;
     // In the midst of a promotion that failed, too: the generation is ours, so nothing is resigned.
     const claiming = this.promotion !== undefined || this.current === 'promoting';
     this.promotion?.stop();
@@ -286,6 +298,10 @@ export class StandbyRole {
   /** The operator ended the guest: nothing to take over. */
   private saidBye(reason: string): void {
     if (this.promotion !== undefined) return;
+    if (this.guestEnd !== undefined) {
+      this.guestIsOver();
+      return;
+    }
     this.options.logger.info('the primary left in order', { reason });
     this.rejoin(`the primary left: ${reason}`, undefined);
   }
@@ -305,7 +321,28 @@ export class StandbyRole {
       this.session?.close(error);
       return;
     }
+    if (this.guestEnd !== undefined) {
+      this.guestIsOver();
+      return;
+    }
     this.rejoin(error.message, error.code);
+  }
+
+  /** Whatever becomes of the primary now: the guest is over, and nothing is claimed. */
+  private guestIsOver(): void {
+    const end = this.guestEnd;
+    if (end === undefined) return;
+    this.session?.close();
+    this.session = undefined;
+    this.applier.stop();
+    this.handlers.onGuestEnded(end);
+  }
+
+  /** After the guest's end: waits for a primary that starts it anew. */
+  joinAgain(): void {
+    assert(this.current === 'ended' && this.session === undefined, 'the guest is over');
+    this.guestEnd = undefined;
+    this.become('joining', 'the guest ended; waiting for a primary that starts it again');
   }
 
   private rejoin(why: string, tell: string | undefined): void {
@@ -324,6 +361,10 @@ export class StandbyRole {
     const why = cause === 'closed' ? 'link closed' : `silent for ${silentMs.toFixed(1)} ms`;
     this.cause = cause;
     this.stats.suspicions += 1;
+    if (this.guestEnd !== undefined) {
+      this.guestIsOver();
+      return;
+    }
     if (this.current !== 'ready') {
       this.rejoin(`the primary was lost before the sync was done (${why})`, undefined);
       return;

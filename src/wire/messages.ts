@@ -1,6 +1,6 @@
 /**
- * Control messages: what the bodies of hello, welcome, refuse, auditMismatch and bye mean. They
- * travel as one MessagePack map each.
+ * Control messages: what the bodies of hello, welcome, refuse, auditMismatch, bye and
+ * guestEnd mean. They travel as one MessagePack map each.
  *
  * What arrives is trusted with nothing. Before msgpackr sees a byte, `plain-msgpack.ts` walks the
  * body and lets only plain data through: no extension types (msgpackr would let a peer define
@@ -88,6 +88,12 @@ export interface Bye {
   readonly reason: string;
 }
 
+/** How the guest ended itself; the same fields as the machine interface's GuestEnd. */
+export interface GuestEnded {
+  readonly kind: 'power-off' | 'reset';
+  readonly cause: string;
+}
+
 export const AUDIT_GFNS_MAX = 1024;
 export const NAME_CHARS_MAX = 64;
 export const TEXT_CHARS_MAX = 1024;
@@ -112,7 +118,7 @@ export function isName(text: string): boolean {
  * fit is a broken invariant: messages are bounded far below the room of any send buffer.
  */
 export function packMessage(
-  message: Hello | Welcome | Refuse | AuditMismatch | Bye,
+  message: Hello | Welcome | Refuse | AuditMismatch | Bye | GuestEnded,
   buffer: FrameBuffer,
 ): number {
   const packed = packr.pack('diskMaps' in message ? withNil(message) : message);
@@ -185,6 +191,14 @@ export function unpackBye(body: Uint8Array): Bye | FtError {
   if (fields instanceof FtError) return fields;
   const reason = fields.words('reason', TEXT_CHARS_MAX);
   return fields.error ?? { reason };
+}
+
+export function unpackGuestEnd(body: Uint8Array): GuestEnded | FtError {
+  const fields = open('guestEnd', body);
+  if (fields instanceof FtError) return fields;
+  const kind = fields.text('kind', /^(power-off|reset)$/);
+  const cause = fields.words('cause', TEXT_CHARS_MAX);
+  return fields.error ?? { kind: kind === 'reset' ? 'reset' : 'power-off', cause };
 }
 
 function machineField(fields: Fields): HelloMachine {

@@ -12,6 +12,7 @@
  *   heartbeat      –                any    0
  *   auditMismatch  –                any    64 KiB
  *   bye            –                any    64 KiB
+ *   guestEnd       –                any    64 KiB
  */
 import {
   BODY_BYTES_MAX,
@@ -47,6 +48,7 @@ const RULES: readonly (FrameRule | undefined)[] = (() => {
   rules[FrameType.heartbeat] = rule('heartbeat', 0, true, 0);
   rules[FrameType.auditMismatch] = rule('auditMismatch', 0, true, BODY_BYTES_MAX_HANDSHAKE);
   rules[FrameType.bye] = rule('bye', 0, true, BODY_BYTES_MAX_HANDSHAKE);
+  rules[FrameType.guestEnd] = rule('guestEnd', 0, true, BODY_BYTES_MAX_HANDSHAKE);
   return rules;
 })();
 

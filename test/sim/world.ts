@@ -27,6 +27,7 @@ export interface WorldOptions {
   readonly dirtyBudgetPages?: number;
   readonly outboxBytesMax?: number;
   readonly suspectAfterMs?: number;
+  readonly onGuestEnd?: 'exit' | 'hold';
   readonly faults?: readonly MachineFault[];
   readonly diskBytes?: number;
   /** How long a write takes to reach the image. */
@@ -95,6 +96,7 @@ export class SimHost {
         },
         heartbeatIntervalMs: 10,
         suspectAfterMs: options.suspectAfterMs ?? 50,
+        onGuestEnd: options.onGuestEnd ?? 'exit',
       },
       {
         clock,

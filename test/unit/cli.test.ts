@@ -22,7 +22,8 @@ describe('exit codes', () => {
   const error = new FtError('FT_ERR_X', 'it broke');
   test.each<[NodeEnd, number, RegExp]>([
     [{ kind: 'fenced', current: { generation: 4, owner: 'beta' } }, 4, /beta.*generation 4/],
-    [{ kind: 'guest-ended', reason: 'guest-shutdown' }, 6, /guest-shutdown/],
+    [{ kind: 'guest-ended', end: { kind: 'power-off', cause: 'port x' } }, 6, /port x/],
+    [{ kind: 'guest-ended', end: { kind: 'reset', cause: 'triple fault' } }, 7, /triple fault/],
     [{ kind: 'machine-error', error }, 70, /it broke/],
     [{ kind: 'machine-error', error: new FtError('FT_ERR_SIM_PORT', 'taken') }, 3, /taken/],
     [{ kind: 'promotion-failed', error }, 70, /it broke/],

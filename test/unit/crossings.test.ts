@@ -33,7 +33,8 @@ class CountingMachine {
     this.epoch += 1;
     const times = { pauseUs: 0, harvestUs: 0, copyUs: 0, stateUs: 0, resetUs: 0 };
     const { epoch, dirtyPages } = this;
-    return { epoch, base: false, dirtyPages, outputFrames: 1, overrun: false, ...times };
+    const flags = { base: false, overrun: false, guestEnd: undefined };
+    return { epoch, dirtyPages, outputFrames: 1, ...flags, ...times };
   }
   encodeCut(into: Buffer): { bytes: number; rawBytes: number; last: boolean } {
     this.count('encodeCut');
@@ -68,6 +69,7 @@ function shipEpochs(dirtyPages: number): Record<string, number> {
     onHeld: (epoch) => held.push(epoch),
     onRestorable: () => undefined,
     onMismatch: () => undefined,
+    onGuestEnd: () => undefined,
   });
   const held: number[] = [];
   const frames: Frame[] = [];
@@ -81,7 +83,8 @@ function shipEpochs(dirtyPages: number): Record<string, number> {
     },
   } as unknown as Connection;
   const sender = new FrameSender(new FrameBufferPool(CHUNK_BYTES), undefined, stats);
-  const handlers = { onBaseSent: () => undefined, onOverrun: () => undefined };
+  const nothing = (): void => undefined;
+  const handlers = { onBaseSent: nothing, onOverrun: nothing, onFinal: nothing };
   const pipeline = new EpochPipeline(clock, machine, sender, commit, stats, handlers);
   applier.begin([]);
   pipeline.start(connection, 1, 1);

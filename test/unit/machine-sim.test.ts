@@ -1,6 +1,6 @@
 /** The simulated machine keeps the contract of machine.ts. */
 import fc from 'fast-check';
-import type { CutPolicy } from '../../src/machine/machine';
+import type { CutPolicy, GuestEnd } from '../../src/machine/machine';
 import {
   SimulatedMachine,
   type SimulatedMachineOptions,
@@ -24,6 +24,7 @@ class Bench {
   readonly machine: SimulatedMachine;
   private onPacket: (payload: Buffer, from: string) => void = () => undefined;
   cutCalls = 0;
+  readonly ends: GuestEnd[] = [];
 
   constructor(options: Partial<SimulatedMachineOptions> = {}) {
     const network: SimulatedNetwork = {
@@ -47,6 +48,7 @@ class Bench {
       onCut: () => {
         this.cutCalls += 1;
       },
+      onGuestEnd: (end) => this.ends.push(end),
       onStopped: () => undefined,
       onDisksSynced: () => undefined,
       onDiskFailed: () => undefined,

@@ -25,6 +25,7 @@ function cutOf(epoch: number, outputFrames: number): Cut {
     stateUs: 0,
     resetUs: 0,
     overrun: false,
+    guestEnd: undefined,
   };
 }
 

@@ -1,6 +1,6 @@
 /** The checkpoint applier: whole epochs, in order, acked when held, applied without stalls. */
 import { FtError } from '../../src/common/errors';
-import type { ApplyResult, Machine } from '../../src/machine/machine';
+import type { ApplyResult, GuestEnd, Machine } from '../../src/machine/machine';
 import { type BodyDecompressor, CheckpointApplier } from '../../src/standby/checkpoint-applier';
 import { StandbyStats } from '../../src/standby/standby-stats';
 import { type Frame, FrameFlag, FrameType } from '../../src/wire/frame';
@@ -39,6 +39,7 @@ class Bench {
   readonly acks: number[] = [];
   readonly mismatches: number[] = [];
   restorable = 0;
+  readonly ends: GuestEnd[] = [];
   readonly applier: CheckpointApplier;
 
   constructor(decompressor: BodyDecompressor = { decompress: (body) => body }) {
@@ -53,6 +54,7 @@ class Bench {
           this.restorable = epoch;
         },
         onMismatch: (epoch) => this.mismatches.push(epoch),
+        onGuestEnd: (end) => this.ends.push(end),
       },
     );
     this.applier.begin([]);

@@ -8,7 +8,12 @@ import { dial, LOW_WATER_BYTES, type TcpConnection } from '../../src/transport/t
 import { TcpListener, WAITING_MAX } from '../../src/transport/tcp-listener';
 import { allocFrameBuffer } from '../../src/wire/buffer-pool';
 import { encodeFrame } from '../../src/wire/encoder';
-import { BODY_BYTES_MAX, type FrameHeader, FrameType } from '../../src/wire/frame';
+import {
+  BODY_BYTES_MAX,
+  type FrameHeader,
+  FrameType,
+  PROTOCOL_VERSION,
+} from '../../src/wire/frame';
 import { unpackRefuse } from '../../src/wire/messages';
 
 const LOOPBACK: Address = { host: '127.0.0.1', port: 0 };
@@ -232,12 +237,16 @@ describe('TcpConnection', () => {
     socket.on('data', (chunk) => reply.push(chunk));
     const ended = new Promise((resolve) => socket.once('end', resolve));
     const header = headerOf(0);
-    header[4] = 2;
+    header[4] = PROTOCOL_VERSION + 1;
     socket.write(header);
     expect((await seen.closed)?.code).toBe('FT_ERR_FRAME_VERSION');
     await ended;
     const refuse = unpackRefuse(Buffer.concat(reply).subarray(40));
-    expect(refuse).toMatchObject({ field: 'protocolVersion', ours: '1', theirs: '2' });
+    expect(refuse).toMatchObject({
+      field: 'protocolVersion',
+      ours: `${PROTOCOL_VERSION}`,
+      theirs: `${PROTOCOL_VERSION + 1}`,
+    });
   });
 
   test('a reset by a stranger is an error value', async () => {

@@ -119,7 +119,7 @@ describe('FrameDecoder', () => {
     ['VERSION', craft({ version: 9 }), /version 9 .* version 2/],
     ['VERSION', craft({ version: 0 }), /version 0/],
     ['TYPE', craft({ type: 0 }), /type 0/],
-    ['TYPE', craft({ type: 10 }), /type 10/],
+    ['TYPE', craft({ type: 99 }), /type 99/],
     ['TYPE', craft({ type: 255 }), /type 255/],
     ['FLAGS', craft({ flags: 8 }), /flags that epoch does not have/],
     ['FLAGS', craft({ type: FrameType.syncPages, flags: FrameFlag.base }), /syncPages/],
