@@ -9,6 +9,7 @@ export function copyFigures(node: RunningNode, figures: NodeFigures): void {
   const machine = node.parts.machine.stats();
   figures.outboxFrames = machine.outboxFrames;
   figures.outboxBytes = machine.outboxBytes;
+  figures.disks = machine.disks;
   const { primary, standby } = node;
   if (standby !== undefined) {
     for (const [cause, count] of standby.stats.failovers) figures.failovers.set(cause, count);

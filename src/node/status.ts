@@ -4,6 +4,7 @@
  */
 import type { Clock } from '../common/clock';
 import type { Histogram } from '../common/histogram';
+import type { DiskStats, MachineStats } from '../machine/machine';
 import type { PrimaryStats } from '../primary/primary-stats';
 import type { RunningNode } from './running-node';
 
@@ -97,6 +98,8 @@ function primaryFields(node: RunningNode, stats: PrimaryStats): StatusLine {
     compressedChunks: stats.compressedChunks,
     chunks: stats.chunks,
     linksLost: stats.linksLost,
+    ...diskFields(machine),
+    ...syncFields(node, machine),
   };
   for (const histogram of [pauseUs, ackUs, outputDelayUs]) histogram.window.reset();
   return line;
@@ -111,6 +114,40 @@ function standbyFields(node: RunningNode): StatusLine {
     auditMismatches: stats?.auditMismatches ?? 0,
     heldBytesMax: stats?.heldBytesMax ?? 0,
     connectionsRefused: stats?.refused ?? 0,
+    ...diskFields(node.parts.machine.stats()),
+    ...(hasDisks(node) ? { acksDeferred: stats?.acksDeferred ?? 0 } : {}),
+  };
+}
+
+function hasDisks(node: RunningNode): boolean {
+  return node.parts.machine.description.disks.length > 0;
+}
+
+/** Sums over the guest's disks; nothing when it has none. */
+function diskFields({ disks }: MachineStats): StatusLine {
+  if (disks.length === 0) return {};
+  const sum = (name: keyof DiskStats): number =>
+    disks.reduce((total, disk) => total + disk[name], 0);
+  return {
+    diskReads: sum('reads'),
+    diskWrites: sum('writes'),
+    diskFlushes: sum('flushes'),
+    diskBytesRead: sum('bytesRead'),
+    diskBytesWritten: sum('bytesWritten'),
+    diskBacklogBytes: sum('backlogBytes'),
+    diskErrors: sum('errors'),
+    diskRegionsMarked: sum('regionsMarked'),
+  };
+}
+
+/** How far the disks' sync has come, on the side that sends it. */
+function syncFields(node: RunningNode, { disks }: MachineStats): StatusLine {
+  if (disks.length === 0) return {};
+  const syncing = node.state.state === 'syncing';
+  return {
+    diskSyncProgress: syncing ? round(node.parts.machine.diskSyncProgress()) : 1,
+    diskSyncBytes: disks.reduce((total, disk) => total + disk.syncBytes, 0),
+    diskSyncBytesLeft: disks.reduce((total, disk) => total + disk.syncBytesLeft, 0),
   };
 }
 

@@ -9,6 +9,21 @@ import { Counter, Gauge, Registry } from 'prom-client';
 import { Histogram } from '../common/histogram';
 import { LogHistogramMetric } from './log-histogram-metric';
 
+/** One disk of the guest, as the machine counts it. */
+export interface DiskFigures {
+  readonly reads: number;
+  readonly writes: number;
+  readonly flushes: number;
+  readonly zeroes: number;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  readonly errors: number;
+  readonly regionsMarked: number;
+  readonly syncBytes: number;
+  readonly syncBytesLeft: number;
+  readonly backlogBytes: number;
+}
+
 /** All that is shown. Times in µs here; the metrics are in seconds. */
 export interface NodeFigures {
   role: 'primary' | 'standby';
@@ -28,6 +43,8 @@ export interface NodeFigures {
   auditMismatches: number;
   /** 0…1. */
   syncProgress: number;
+  /** In the order of the guest's disks. */
+  disks: readonly DiskFigures[];
   /** Cause ("silence", "closed", "switchover") → how often this node took over for it. */
   readonly failovers: Map<string, number>;
   /** Replaced by the owner when it counts in histograms of its own. */
@@ -53,6 +70,7 @@ export function newNodeFigures(): NodeFigures {
     heartbeatsMissed: 0,
     auditMismatches: 0,
     syncProgress: 0,
+    disks: [],
     failovers: new Map(),
     pauseUs: new Histogram(),
     ackUs: new Histogram(),
@@ -97,8 +115,35 @@ const GAUGES: readonly (readonly [string, string, Read])[] = [
   ['ft_protected', '1 while a standby could take over.', (f) => (f.protected ? 1 : 0)],
   [
     'ft_sync_progress_ratio',
-    'How far the scan of the sync has come, 0 to 1.',
+    'How far the sync has come, of memory or disks, whichever is behind; 0 to 1.',
     (f) => f.syncProgress,
+  ],
+];
+
+type ReadDisk = (disk: DiskFigures) => number;
+
+const DISK_COUNTERS: readonly (readonly [string, string, ReadDisk])[] = [
+  ['ft_disk_reads_total', 'Reads that the guest asked for.', (d) => d.reads],
+  ['ft_disk_writes_total', 'Writes of the guest, or of its epochs.', (d) => d.writes],
+  ['ft_disk_flushes_total', 'Flushes of the guest, or of its epochs.', (d) => d.flushes],
+  ['ft_disk_discards_total', 'Ranges discarded by the guest.', (d) => d.zeroes],
+  ['ft_disk_read_bytes_total', 'Bytes read for the guest.', (d) => d.bytesRead],
+  ['ft_disk_written_bytes_total', 'Bytes written to the image.', (d) => d.bytesWritten],
+  ['ft_disk_errors_total', 'Operations that failed in the image.', (d) => d.errors],
+];
+
+const DISK_GAUGES: readonly (readonly [string, string, ReadDisk])[] = [
+  [
+    'ft_disk_regions_marked',
+    "Regions that may differ from the peer's image, and would be sent when it returns.",
+    (d) => d.regionsMarked,
+  ],
+  ['ft_disk_sync_sent_bytes', 'Sent for the sync of this session.', (d) => d.syncBytes],
+  ['ft_disk_sync_left_bytes', 'Still to be read for the sync.', (d) => d.syncBytesLeft],
+  [
+    'ft_disk_backlog_bytes',
+    'Submitted or applied, and not in the image yet.',
+    (d) => d.backlogBytes,
   ],
 ];
 
@@ -150,6 +195,7 @@ export class NodeMetrics {
       new LogHistogramMetric(name, help, registers, () => read(figures));
     }
     this.labelled(registers);
+    this.disks(registers);
   }
 
   get contentType(): string {
@@ -177,6 +223,34 @@ export class NodeMetrics {
   stopLoopProbe(): void {
     clearInterval(this.probe);
     this.probe = undefined;
+  }
+
+  private disks(registers: Registry[]): void {
+    const { figures } = this;
+    const labelNames = ['disk'];
+    for (const [name, help, read] of DISK_COUNTERS) {
+      new Counter({
+        name,
+        help,
+        labelNames,
+        registers,
+        collect() {
+          this.reset();
+          for (const [disk, one] of figures.disks.entries()) this.inc({ disk }, read(one));
+        },
+      });
+    }
+    for (const [name, help, read] of DISK_GAUGES) {
+      new Gauge({
+        name,
+        help,
+        labelNames,
+        registers,
+        collect() {
+          for (const [disk, one] of figures.disks.entries()) this.set({ disk }, read(one));
+        },
+      });
+    }
   }
 
   private labelled(registers: Registry[]): void {

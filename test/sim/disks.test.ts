@@ -1,6 +1,9 @@
 /** The replicated disk in the simulated world: syncs that break, hosts that return, disks that fail. */
 import { regionsOf } from '../../src/common/disk-regions';
 import { SimulatedImage } from '../../src/machine/simulated-region-map';
+import { copyFigures } from '../../src/node/figures';
+import { StatusReporter } from '../../src/node/status';
+import { newNodeFigures } from '../../src/observe/metrics';
 import { beaconRequest } from './sim-lan';
 import { type SimHost, World, type WorldOptions } from './world';
 
@@ -64,10 +67,18 @@ describe('the first sync', () => {
     await writes(world, 2);
     expect(a.machine.diskSyncProgress()).toBeLessThan(1);
     expect([a.state, b.state]).toEqual(['syncing', 'syncing']);
+    const line = new StatusReporter(a.node, world.clock).next();
+    expect(line['diskSyncBytesLeft']).toBe(LARGE - Number(line['diskSyncBytes']));
+    expect(line['diskSyncProgress']).toBe(line['syncProgress']);
+    const figures = newNodeFigures();
+    copyFigures(a.node, figures);
+    expect(figures.disks[0]?.syncBytesLeft).toBe(line['diskSyncBytesLeft']);
     expect(a.node.primary?.syncProgress).toBe(a.machine.diskSyncProgress());
     while (a.state === 'syncing') await writes(world, 1);
     await isProtectedBy(world, a, b);
     expect(world.syncs).toEqual({ inPart: 0, whole: 1 });
+    const after = new StatusReporter(b.node, world.clock).next();
+    expect(after).toMatchObject({ diskBacklogBytes: 0, diskErrors: 0, acksDeferred: 0 });
     await takesOver(world, a, b);
     expect(world.violations).toEqual([]);
   });

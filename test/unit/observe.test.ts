@@ -73,6 +73,31 @@ describe('NodeMetrics', () => {
     expect(await metrics.text()).toContain('ft_epochs_cut_total 13\n');
   });
 
+  test('disks are told apart by their number', async () => {
+    const metrics = new NodeMetrics();
+    const zero = { reads: 0, writes: 0, flushes: 0, zeroes: 0, bytesRead: 0, bytesWritten: 0 };
+    const rest = { errors: 0, regionsMarked: 0, syncBytes: 0, syncBytesLeft: 0, backlogBytes: 0 };
+    metrics.refresh = () => {
+      metrics.figures.disks = [
+        { ...zero, ...rest, writes: 7, bytesWritten: 3584, syncBytesLeft: 65_536 },
+        { ...zero, ...rest, zeroes: 2, errors: 1, backlogBytes: 512, regionsMarked: 4 },
+      ];
+    };
+    await metrics.text();
+    const text = await metrics.text();
+    for (const line of [
+      'ft_disk_writes_total{disk="0"} 7',
+      'ft_disk_written_bytes_total{disk="0"} 3584',
+      'ft_disk_sync_left_bytes{disk="0"} 65536',
+      'ft_disk_discards_total{disk="1"} 2',
+      'ft_disk_errors_total{disk="1"} 1',
+      'ft_disk_backlog_bytes{disk="1"} 512',
+      'ft_disk_regions_marked{disk="1"} 4',
+    ]) {
+      expect(text.split('\n')).toContain(line);
+    }
+  });
+
   test('every promised name is there', async () => {
     const text = await new NodeMetrics().text();
     for (const name of [

@@ -13,6 +13,8 @@ class NotingMachine {
   readonly applied: string[] = [];
   applyCostMs = 0;
   mismatches: readonly number[] = [];
+  backlogBytes = 0;
+  looks = 0;
   description = { memoryBytes: 4096 };
 
   constructor(private readonly clock: ManualClock) {}
@@ -28,7 +30,11 @@ class NotingMachine {
   apply(body: Uint8Array): ApplyResult {
     this.applied.push(Buffer.from(body).toString());
     if (this.applyCostMs > 0) this.clock.advance(this.applyCostMs);
-    return { pages: 1, auditMismatches: this.mismatches, diskBacklogBytes: 0 };
+    return { pages: 1, auditMismatches: this.mismatches, diskBacklogBytes: this.backlogBytes };
+  }
+  diskBacklogBytes(): number {
+    this.looks += 1;
+    return this.backlogBytes;
   }
 }
 
@@ -241,6 +247,81 @@ test('audit mismatches count from the base epoch on', () => {
   bench.epoch(2, 'base', last | base);
   bench.epoch(3, 'later');
   expect(bench.mismatches).toEqual([2, 3]);
+});
+
+describe('a backlog of the disks', () => {
+  const MUCH = 16 * 1024 * 1024 + 1;
+
+  test('acks wait until it is small again; then one ack speaks for all', () => {
+    const bench = new Bench().ready();
+    bench.machine.backlogBytes = MUCH;
+    bench.epoch(2, 'two');
+    expect(bench.acks).toEqual([1, 2]);
+    bench.epoch(3, 'three');
+    bench.epoch(4, 'four');
+    bench.clock.advance(20);
+    expect(bench.acks).toEqual([1, 2]);
+    expect(bench.applier.held).toBe(4);
+    expect(bench.machine.applied.at(-1)).toBe('four');
+    expect(bench.stats.acksDeferred).toBe(1);
+    bench.machine.backlogBytes = MUCH - 1;
+    bench.clock.advance(1);
+    expect(bench.acks).toEqual([1, 2, 4]);
+    const { looks } = bench.machine;
+    expect(looks).toBeLessThan(25);
+    bench.clock.advance(20);
+    expect(bench.machine.looks).toBe(looks);
+    expect(bench.acks).toEqual([1, 2, 4]);
+  });
+
+  test('an epoch that finds it small acknowledges what waited, once', () => {
+    const bench = new Bench().ready();
+    bench.machine.backlogBytes = MUCH;
+    bench.epoch(2, 'two');
+    bench.epoch(3, 'three');
+    bench.machine.backlogBytes = 0;
+    bench.epoch(4, 'four');
+    bench.epoch(5, 'five');
+    expect(bench.acks).toEqual([1, 2, 5]);
+    bench.clock.advance(20);
+    expect(bench.acks).toEqual([1, 2, 5]);
+  });
+
+  test('the base is restorable, and promotable, before its ack', () => {
+    const bench = new Bench();
+    bench.machine.backlogBytes = MUCH;
+    bench.scan('scan', last);
+    bench.epoch(7, 'base', last | base);
+    expect(bench.restorable).toBe(7);
+    expect(bench.acks).toEqual([]);
+    bench.applier.drain();
+    expect(bench.machine.applied).toEqual(['scan', 'base']);
+  });
+
+  test('frozen: nothing is acknowledged, however small it gets; thawed: what waited is', () => {
+    const bench = new Bench().ready();
+    bench.machine.backlogBytes = MUCH;
+    bench.epoch(2, 'two');
+    bench.epoch(3, 'three');
+    bench.applier.freeze();
+    bench.machine.backlogBytes = 0;
+    bench.clock.advance(50);
+    expect(bench.acks).toEqual([1, 2]);
+    expect(bench.applier.thaw()).toBeUndefined();
+    bench.clock.advance(2);
+    expect(bench.acks).toEqual([1, 2, 3]);
+  });
+
+  test('stopped: what waited is never acknowledged', () => {
+    const bench = new Bench().ready();
+    bench.machine.backlogBytes = MUCH;
+    bench.epoch(2, 'two');
+    bench.epoch(3, 'three');
+    bench.applier.stop();
+    bench.machine.backlogBytes = 0;
+    bench.clock.advance(50);
+    expect(bench.acks).toEqual([1, 2]);
+  });
 });
 
 test('begin forgets everything', () => {
