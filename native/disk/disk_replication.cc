@@ -257,6 +257,7 @@ void ReplicatedDisk::apply(DiskRecord record) {
     unsettled_[generation_]++;
   }
   waiting_.push_back(std::move(op));
+  records_waiting_++;
   kick();
   turn_standby();
 }

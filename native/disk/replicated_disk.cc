@@ -196,7 +196,10 @@ void ReplicatedDisk::issue_ready(std::vector<DiskCompletion>& out, News& news) {
   if (left) kick();  // there is room in the window, and perhaps nothing under way to tell of it
   const bool full = guest_logged_ + sync_logged_ >= kLogBytesMax / 2 || waits_for_cut_;
   if (full && mode_ == Mode::kReplicating && !pressure_told_) pressure_told_ = news.pressure = true;
-  if (mode_ == Mode::kReplicating && !synced_ && sync_.finished()) synced_ = news.synced = true;
+  // A promoted standby may have been given records that are neither in its image nor in its log
+  // yet; the guest takes them for written, so no epoch stands for its disk before they are issued.
+  const bool through = sync_.finished() && records_waiting_ == 0;
+  if (mode_ == Mode::kReplicating && !synced_ && through) synced_ = news.synced = true;
 }
 
 void ReplicatedDisk::issue(uint32_t slot) {
@@ -210,6 +213,7 @@ void ReplicatedDisk::issue(uint32_t slot) {
       log({op.kind, op.offset, op.bytes, op.kind == IoKind::kWrite ? op.data : nullptr});
     }
   }
+  if (op.origin == OpOrigin::kApply) records_waiting_--;
   window_.issue(slot);
   batch_.push_back({op.kind, op.offset, op.bytes, op.data, slot});
 }

@@ -26,7 +26,8 @@
 //            any  ──begin_sync─────────▶ standby ──the device's first write──▶ solo
 //
 // What is issued while replicating is in the log, whoever submitted it and when: a standby that was
-// promoted may still have records to apply when it begins to replicate.
+// promoted may still have records to apply when it begins to replicate. Its sync is not through
+// before all of them are issued, for the guest takes them for written.
 //
 // Locks: one mutex of its own, innermost (may be taken under the machine lock, takes none).
 #pragma once
@@ -201,6 +202,7 @@ class ReplicatedDisk {
   uint64_t next_sequence_ = 1;  // of submission
   uint64_t device_from_ = 0;    // requests of the device before this one belong to a guest gone
   uint32_t device_under_way_ = 0;
+  uint64_t records_waiting_ = 0;  // applied and not issued yet
 
   std::vector<DiskRecord> log_;
   uint64_t guest_logged_ = 0, sync_logged_ = 0;  // bytes in the open log

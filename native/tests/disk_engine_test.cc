@@ -1,7 +1,6 @@
 // The two engines: bytes arrive, holes are made, errors are named, and many operations at once end
 // each exactly once.
 
-
 #include "disk_support.h"
 
 using namespace ft;        // NOLINT: tests of this namespace
