@@ -130,6 +130,11 @@ export interface MachineHandlers {
    * image is a copy no more. Said once; nothing is promoted before the next beginSync().
    */
   onDiskFailed(error: FtError): void;
+  /**
+   * Active side: an image could not be read for the peer (FT_ERR_DISK_IO), so disksSynced() stays
+   * false for the rest of this replication. The guest runs on.
+   */
+  onDiskSyncFailed?(error: FtError): void;
 }
 
 /** One disk's numbers, from the start of the process where nothing else is said. */

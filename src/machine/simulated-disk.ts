@@ -35,6 +35,8 @@ export interface SimulatedDiskOptions {
 
 export interface SimulatedDiskHandlers {
   onSynced(): void;
+  /** The image could not be read for the sync, which goes no further. */
+  onSyncFailed(error: FtError): void;
   /** A record of an epoch could not be written. */
   onApplyFailed(error: FtError): void;
 }
@@ -176,6 +178,12 @@ export class SimulatedDisk {
   }
 
   private syncSome(): void {
+    if (this.image.unreadable) {
+      this.syncTimer?.cancel();
+      const message = 'The simulated disk image cannot be read; mend it.';
+      this.handlers.onSyncFailed(new FtError('FT_ERR_DISK_IO', message));
+      return;
+    }
     while (this.logBytes < LOG_BYTES_MAX) {
       const region = this.regionsLeft.shift();
       if (region === undefined) break;

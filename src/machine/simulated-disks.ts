@@ -9,6 +9,7 @@ import { forEachDiskRecord } from './simulated-epoch';
 export interface SimulatedDisksHandlers {
   onDisksSynced(): void;
   onDiskFailed(error: FtError): void;
+  onDiskSyncFailed(error: FtError): void;
 }
 
 export class SimulatedDisks {
@@ -25,6 +26,7 @@ export class SimulatedDisks {
       onSynced: () => {
         if (this.synced) handlers.onDisksSynced();
       },
+      onSyncFailed: (error: FtError) => handlers.onDiskSyncFailed(error),
       onApplyFailed: (error: FtError) => handlers.onDiskFailed(error),
     };
     this.all = options.map((it, index) => new SimulatedDisk(index, clock, it, one, forgetMarks));

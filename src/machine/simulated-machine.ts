@@ -106,6 +106,7 @@ export class SimulatedMachine implements Machine {
       {
         onDisksSynced: () => this.handlers?.onDisksSynced(),
         onDiskFailed: (error) => this.handlers?.onDiskFailed(error),
+        onDiskSyncFailed: (error) => this.handlers?.onDiskSyncFailed?.(error),
       },
       this.hasFault('forget-disk-marks'),
     );

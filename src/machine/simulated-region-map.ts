@@ -19,6 +19,8 @@ export class SimulatedImage {
   syncId = '';
   /** Set by tests: writes to it fail from now on. */
   failing = false;
+  /** Set by tests: it cannot be read for a sync. */
+  unreadable = false;
 
   /** @param diskBytes a positive multiple of 512 */
   constructor(diskBytes: number) {

@@ -95,6 +95,7 @@ export class Link {
   private attempt = 0;
   private candidate = 0;
   private backoffMs = BACKOFF_MS_MIN;
+  private restMs = 0;
   private upAtUs = 0;
   private timer: Timer | undefined;
   private session = '';
@@ -144,9 +145,12 @@ export class Link {
     this.state = 'idle';
   }
 
-  /** Cuts the link as lost, because of what the peer did; onDown follows at once. */
-  fail(error: FtError): void {
-    if (this.state === 'up') this.down({ kind: 'lost', error }, error);
+  /** Cuts the link as lost, because of what was found; onDown follows at once. No standby is dialled
+   * for `restMs` after that. */
+  fail(error: FtError, restMs = 0): void {
+    if (this.state !== 'up') return;
+    this.restMs = restMs;
+    this.down({ kind: 'lost', error }, error);
   }
 
   // ── dialling ───────────────────────────────────────────────────────────────────────────────────
@@ -364,7 +368,8 @@ export class Link {
     // A link that comes up and breaks at once must not be dialled in a tight circle.
     const lastedMs = (this.options.clock.nowUs() - this.upAtUs) / 1000;
     const doubled = Math.min(BACKOFF_MS_MAX, this.backoffMs * 2);
-    this.backoffMs = lastedMs >= LASTING_MS ? BACKOFF_MS_MIN : doubled;
+    this.backoffMs = Math.max(this.restMs, lastedMs >= LASTING_MS ? BACKOFF_MS_MIN : doubled);
+    this.restMs = 0;
     this.dropConnections(error);
     this.handlers.onDown(down);
   }

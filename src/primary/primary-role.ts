@@ -53,6 +53,8 @@ import { OutputCommit } from './output-commit';
 import { PrimaryStats } from './primary-stats';
 import { SyncDriver } from './sync';
 
+/** How long no standby is dialled after an image here could not be read for it; a sync is work. */
+const DISK_REST_MS = 10_000;
 /** Differing pages may be found with every epoch; they are said so seldom. */
 const AUDIT_LOG_MS = 1000;
 
@@ -260,6 +262,16 @@ export class PrimaryRole {
     machine.holdOutput();
   }
 
+  /** What cannot be read cannot be copied: no session comes about until somebody mends the image. */
+  private diskSyncFailed(error: FtError): void {
+    if (this.current !== 'syncing') return;
+    this.options.logger.error(`${error.message} The guest runs on unprotected.`, {
+      ...error.facts,
+      code: error.code,
+    });
+    this.link.fail(error, DISK_REST_MS);
+  }
+
   private received(frame: Frame): void {
     if (frame.generation !== this.currentGeneration) {
       const facts = { theirs: frame.generation, ours: this.currentGeneration };
@@ -394,6 +406,7 @@ export class PrimaryRole {
       // A promoted guest goes on while the last epochs are still being written to the image. What
       // the guest holds for written would be missing there for ever, so it must not go on.
       onDiskFailed: (error) => this.machineStopped(error),
+      onDiskSyncFailed: (error) => this.diskSyncFailed(error),
     });
   }
 

@@ -348,6 +348,24 @@ describe('a disk that fails', () => {
     expect(world.witness.owners).toEqual(['a']);
   });
 
+  test('on the primary, in the sync: said, tried again after a rest, and the guest runs on', async () => {
+    const world = new World();
+    const a = world.add('a', 'b');
+    await world.startPrimary(a);
+    world.imageOf('a').unreadable = true;
+    const b = await comes(world, 'b');
+    await world.until('solo', () => a.state === 'solo');
+    expect(a.said.join()).toMatch(/cannot be read; mend it. The guest runs on unprotected/);
+    await world.advance(5000, 10);
+    expect(world.syncs.whole).toBe(1);
+    await writes(world, 2);
+    expect(world.answers).toHaveLength(2);
+    world.imageOf('a').unreadable = false;
+    await isProtectedBy(world, a, b);
+    await takesOver(world, a, b);
+    expect(world.violations).toEqual([]);
+  });
+
   test('right after a promotion: the guest does not go on without what it holds for written', async () => {
     const world = new World({ diskLatencyMs: 20 });
     const { a, b } = await world.protectedPair();

@@ -80,6 +80,7 @@ describe('the map', () => {
         onSynced: () => {
           this.synced += 1;
         },
+        onSyncFailed: () => undefined,
         onApplyFailed: () => {
           this.failures += 1;
         },
