@@ -44,6 +44,7 @@ native: setup
 guest: setup
 	@mkdir -p build/guest
 	@$(MAKE) -s -C guest/beacon
+	@$(MAKE) -s -C guest/hostile
 
 demo: setup-root build
 	@$(NODE) dist/demo/demo.js $(ARGS)
