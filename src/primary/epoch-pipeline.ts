@@ -110,14 +110,14 @@ export class EpochPipeline {
   }
 
   /**
-   * Says that the guest ended itself in `epoch` (0: it ended, whatever was sent). Before the epoch,
-   * so that whoever holds the epoch whole also knows that there is nothing to resume.
+   * Says that the guest ended itself in `epoch`. Before the epoch, so that whoever holds the epoch
+   * whole also knows that there is nothing to resume.
    */
-  sendGuestEnd(connection: Connection, epoch: number, end: GuestEnd): void {
+  private sendGuestEnd(connection: Connection, epoch: number, end: GuestEnd): void {
     const buffer = allocFrameBuffer(MESSAGE_BYTES);
     const header = { type: FrameType.guestEnd, flags: 0, generation: this.generation, epoch };
     connection.send(header, buffer, packMessage({ kind: end.kind, cause: end.cause }, buffer));
-    if (epoch !== 0) this.handlers.onFinal(epoch, end);
+    this.handlers.onFinal(epoch, end);
   }
 
   private count(cut: Cut): void {

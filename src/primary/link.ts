@@ -139,7 +139,7 @@ export class Link {
   }
 
   /** Drops everything without a word to the handlers. A `bye` reaches the standby if it can. */
-  stop(bye?: string): void {
+  stop(bye?: Bye): void {
     if (bye !== undefined && this.state === 'up') this.sendBye(bye);
     this.dropConnections(undefined);
     this.state = 'idle';
@@ -375,8 +375,7 @@ export class Link {
   }
 
   /** On both connections, since the end of either must not overtake the word. */
-  private sendBye(reason: string): void {
-    const bye: Bye = { reason };
+  private sendBye(bye: Bye): void {
     for (const connection of [this.replication, this.heartbeat]) {
       const buffer = allocFrameBuffer(MESSAGE_BYTES);
       const header = {

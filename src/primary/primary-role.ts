@@ -16,7 +16,7 @@
  *   any ── stop(): bye ─▶ stopped                         any ── machine error ─▶ stopped
  *
  * The guest ends itself:
- *   solo, syncing before holdOutput   word and bye ─▶ ended
+ *   solo, syncing before holdOutput   bye that says so ─▶ ended
  *   syncing after it, protected       guestEnd(N) · epoch N ─▶ acked: its output leaves ─▶ bye ─▶
  *                                     ended
  *   suspended                         claim won ─▶ solo: its output leaves ─▶ ended
@@ -427,12 +427,7 @@ export class PrimaryRole {
   private finishGuestEnd(): void {
     const end = this.guestEnd;
     if (end === undefined) return;
-    const { connection } = this;
-    // A standby that holds the last epoch knows; one in the midst of the sync is told now.
-    if (connection !== undefined && this.finalEpoch === 0) {
-      this.pipeline.sendGuestEnd(connection, 0, end);
-    }
-    this.endAll(`the guest ended itself (${end.cause})`);
+    this.endAll(`the guest ended itself (${end.cause})`, end);
     this.become('ended', end.cause);
     this.handlers.onEnd({ kind: 'guest-ended', end });
   }
@@ -460,11 +455,11 @@ export class PrimaryRole {
     else this.finishGuestEnd();
   }
 
-  private endAll(reason: string): void {
+  private endAll(reason: string, guestEnd?: GuestEnd): void {
     this.claim?.stop();
     this.claim = undefined;
     this.dropPeer();
-    this.link.stop(reason);
+    this.link.stop(guestEnd === undefined ? { reason } : { reason, guestEnd });
   }
 
   private dropPeer(): void {

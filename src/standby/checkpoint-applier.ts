@@ -42,7 +42,7 @@ export interface ApplierHandlers {
   /** The base epoch is held: from now on this image can be promoted. */
   onRestorable(epoch: number): void;
   onMismatch(epoch: number, gfns: readonly number[]): void;
-  /** The guest ended itself: the epoch in which it did is held, or none was restorable. */
+  /** The guest ended itself, and the epoch in which it did is held. */
   onGuestEnd(end: GuestEnd): void;
 }
 
@@ -229,13 +229,11 @@ export class CheckpointApplier {
     if (end instanceof FtError) return end;
     const { epoch } = frame;
     const next = epoch === this.heldEpoch + 1 || (this.heldEpoch === 0 && epoch > 0);
-    const sound = epoch === 0 ? !this.restorable : this.openEpoch === 0 && next;
-    if (this.final !== undefined || !sound) {
+    if (this.final !== undefined || this.openEpoch !== 0 || !next) {
       const message = `The end of the guest was announced for epoch ${epoch}, which cannot be.`;
       return new FtError('FT_ERR_EPOCH_ORDER', message, { epoch, held: this.heldEpoch });
     }
     this.final = { epoch, end };
-    if (epoch === 0) this.handlers.onGuestEnd(end);
     return undefined;
   }
 

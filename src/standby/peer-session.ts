@@ -12,7 +12,7 @@ import { Pulse } from '../common/pulse';
 import type { Connection } from '../transport/connection';
 import { allocFrameBuffer, allocHeaderBuffer, FrameBufferPool } from '../wire/buffer-pool';
 import { type Frame, FrameType } from '../wire/frame';
-import { AUDIT_GFNS_MAX, packMessage, unpackBye } from '../wire/messages';
+import { AUDIT_GFNS_MAX, type Bye, packMessage, unpackBye } from '../wire/messages';
 
 const MESSAGE_BYTES = 64 * 1024;
 
@@ -35,7 +35,7 @@ export type SuspicionCause = 'silence' | 'closed';
 export interface SessionHandlers {
   /** A sync, epoch or guestEnd frame of this session's generation. */
   onFrame(frame: Frame): void;
-  onBye(reason: string): void;
+  onBye(bye: Bye): void;
   /** The primary broke the protocol; the session is of no use any more. */
   onBroken(error: FtError): void;
   /** The primary is silent, or a connection ended without a bye. */
@@ -189,7 +189,7 @@ export class PeerSession {
   private saidBye(frame: Frame): void {
     const bye = unpackBye(frame.body);
     if (bye instanceof FtError) this.handlers.onBroken(bye);
-    else this.handlers.onBye(bye.reason);
+    else this.handlers.onBye(bye);
   }
 
   private closed(error: FtError | undefined): void {

@@ -27,7 +27,7 @@ import { type Logger, Seldom } from '../common/logger';
 import type { GuestEnd, Machine } from '../machine/machine';
 import type { Connection } from '../transport/connection';
 import type { Frame } from '../wire/frame';
-import { type Hello, type Refuse, TEXT_CHARS_MAX, type Welcome } from '../wire/messages';
+import { type Bye, type Hello, type Refuse, TEXT_CHARS_MAX, type Welcome } from '../wire/messages';
 import type { GenerationRecord, Witness } from '../witness/witness';
 import { type BodyDecompressor, CheckpointApplier } from './checkpoint-applier';
 import { Doorkeeper, refusal } from './doorkeeper';
@@ -101,10 +101,7 @@ export class StandbyRole {
       onHeld: (epoch) => this.session?.ack(epoch),
       onRestorable: (epoch) => this.restorable(epoch),
       onMismatch: (epoch, gfns) => this.mismatch(epoch, gfns),
-      onGuestEnd: (end) => {
-        this.guestEnd = end;
-        this.become('ended', end.cause);
-      },
+      onGuestEnd: (end) => this.heardGuestEnd(end),
     });
     this.doorkeeper = new Doorkeeper(
       { ...options, machine: machine.description },
@@ -150,7 +147,10 @@ export class StandbyRole {
    * generation; not when a claim is under way, since that would no longer be true for certain.
    */
   stop(reason: string): void {
-    if (this.current === 'ended' && this.session === undefined) return;
+    if (this.current === 'ended' && this.session === undefined) {
+      this.guestEnd = undefined;
+      return;
+    }
     // In the midst of a promotion that failed, too: the generation is ours, so nothing is resigned.
     const claiming = this.promotion !== undefined || this.current === 'promoting';
     this.promotion?.stop();
@@ -184,6 +184,10 @@ export class StandbyRole {
       const message = 'There is no session here that waits for this heartbeat connection.';
       const ours = session?.options.session ?? 'none';
       return refusal('FT_ERR_SESSION', 'session', ours, hello.session, message);
+    }
+    if (this.guestEnd !== undefined) {
+      const message = `Node ${nodeId} protected a guest that ended itself, and is not done with it.`;
+      return refusal('FT_ERR_BUSY', 'session', 'ended', hello.session, message);
     }
     if (this.session !== undefined) {
       const busyWith = this.session.options.primaryId;
@@ -243,7 +247,7 @@ export class StandbyRole {
       connection,
       {
         onFrame: (frame) => this.received(frame),
-        onBye: (reason) => this.saidBye(reason),
+        onBye: (bye) => this.saidBye(bye),
         onBroken: (error) => this.broken(error),
         onSuspect: (why, silentMs) => this.suspect(why, silentMs),
       },
@@ -292,12 +296,16 @@ export class StandbyRole {
     this.restMs = Math.min(DISK_REST_MS_MAX, this.restMs * 2);
     // With a claim under way its outcome comes first: claimWon, claimLost and peerBack look here.
     if (this.promotion !== undefined || this.current === 'promoting') return;
-    if (this.session !== undefined) this.rejoin(error.message, error.code);
+    if (this.guestEnd !== undefined) this.guestIsOver();
+    else if (this.session !== undefined) this.rejoin(error.message, error.code);
   }
 
   /** The operator ended the guest: nothing to take over. */
-  private saidBye(reason: string): void {
+  private saidBye(bye: Bye): void {
     if (this.promotion !== undefined) return;
+    const { reason, guestEnd } = bye;
+    // In the midst of a sync there is no epoch that could say it.
+    if (guestEnd !== undefined && !this.applier.restorable) this.heardGuestEnd(guestEnd);
     if (this.guestEnd !== undefined) {
       this.guestIsOver();
       return;
@@ -328,15 +336,34 @@ export class StandbyRole {
     this.rejoin(error.message, error.code);
   }
 
+  private heardGuestEnd(end: GuestEnd): void {
+    if (this.guestEnd !== undefined) return;
+    this.guestEnd = end;
+    this.become('ended', end.cause);
+  }
+
   /** Whatever becomes of the primary now: the guest is over, and nothing is claimed. */
   private guestIsOver(): void {
     const end = this.guestEnd;
     if (end === undefined) return;
     this.session?.close();
     this.session = undefined;
+    if (this.applier.restorable) this.applier.drain();
     this.applier.stop();
-    this.handlers.onGuestEnded(end);
+    this.finishWhenWritten();
   }
+
+  /** What the guest wrote last belongs on the disks here, too. */
+  private readonly finishWhenWritten = (): void => {
+    const end = this.guestEnd;
+    if (end === undefined) return;
+    const { machine, clock } = this.options;
+    if (this.diskError === undefined && machine.diskBacklogBytes() > 0) {
+      clock.after(1, this.finishWhenWritten);
+      return;
+    }
+    this.handlers.onGuestEnded(end);
+  };
 
   /** After the guest's end: waits for a primary that starts it anew. */
   joinAgain(): void {

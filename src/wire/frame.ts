@@ -49,8 +49,7 @@ export const FrameType = {
   auditMismatch: 8,
   /** An orderly end, with the reason. msgpack Bye. */
   bye: 9,
-  /** The guest ended itself in `epoch`, which follows; 0: it ended, and no epoch matters. msgpack
-   * GuestEnded. */
+  /** The guest ended itself in `epoch`, which follows. msgpack GuestEnded. */
   guestEnd: 10,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];

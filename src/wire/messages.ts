@@ -86,6 +86,8 @@ export interface AuditMismatch {
 /** The connection ends in order. */
 export interface Bye {
   readonly reason: string;
+  /** The primary leaves because the guest ended itself, in the midst of a sync. */
+  readonly guestEnd?: GuestEnded;
 }
 
 /** How the guest ended itself; the same fields as the machine interface's GuestEnd. */
@@ -190,15 +192,22 @@ export function unpackBye(body: Uint8Array): Bye | FtError {
   const fields = open('bye', body);
   if (fields instanceof FtError) return fields;
   const reason = fields.words('reason', TEXT_CHARS_MAX);
-  return fields.error ?? { reason };
+  if (!fields.names().includes('guestEnd')) return fields.error ?? { reason };
+  const guestEnd = guestEndFields(fields.map('guestEnd'));
+  return fields.error ?? { reason, guestEnd };
 }
 
 export function unpackGuestEnd(body: Uint8Array): GuestEnded | FtError {
   const fields = open('guestEnd', body);
   if (fields instanceof FtError) return fields;
+  const ended = guestEndFields(fields);
+  return fields.error ?? ended;
+}
+
+function guestEndFields(fields: Fields): GuestEnded {
   const kind = fields.text('kind', /^(power-off|reset)$/);
   const cause = fields.words('cause', TEXT_CHARS_MAX);
-  return fields.error ?? { kind: kind === 'reset' ? 'reset' : 'power-off', cause };
+  return { kind: kind === 'reset' ? 'reset' : 'power-off', cause };
 }
 
 function machineField(fields: Fields): HelloMachine {

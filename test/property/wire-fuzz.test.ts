@@ -17,6 +17,7 @@ import {
   packMessage,
   unpackAuditMismatch,
   unpackBye,
+  unpackGuestEnd,
   unpackHello,
   unpackRefuse,
   unpackWelcome,
@@ -146,6 +147,7 @@ function checkFrame(frame: Frame, decompressor: Lz4Decompressor): void {
   else if (frame.type === FrameType.refuse) result = unpackRefuse(body);
   else if (frame.type === FrameType.auditMismatch) result = unpackAuditMismatch(body);
   else if (frame.type === FrameType.bye) result = unpackBye(body);
+  else if (frame.type === FrameType.guestEnd) result = unpackGuestEnd(body);
   if (result instanceof Error) expect(result).toBeInstanceOf(FtError);
 }
 

@@ -81,7 +81,7 @@ export class SimLan {
 
 /** A beacon request. */
 export function beaconRequest(
-  op: 'incr' | 'put' | 'get' | 'stats' | 'load',
+  op: 'incr' | 'put' | 'get' | 'stats' | 'load' | 'end',
   client: number,
   requestId: number,
   a = 0n,
@@ -91,7 +91,7 @@ export function beaconRequest(
   const request = Buffer.alloc(40);
   request.write('FTBQ', 0, 'latin1');
   request[4] = 1;
-  request[5] = { incr: 1, put: 2, get: 3, stats: 4, load: 5 }[op];
+  request[5] = { incr: 1, put: 2, get: 3, stats: 4, load: 5, end: 9 }[op];
   request.writeUInt32LE(client, 8);
   request.writeUInt32LE(requestId, 12);
   request.writeBigUInt64LE(a, 16);

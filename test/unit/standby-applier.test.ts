@@ -3,7 +3,9 @@ import { FtError } from '../../src/common/errors';
 import type { ApplyResult, GuestEnd, Machine } from '../../src/machine/machine';
 import { type BodyDecompressor, CheckpointApplier } from '../../src/standby/checkpoint-applier';
 import { StandbyStats } from '../../src/standby/standby-stats';
+import { allocFrameBuffer } from '../../src/wire/buffer-pool';
 import { type Frame, FrameFlag, FrameType } from '../../src/wire/frame';
+import { packMessage } from '../../src/wire/messages';
 import { ManualClock } from '../support/manual-clock';
 
 const { last, base, lz4 } = FrameFlag;
@@ -81,6 +83,14 @@ class Bench {
     const error = this.applier.take(frame);
     body.fill('#');
     return error;
+  }
+
+  guestEnd(epoch: number, message: object = { kind: 'reset', cause: 'x' }): FtError | undefined {
+    const buffer = allocFrameBuffer(4096);
+    const bytes = packMessage(message as GuestEnd, buffer);
+    const body = buffer.body.subarray(0, bytes);
+    const type = FrameType.guestEnd;
+    return this.applier.take({ type, flags: 0, generation: 1, epoch, rawBytes: bytes, body });
   }
 
   /** Up to a restorable image of epoch 1. */
@@ -332,4 +342,58 @@ test('begin forgets everything', () => {
   expect(bench.applier.held).toBe(0);
   bench.ready();
   expect(bench.machine.applied).toEqual(['scan', 'base']);
+});
+
+describe('the guest’s end', () => {
+  const end = { kind: 'reset', cause: 'x' };
+
+  test('counts when its epoch is held whole, not before', () => {
+    const bench = new Bench().ready();
+    expect(bench.guestEnd(2)).toBeUndefined();
+    bench.epoch(2, 'a', 0);
+    expect(bench.ends).toEqual([]);
+    bench.epoch(2, 'b', last);
+    expect(bench.ends).toEqual([end]);
+    expect(bench.acks).toEqual([1, 2]);
+  });
+
+  test('frozen, it waits in line with the epochs', () => {
+    const bench = new Bench().ready();
+    bench.applier.freeze();
+    bench.guestEnd(2);
+    bench.epoch(2, 'two');
+    expect(bench.ends).toEqual([]);
+    expect(bench.applier.thaw()).toBeUndefined();
+    expect(bench.ends).toEqual([end]);
+  });
+
+  test('of an epoch that is not the next one is refused', () => {
+    expect(new Bench().ready().guestEnd(1)?.code).toBe('FT_ERR_EPOCH_ORDER');
+    expect(new Bench().ready().guestEnd(3)?.code).toBe('FT_ERR_EPOCH_ORDER');
+    expect(new Bench().guestEnd(0)?.code).toBe('FT_ERR_EPOCH_ORDER');
+    const within = new Bench().ready();
+    within.epoch(2, 'a', 0);
+    expect(within.guestEnd(2)?.code).toBe('FT_ERR_EPOCH_ORDER');
+    const twice = new Bench().ready();
+    twice.guestEnd(2);
+    expect(twice.guestEnd(2)?.code).toBe('FT_ERR_EPOCH_ORDER');
+    expect(new Bench().ready().guestEnd(2, { kind: 'pause' })?.code).toBe('FT_ERR_MESSAGE');
+  });
+
+  test('is the last: no epoch follows', () => {
+    const bench = new Bench().ready();
+    bench.guestEnd(2);
+    expect(bench.epoch(2, 'two')).toBeUndefined();
+    expect(bench.epoch(3, 'three')?.code).toBe('FT_ERR_EPOCH_ORDER');
+  });
+
+  test('is forgotten with a new sync', () => {
+    const bench = new Bench().ready();
+    bench.guestEnd(2);
+    bench.applier.begin([]);
+    bench.ready();
+    bench.epoch(2, 'two');
+    expect(bench.ends).toEqual([]);
+    expect(bench.acks).toEqual([1, 1, 2]);
+  });
 });

@@ -11,6 +11,7 @@ import {
   packMessage,
   unpackAuditMismatch,
   unpackBye,
+  unpackGuestEnd,
   unpackHello,
   unpackRefuse,
   unpackWelcome,
@@ -70,6 +71,14 @@ describe('messages', () => {
     const gfns = Array.from({ length: AUDIT_GFNS_MAX }, (_, i) => 0xffffffff - i);
     expect(unpackAuditMismatch(body({ gfns }))).toEqual({ gfns });
     expect(unpackBye(body({ reason: 'switchover' }))).toEqual({ reason: 'switchover' });
+    const guestEnd = { kind: 'reset', cause: 'triple fault' } as const;
+    expect(unpackGuestEnd(body(guestEnd))).toEqual(guestEnd);
+    expect(unpackBye(body({ reason: 'over', guestEnd }))).toEqual({ reason: 'over', guestEnd });
+    for (const wrong of [{ kind: 'pause', cause: 'x' }, { kind: 'reset' }]) {
+      const bytes = packr.pack({ reason: 'over', guestEnd: wrong });
+      expect(unpackBye(bytes)).toBeInstanceOf(FtError);
+      expect(unpackGuestEnd(packr.pack(wrong))).toBeInstanceOf(FtError);
+    }
   });
 
   test('the largest welcome keeps to its bound, and its maps outlive the receive buffer', () => {
