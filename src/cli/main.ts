@@ -26,6 +26,13 @@ import { LineWriter } from './line-writer';
 /** How long an orderly end may take to reach the peers. */
 const FAREWELL_MS = 1000;
 
+/** What a standby finds when the first state of a session is held against its host. */
+const UNRESTORABLE: ReadonlySet<string> = new Set([
+  'FT_ERR_STATE_FORMAT',
+  'FT_ERR_STATE_RESTORE',
+  'FT_ERR_KVM_CPUID',
+]);
+
 type Config = PrimaryConfig | StandbyConfig;
 
 /** Runs a command to its end; sets the exit code. */
@@ -166,6 +173,11 @@ class Running {
   }
 
   private crash(thrown: unknown): void {
+    if (thrown instanceof FtError && UNRESTORABLE.has(thrown.code)) {
+      this.say(`this host could not resume the guest, so it cannot protect it: ${thrown.message}`);
+      this.flush();
+      process.exit(ExitCode.environment);
+    }
     const error =
       thrown instanceof Error ? thrown : new FtError('FT_ERR_UNEXPECTED', String(thrown));
     this.say(`an error of our own: ${error.stack ?? error.message}`);
