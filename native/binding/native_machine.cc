@@ -1,5 +1,6 @@
 #include "binding/native_machine.h"
 
+#include "binding/machine_disks.h"
 #include "core/crc32c.h"
 
 namespace ft {
@@ -34,6 +35,7 @@ MachineOptions read_options(const Napi::Object& from) {
   options.kernel_path = text("kernelPath");
   options.initrd_path = text("initrdPath");
   options.cmdline = text("cmdline");
+  options.disks = read_disk_options(from.Get("disks"));
   options.tap_name = text("tapName");
   const auto mac = bytes_of(from.Get("mac"));
   std::copy_n(mac.begin(), std::min(mac.size(), options.mac.size()), options.mac.begin());
@@ -72,6 +74,12 @@ Napi::Function NativeMachine::define(Napi::Env env) {
                          InstanceMethod("beginSync", &Self::begin_sync),
                          InstanceMethod("verify", &Self::verify),
                          InstanceMethod("apply", &Self::apply),
+                         InstanceMethod("diskBacklogBytes", &Self::disk_backlog_bytes),
+                         InstanceMethod("disks", &Self::disks),
+                         InstanceMethod("diskSyncIds", &Self::disk_sync_ids),
+                         InstanceMethod("disksSynced", &Self::disks_synced),
+                         InstanceMethod("diskSyncProgress", &Self::disk_sync_progress),
+                         InstanceMethod("inStep", &Self::in_step),
                          InstanceMethod("promote", &Self::promote),
                          InstanceMethod("stats", &Self::stats),
                          InstanceMethod("close", &Self::close),
@@ -79,7 +87,7 @@ Napi::Function NativeMachine::define(Napi::Env env) {
 }
 
 // Arguments: options (see src/machine/native.ts), facts, onCut(), onGuestEnd(how),
-// onStopped(message).
+// onStopped(message), onDisksSynced(), onDiskFailed(during, code, message).
 NativeMachine::NativeMachine(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<NativeMachine>(info) {
   const Napi::Env env = info.Env();
@@ -91,12 +99,19 @@ NativeMachine::NativeMachine(const Napi::CallbackInfo& info)
   on_guest_end_ =
       Napi::ThreadSafeFunction::New(env, info[3].As<Napi::Function>(), "onGuestEnd", 0, 1);
   on_stopped_ = Napi::ThreadSafeFunction::New(env, info[4].As<Napi::Function>(), "onStopped", 0, 1);
+  on_disks_synced_ =
+      Napi::ThreadSafeFunction::New(env, info[5].As<Napi::Function>(), "onDisksSynced", 0, 1);
+  on_disk_failed_ =
+      Napi::ThreadSafeFunction::New(env, info[6].As<Napi::Function>(), "onDiskFailed", 0, 1);
   auto made = Machine::create(
       read_options(info[0].As<Napi::Object>()),
       MachineHooks{
           .on_cut = [this] { notify_cut(); },
           .on_guest_end = [this](GuestEnd how) { notify_guest_end(how); },
           .on_stopped = [this](std::string message) { notify_stopped(std::move(message)); },
+          .on_disks_synced = [this] { notify_disks_synced(); },
+          .on_disk_failed = [this](const Error& e) { notify_disk_failed("apply", e); },
+          .on_disk_sync_failed = [this](const Error& e) { notify_disk_failed("sync", e); },
       });
   if (!made.ok()) {
     shut_down();
@@ -124,6 +139,8 @@ void NativeMachine::shut_down() {
   on_cut_.Release();
   on_guest_end_.Release();
   on_stopped_.Release();
+  on_disks_synced_.Release();
+  on_disk_failed_.Release();
 }
 
 // At most one call is on its way to the event loop: it takes every cut that waits.
@@ -145,6 +162,21 @@ void NativeMachine::notify_stopped(std::string message) {
   auto text = std::make_shared<std::string>(std::move(message));
   on_stopped_.NonBlockingCall(
       [text](Napi::Env env, Napi::Function js) { js.Call({Napi::String::New(env, *text)}); });
+}
+
+void NativeMachine::notify_disks_synced() {
+  on_disks_synced_.NonBlockingCall([this](Napi::Env, Napi::Function js) {
+    if (!closed_) js.Call({});
+  });
+}
+
+void NativeMachine::notify_disk_failed(const char* during, const Error& error) {
+  auto shared = std::make_shared<Error>(error);
+  on_disk_failed_.NonBlockingCall([this, during, shared](Napi::Env env, Napi::Function js) {
+    if (closed_) return;
+    js.Call({Napi::String::New(env, during), Napi::String::New(env, shared->code),
+             Napi::String::New(env, shared->message)});
+  });
 }
 
 bool NativeMachine::alive(const Napi::CallbackInfo& info) {
@@ -174,7 +206,8 @@ void NativeMachine::boot(const Napi::CallbackInfo& info) {
   if (!status.ok()) throw_error(info.Env(), status.error());
 }
 
-// Arguments: intervalUs, dirtyBudgetPages, cutOnOutput, inFlightMax, auditPages, firstEpoch.
+// Arguments: intervalUs, dirtyBudgetPages, cutOnOutput, inFlightMax, auditPages, firstEpoch,
+// peerDiskMaps.
 void NativeMachine::begin_replication(const Napi::CallbackInfo& info) {
   if (!alive(info)) return;
   CutPolicy policy;
@@ -184,7 +217,7 @@ void NativeMachine::begin_replication(const Napi::CallbackInfo& info) {
   policy.in_flight_max = info[3].ToNumber().Uint32Value();
   policy.audit_pages = info[4].ToNumber().Uint32Value();
   const auto first_epoch = static_cast<uint64_t>(info[5].ToNumber().DoubleValue());
-  const auto status = machine_->begin_replication(policy, first_epoch);
+  const auto status = machine_->begin_replication(policy, first_epoch, read_disk_maps(info[6]));
   if (!status.ok()) throw_error(info.Env(), status.error());
 }
 
@@ -247,10 +280,13 @@ void NativeMachine::fence(const Napi::CallbackInfo& info) {
   if (alive(info)) machine_->fence();
 }
 
-void NativeMachine::begin_sync(const Napi::CallbackInfo& info) {
-  if (!alive(info)) return;
-  const auto status = machine_->begin_sync();
-  if (!status.ok()) throw_error(info.Env(), status.error());
+// Argument: the primary's sync ids. Returns this side's maps, one a disk or undefined.
+Napi::Value NativeMachine::begin_sync(const Napi::CallbackInfo& info) {
+  if (!alive(info)) return info.Env().Undefined();
+  const auto maps = machine_->begin_sync(read_texts(info[0]));
+  if (maps.ok()) return disk_maps_value(info.Env(), maps.value());
+  throw_error(info.Env(), maps.error());
+  return info.Env().Undefined();
 }
 
 // Returns undefined for a sound body, else the error (not thrown: it is expected from outside).
@@ -273,11 +309,39 @@ Napi::Value NativeMachine::apply(const Napi::CallbackInfo& info) {
     return env.Undefined();
   }
   facts_[0] = applied.value();
+  facts_[1] = static_cast<double>(machine_->disks().backlog_bytes());
   if (mismatches_.empty()) return env.Undefined();
   auto list = Napi::Array::New(env, mismatches_.size());
   for (uint32_t i = 0; i < mismatches_.size(); i++)
     list.Set(i, Napi::Number::New(env, mismatches_[i]));
   return list;
+}
+
+Napi::Value NativeMachine::disk_backlog_bytes(const Napi::CallbackInfo& info) {
+  const uint64_t bytes = alive(info) ? machine_->disks().backlog_bytes() : 0;
+  return Napi::Number::New(info.Env(), static_cast<double>(bytes));
+}
+
+Napi::Value NativeMachine::disks(const Napi::CallbackInfo& info) {
+  if (!alive(info)) return info.Env().Undefined();
+  return disk_descriptions_value(info.Env(), machine_->disks());
+}
+
+Napi::Value NativeMachine::disk_sync_ids(const Napi::CallbackInfo& info) {
+  if (!alive(info)) return info.Env().Undefined();
+  return texts_value(info.Env(), machine_->disks().sync_ids());
+}
+
+Napi::Value NativeMachine::disks_synced(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), alive(info) && machine_->disks().synced());
+}
+
+Napi::Value NativeMachine::disk_sync_progress(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), alive(info) ? machine_->disks().sync_progress() : 0);
+}
+
+void NativeMachine::in_step(const Napi::CallbackInfo& info) {
+  if (alive(info)) machine_->disks().in_step(info[0].ToString().Utf8Value());
 }
 
 void NativeMachine::promote(const Napi::CallbackInfo& info) {
@@ -309,13 +373,17 @@ Napi::Value NativeMachine::stats(const Napi::CallbackInfo& info) {
         Napi::Number::New(env, static_cast<double>(machine_->exits(static_cast<Vcpu::Exit>(i)))));
   }
   out.Set("exits", exits);
+  out.Set("disks", disk_stats_value(env, machine_->disks()));
   return out;
 }
 
-void NativeMachine::close(const Napi::CallbackInfo&) {
+void NativeMachine::close(const Napi::CallbackInfo& info) {
   if (closed_) return;
   shut_down();
+  if (!machine_) return;
+  const auto disks = machine_->close_disks();
   machine_.reset();
+  if (!disks.ok()) throw_error(info.Env(), disks.error());
 }
 
 }  // namespace ft

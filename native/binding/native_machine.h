@@ -8,7 +8,10 @@
 //   2 overrun     6 harvestUs … 7 copyUs, 9 stateUs
 //   3 dirtyPages  10 guestEnd (GuestEnd, 0: none)
 //
-// Thread: JavaScript's, except the notify_…() functions, which vCPU threads call.
+//   facts after apply():  0 records   1 diskBacklogBytes
+//
+// Thread: JavaScript's, except the notify_…() functions: vCPU threads and the disk thread call
+// them.
 #pragma once
 
 #include <napi.h>
@@ -42,9 +45,15 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   void heal(const Napi::CallbackInfo& info);
   void open_output(const Napi::CallbackInfo& info);
   void fence(const Napi::CallbackInfo& info);
-  void begin_sync(const Napi::CallbackInfo& info);
+  Napi::Value begin_sync(const Napi::CallbackInfo& info);
   Napi::Value verify(const Napi::CallbackInfo& info);
   Napi::Value apply(const Napi::CallbackInfo& info);
+  Napi::Value disk_backlog_bytes(const Napi::CallbackInfo& info);
+  Napi::Value disks(const Napi::CallbackInfo& info);
+  Napi::Value disk_sync_ids(const Napi::CallbackInfo& info);
+  Napi::Value disks_synced(const Napi::CallbackInfo& info);
+  Napi::Value disk_sync_progress(const Napi::CallbackInfo& info);
+  void in_step(const Napi::CallbackInfo& info);
   void promote(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
@@ -54,6 +63,8 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   void notify_cut();
   void notify_guest_end(GuestEnd how);
   void notify_stopped(std::string message);
+  void notify_disks_synced();
+  void notify_disk_failed(const char* during, const Error& error);
   void shut_down();
   static void at_exit(void* self);
 
@@ -63,6 +74,8 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   Napi::ThreadSafeFunction on_cut_;
   Napi::ThreadSafeFunction on_guest_end_;
   Napi::ThreadSafeFunction on_stopped_;
+  Napi::ThreadSafeFunction on_disks_synced_;
+  Napi::ThreadSafeFunction on_disk_failed_;
   std::atomic<bool> cut_notified_{false};
   std::vector<uint32_t> mismatches_;
   bool closed_ = false;

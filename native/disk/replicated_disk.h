@@ -143,6 +143,11 @@ class ReplicatedDisk {
 
   std::string sync_id() const;
   Facts facts() const;
+  /// facts().backlog_bytes alone, which costs little.
+  uint64_t backlog_bytes() const {
+    const std::lock_guard lock(mutex_);
+    return facts_.backlog_bytes;
+  }
   /// Waits until nothing is under way, flushes, and closes the map cleanly. The disk thread has
   /// ended before. Error: FT_ERR_DISK_IO, FT_ERR_DISK_MAP; the next sync is then in full.
   Status close();

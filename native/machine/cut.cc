@@ -68,8 +68,10 @@ void Cutter::cut(GuestEnd guest_end) {
   EpochSlot* slot = parts_.slots.take();
   FT_CHECK(slot != nullptr, "a cut without a free slot");
   CutFacts& facts = slot->facts;
+  waits_for_lock_.store(true);
   {
     const std::lock_guard lock(parts_.machine_lock);
+    waits_for_lock_.store(false);
     facts.epoch = cut_.load() + 1;
     facts.guest_end = guest_end;
     const uint32_t harvested = harvest(facts);
@@ -77,6 +79,7 @@ void Cutter::cut(GuestEnd guest_end) {
     copy_pages(*slot);
     const uint64_t t2 = monotonic_ns();
     capture_state(*slot);
+    if (parts_.take_disk_logs) parts_.take_disk_logs(facts.epoch, slot->disks);
     hash_audit_pages(*slot);
     const uint64_t t3 = monotonic_ns();
     if (harvested > 0) {

@@ -53,6 +53,9 @@ class Cutter {
     std::mutex& machine_lock;
     /// Adds the devices' entries to the state blob. Called with the machine lock held.
     std::function<void(StateWriter&)> capture_devices;
+    /// Moves the disks' open logs into the slot of the epoch that is being cut. Called with the
+    /// machine lock held; empty for a machine without disks.
+    std::function<void(uint64_t epoch, DiskLogs&)> take_disk_logs;
     /// A slot was published. Called on the cutting thread; must not block.
     std::function<void()> on_cut;
     TestFaults faults;
@@ -76,6 +79,8 @@ class Cutter {
   bool active() const { return active_.load(); }
   bool can_cut() const;
   bool frozen() const { return frozen_.load(); }
+  /// A cut stands before the machine lock: whoever takes it again and again lets it by.
+  bool waits_for_lock() const { return waits_for_lock_.load(); }
   /// Output waits, nothing is in flight, and the policy says not to wait for the timer then.
   bool output_wants_cut() const;
 
@@ -101,6 +106,7 @@ class Cutter {
   std::atomic<bool> frozen_{false};
   std::atomic<bool> hold_next_{false};
   std::atomic<bool> final_cut_made_{false};
+  std::atomic<bool> waits_for_lock_{false};
   std::atomic<uint64_t> cut_{0};
   std::atomic<uint64_t> committed_{0};
   uint64_t last_cut_ns_ = 0;

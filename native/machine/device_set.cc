@@ -28,6 +28,10 @@ Result<std::unique_ptr<DeviceSet>> DeviceSet::create(const Parts& parts, const O
   set->power_.attach(parts.bus);
   set->net_ = std::make_unique<VirtioNet>(parts.outbox, options.mac);
   FT_TRY(set->add_virtio(kSlotNet, *set->net_, set->net_->queue_count()));
+  FT_CHECK(options.disks.size() <= kDisksMax, "a machine has more disks than places for them");
+  for (size_t i = 0; i < options.disks.size(); i++) {
+    FT_TRY(set->add_disk(static_cast<uint16_t>(i), options.disks[i]));
+  }
   set->rng_ = std::make_unique<VirtioRng>();
   FT_TRY(set->add_virtio(kSlotRng, *set->rng_, 0));
   return set;
@@ -40,6 +44,16 @@ Status DeviceSet::add_serial() {
   serial_ = std::make_unique<Serial>(parts_.outbox, [fd = serial_interrupt_.get()] { pulse(fd); });
   parts_.bus.add_port(kSerialPortBase, kSerialPorts, *serial_);
   return parts_.vm.add_irqfd(kSerialGsi, serial_interrupt_.get());
+}
+
+Status DeviceSet::add_disk(uint16_t index, const DiskBackend& backend) {
+  VirtioBlk::Options options;
+  options.bytes = backend.bytes;
+  options.read_only = backend.read_only;
+  options.id = "romulus-" + std::to_string(index);
+  disks_.push_back(std::make_unique<VirtioBlk>(options, backend.submit, backend.wake));
+  VirtioBlk& disk = *disks_.back();
+  return add_virtio(kSlotDisk + index, disk, disk.queue_count());
 }
 
 Status DeviceSet::add_virtio(uint16_t slot, VirtioDevice& device, uint32_t queues_with_event) {

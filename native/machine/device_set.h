@@ -30,6 +30,7 @@
 #include "machine/outbox.h"
 #include "machine/power.h"
 #include "machine/serial.h"
+#include "machine/virtio_blk.h"
 #include "machine/virtio_mmio.h"
 #include "machine/virtio_net.h"
 #include "machine/virtio_rng.h"
@@ -63,8 +64,16 @@ class DeviceSet {
     Outbox& outbox;
     DeviceBus& bus;
   };
+  /// What stands behind a disk's device: see VirtioBlk.
+  struct DiskBackend {
+    uint64_t bytes = 0;
+    bool read_only = false;
+    VirtioBlk::Submit submit;
+    std::function<void()> wake;
+  };
   struct Options {
     MacAddress mac{};
+    std::vector<DiskBackend> disks;  // at most kDisksMax
   };
 
   /// Makes every device, puts it on the bus and wires its interrupt and queues.
@@ -74,6 +83,7 @@ class DeviceSet {
   Serial& serial() { return *serial_; }
   VirtioNet& net() { return *net_; }
   PowerPorts& power() { return power_; }
+  VirtioBlk& disk(size_t index) { return *disks_[index]; }
   /// The transport in `slot`, which must be taken.
   VirtioMmio& transport(uint16_t slot);
   /// Signalled when the guest notifies `queue` of `slot`; only for queues given an ioeventfd.
@@ -104,6 +114,7 @@ class DeviceSet {
 
   explicit DeviceSet(const Parts& parts) : parts_(parts) {}
   Status add_serial();
+  Status add_disk(uint16_t index, const DiskBackend& backend);
   /// Puts `device` (owned by the set, and kept longer than its transport) into `slot`; the first
   /// `queues_with_event` queues get an ioeventfd.
   Status add_virtio(uint16_t slot, VirtioDevice& device, uint32_t queues_with_event);
@@ -113,6 +124,7 @@ class DeviceSet {
   std::unique_ptr<Serial> serial_;
   PowerPorts power_;
   std::unique_ptr<VirtioNet> net_;
+  std::vector<std::unique_ptr<VirtioBlk>> disks_;
   std::unique_ptr<VirtioRng> rng_;
   std::array<Slot, kDeviceSlots> slots_;
 };

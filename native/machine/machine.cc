@@ -31,6 +31,9 @@ Machine::Machine(MachineOptions options, MachineHooks hooks)
 
 Machine::~Machine() {
   stop();
+  const auto closed = close_disks();
+  // Nobody is left to tell, and the maps that were not closed make the next sync a full one.
+  static_cast<void>(closed);
 }
 
 Result<std::unique_ptr<Machine>> Machine::create(MachineOptions options, MachineHooks hooks) {
@@ -43,9 +46,11 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineOptions options, Machine
   FT_TRY(machine->take_cpus());
   const auto kvm = Kvm::open(machine->options_.kvm_path);
   if (!kvm.ok()) return kvm.error();
+  FT_TRY(machine->make_disks());
   FT_TRY(machine->make_vm(kvm.value()));
   FT_TRY(machine->make_devices());
   FT_TRY(machine->make_threads());
+  FT_TRY(machine->make_disk_thread());
   return machine;
 }
 
@@ -62,6 +67,39 @@ Status Machine::take_cpus() {
   cpus_ = plan.take();
   sched_setaffinity(0, sizeof(cpus_.rest), &cpus_.rest);
   return Ok{};
+}
+
+Status Machine::make_disks() {
+  if (options_.disks.size() > kDisksMax) {
+    return Error{"FT_ERR_DISK_COUNT", 0,
+                 "a guest has at most " + std::to_string(kDisksMax) + " disks, not " +
+                     std::to_string(options_.disks.size())};
+  }
+  auto disks =
+      DiskSet::create(options_.disks, {.on_log_pressure = [this] { threads_->request_cut(); },
+                                       .on_synced = hooks_.on_disks_synced,
+                                       .on_apply_failed = hooks_.on_disk_failed,
+                                       .on_sync_failed = hooks_.on_disk_sync_failed});
+  if (!disks.ok()) return disks.error();
+  disks_ = disks.take();
+  return Ok{};
+}
+
+// What the devices do with the disks. The thread is made after the devices, and started last.
+std::vector<DeviceSet::DiskBackend> Machine::disk_backends() {
+  std::vector<DeviceSet::DiskBackend> list;
+  for (size_t i = 0; i < disks_->count(); i++) {
+    const DiskSet::Description& description = disks_->descriptions()[i];
+    DeviceSet::DiskBackend backend;
+    backend.bytes = description.bytes;
+    backend.read_only = description.read_only;
+    backend.submit = [disk = &disks_->disk(i)](IoOp op) {
+      disk->submit(op.kind, op.offset, op.bytes, std::move(op.data), op.id);
+    };
+    backend.wake = [this] { disk_thread_->wake(); };
+    list.push_back(std::move(backend));
+  }
+  return list;
 }
 
 Status Machine::make_vm(const Kvm& kvm) {
@@ -93,7 +131,7 @@ Status Machine::make_vm(const Kvm& kvm) {
   auto encoder = EpochEncoder::create(*memory_);
   if (!encoder.ok()) return encoder.error();
   encoder_ = encoder.take();
-  applier_ = std::make_unique<ImageApplier>(*memory_);
+  applier_ = std::make_unique<ImageApplier>(*memory_, disks_->targets());
   return Ok{};
 }
 
@@ -105,7 +143,7 @@ Status Machine::make_devices() {
   outbox_.set_sink(OutputPort::kNet, [this](auto frame) { tap_->write_frame(frame); });
   auto devices = DeviceSet::create(
       DeviceSet::Parts{.vm = *vm_, .memory = *memory_, .outbox = outbox_, .bus = bus_},
-      DeviceSet::Options{.mac = options_.mac});
+      DeviceSet::Options{.mac = options_.mac, .disks = disk_backends()});
   if (!devices.ok()) return devices.error();
   devices_ = devices.take();
   return make_console();
@@ -125,6 +163,10 @@ Status Machine::make_console() {
 }
 
 Status Machine::make_threads() {
+  std::function<void(uint64_t, DiskLogs&)> take_disk_logs;
+  if (disks_->count() > 0) {
+    take_disk_logs = [this](uint64_t epoch, DiskLogs& logs) { disks_->take_logs(epoch, logs); };
+  }
   cutter_ = std::make_unique<Cutter>(Cutter::Parts{
       .vm = *vm_,
       .vcpus = vcpus_,
@@ -138,6 +180,7 @@ Status Machine::make_threads() {
             cpu_.capture(writer);
             devices_->capture(writer);
           },
+      .take_disk_logs = take_disk_logs,
       .on_cut = hooks_.on_cut,
       .faults = options_.faults,
   });
@@ -178,6 +221,28 @@ Status Machine::make_threads() {
   return Ok{};
 }
 
+// Runs from now on: a standby's disks are written to before a guest runs here.
+Status Machine::make_disk_thread() {
+  if (disks_->count() == 0) return Ok{};
+  std::vector<DiskThread::Disk> list;
+  for (size_t i = 0; i < disks_->count(); i++) {
+    const auto slot = static_cast<uint16_t>(kSlotDisk + i);
+    list.push_back({.disk = disks_->disk(i),
+                    .device = devices_->disk(i),
+                    .queue_event_fd = devices_->queue_event(slot, 0)});
+  }
+  auto thread = DiskThread::create(DiskThread::Parts{
+      .disks = std::move(list),
+      .machine_lock = lock_,
+      .frozen = [this] { return cutter_->frozen(); },
+      .cut_waits = [this] { return cutter_->waits_for_lock(); },
+  });
+  if (!thread.ok()) return thread.error();
+  disk_thread_ = thread.take();
+  disk_thread_->start();
+  return Ok{};
+}
+
 void Machine::start_threads() {
   if (console_) console_->set_active(true);
   threads_->start();
@@ -196,7 +261,8 @@ Status Machine::boot() {
   return Ok{};
 }
 
-Status Machine::begin_replication(const CutPolicy& policy, uint64_t first_epoch) {
+Status Machine::begin_replication(const CutPolicy& policy, uint64_t first_epoch,
+                                  const DiskSet::Maps& peer_disk_maps) {
   const VcpuThreads::Parked parked(*threads_);
   FT_TRY(vm_->set_memory(kMemorySlot, 0, memory_->host_base(), memory_->size(), true));
   {
@@ -204,6 +270,7 @@ Status Machine::begin_replication(const CutPolicy& policy, uint64_t first_epoch)
     memory_->set_tracking(true);
   }
   encoder_->begin();
+  disks_->begin_replication(peer_disk_maps);
   cutter_->begin(policy, first_epoch);
   threads_->set_interval(policy.interval_us);
   return Ok{};
@@ -214,6 +281,7 @@ Status Machine::end_replication() {
   const VcpuThreads::Parked parked(*threads_);
   threads_->set_interval(0);
   cutter_->end();
+  disks_->end_replication();
   slots_->clear();
   FT_TRY(vm_->set_memory(kMemorySlot, 0, memory_->host_base(), memory_->size(), false));
   uint32_t harvested = 0;
@@ -228,8 +296,14 @@ Status Machine::end_replication() {
     memory_->clear_dirty();
   }
   encoder_->end();
-  io_->wake();
+  wake_devices();
   return Ok{};
+}
+
+// Nothing touched guest memory for a while: everything is looked at again.
+void Machine::wake_devices() {
+  io_->wake();
+  if (disk_thread_) disk_thread_->wake();
 }
 
 EncodedBody Machine::encode_cut(std::span<uint8_t> out) {
@@ -241,7 +315,7 @@ EncodedBody Machine::encode_cut(std::span<uint8_t> out) {
   slots_->retire();
   if (overrun) {
     cutter_->thaw();
-    io_->wake();
+    wake_devices();
   }
   threads_->credit_changed();
   return body;
@@ -251,6 +325,7 @@ void Machine::commit(uint64_t epoch) {
   // The caller holds acknowledgements against what it sent, so this epoch was cut.
   FT_CHECK(outbox_.release(epoch), "output is released for an epoch that was never cut");
   cutter_->commit(epoch);
+  disks_->acked(epoch);
   threads_->credit_changed();
 }
 
@@ -279,9 +354,10 @@ void Machine::fence() {
   stop();
 }
 
-Status Machine::begin_sync() {
+Result<DiskSet::Maps> Machine::begin_sync(std::span<const std::string> peer_sync_ids) {
   state_checked_ = false;
-  return applier_->begin();
+  FT_TRY(applier_->begin());
+  return disks_->begin_sync(peer_sync_ids);
 }
 
 Result<uint32_t> Machine::apply(std::span<const uint8_t> body, std::vector<uint32_t>* mismatches) {
@@ -313,6 +389,7 @@ Status Machine::adopt_cpu(const StateReader& reader) {
 }
 
 Status Machine::promote() {
+  if (const auto failure = disks_->failure()) return *failure;
   if (applier_->state().empty()) {
     return Error{"FT_ERR_STATE_RESTORE", 0, "no epoch was applied yet: there is nothing to run"};
   }
@@ -348,6 +425,13 @@ void Machine::stop() {
   if (threads_) threads_->stop();
   if (io_) io_->stop();
   if (console_) console_->stop();
+  if (disk_thread_) disk_thread_->stop();
+}
+
+Status Machine::close_disks() {
+  if (!disks_ || disks_closed_) return Ok{};
+  disks_closed_ = true;
+  return disks_->close();
 }
 
 }  // namespace ft

@@ -5,7 +5,8 @@
 //     └─apply…─promote┘
 //
 // Threads: every public method belongs to the event loop. Inside: one thread a vCPU
-// (vcpu_threads.h), one I/O thread (io_thread.h). Locks, in the order in which they may nest:
+// (vcpu_threads.h), one I/O thread (io_thread.h) and, with disks, one for them (disk_thread.h).
+// Locks, in the order in which they may nest:
 //   gate (vCPU threads)   who is parked, who waits for credit
 //   machine lock          devices, guest memory writes and marks; held for the whole cut
 //   outbox, slot pool     their own, innermost
@@ -27,6 +28,8 @@
 #include "machine/cut.h"
 #include "machine/device_bus.h"
 #include "machine/device_set.h"
+#include "machine/disk_set.h"
+#include "machine/disk_thread.h"
 #include "machine/epoch_codec.h"
 #include "machine/epoch_slot.h"
 #include "machine/guest_memory.h"
@@ -49,6 +52,7 @@ struct MachineOptions {
   MacAddress mac{};
   Console::Options console;
   int first_cpu = kAnyCpu;
+  std::vector<DiskOptions> disks;  // at most kDisksMax
   uint64_t outbox_bytes_max = 64ull << 20;
   std::string kvm_path = "/dev/kvm";
   TestFaults faults;
@@ -62,13 +66,17 @@ struct MachineHooks {
   std::function<void(GuestEnd)> on_guest_end;
   /// The machine cannot go on. On any thread; more than once if more than one part fails.
   std::function<void(std::string message)> on_stopped;
+  /// What DiskSet::Hooks says. On the disk thread; must not block.
+  std::function<void()> on_disks_synced;
+  std::function<void(const Error&)> on_disk_failed;
+  std::function<void(const Error&)> on_disk_sync_failed;
 };
 
 class Machine {
  public:
   /// Makes everything but a running guest. Errors: those of Kvm::open, Vm::create,
-  /// GuestMemory::create, Tap::open, and FT_ERR_VCPUS, FT_ERR_VCPU_CPU, FT_ERR_CPU_MODEL,
-  /// FT_ERR_CPU_LACKING.
+  /// GuestMemory::create, Tap::open, DiskSet::create, and FT_ERR_VCPUS, FT_ERR_VCPU_CPU,
+  /// FT_ERR_CPU_MODEL, FT_ERR_CPU_LACKING, FT_ERR_DISK_COUNT.
   static Result<std::unique_ptr<Machine>> create(MachineOptions options, MachineHooks hooks);
   ~Machine();
 
@@ -78,7 +86,8 @@ class Machine {
 
   // The active side; see src/machine/machine.ts for the meaning of each.
   Status boot();
-  Status begin_replication(const CutPolicy& policy, uint64_t first_epoch);
+  Status begin_replication(const CutPolicy& policy, uint64_t first_epoch,
+                           const DiskSet::Maps& peer_disk_maps);
   Status end_replication();
   EncodedBody scan(std::span<uint8_t> out) { return encoder_->scan(out); }
   double scan_progress() const { return encoder_->scan_progress(); }
@@ -92,15 +101,23 @@ class Machine {
   void fence();
 
   // The standby.
-  Status begin_sync();
+  Result<DiskSet::Maps> begin_sync(std::span<const std::string> peer_sync_ids);
   Status verify(std::span<const uint8_t> body) { return applier_->verify(body); }
   /// Errors: those of ImageApplier::apply; with the first state of a session also
   /// FT_ERR_STATE_FORMAT, FT_ERR_STATE_RESTORE and FT_ERR_KVM_CPUID: this host could not resume it.
   Result<uint32_t> apply(std::span<const uint8_t> body, std::vector<uint32_t>* mismatches);
+  /// Errors: those of restoring, and the one that made a disk no copy (DiskSet::failure).
   Status promote();
+
+  /// The guest's disks, on either side.
+  DiskSet& disks() { return *disks_; }
+  const DiskSet& disks() const { return *disks_; }
 
   /// Stops every thread; the guest does not run again.
   void stop();
+  /// After stop(): waits for what the disks have under way, flushes and closes them. Once; later
+  /// calls do nothing. Errors: those of DiskSet::close.
+  Status close_disks();
 
   Outbox::Facts outbox_facts() const { return outbox_.facts(); }
   uint64_t exits(Vcpu::Exit kind) const { return threads_ ? threads_->exits(kind) : 0; }
@@ -109,13 +126,17 @@ class Machine {
  private:
   explicit Machine(MachineOptions options, MachineHooks hooks);
   Status take_cpus();
+  Status make_disks();
   Status make_vm(const Kvm& kvm);
   Status make_devices();
   Status make_console();
+  std::vector<DeviceSet::DiskBackend> disk_backends();
   Status make_threads();
+  Status make_disk_thread();
   void start_threads();
   void announce();
   Status adopt_cpu(const StateReader& reader);
+  void wake_devices();
 
   MachineOptions options_;
   MachineHooks hooks_;
@@ -125,6 +146,8 @@ class Machine {
   CpuPlan cpus_;
 
   std::mutex lock_;  // the machine lock
+  std::unique_ptr<DiskSet> disks_;
+  bool disks_closed_ = false;
   std::unique_ptr<GuestMemory> memory_;
   std::unique_ptr<Vm> vm_;
   std::vector<Vcpu> vcpus_;
@@ -140,6 +163,7 @@ class Machine {
   std::unique_ptr<Cutter> cutter_;
   std::unique_ptr<VcpuThreads> threads_;
   std::unique_ptr<IoThread> io_;
+  std::unique_ptr<DiskThread> disk_thread_;  // without disks: none
 };
 
 }  // namespace ft

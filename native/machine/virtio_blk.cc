@@ -266,6 +266,7 @@ void VirtioBlk::submit(Request& request, uint16_t head, IoOp op, uint64_t skip) 
   free_ops_.pop_back();
   ops_[slot] = Op{.used = true, .dropped = false, .head = head, .skip = skip};
   request.under_way++;
+  facts_.submitted++;
   op.id = slot;
   submit_(std::move(op));
 }

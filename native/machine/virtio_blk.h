@@ -81,10 +81,11 @@ class VirtioBlk final : public VirtioDevice {
     std::string id;  // what GET_ID answers, at most 20 bytes
   };
   struct Facts {
-    uint64_t requests = 0;  // returned to the driver
-    uint64_t errors = 0;    // of those, without OK
-    uint64_t redone = 0;    // begun again after a restore
-    uint64_t dropped = 0;   // forgotten by a reset
+    uint64_t submitted = 0;  // operations given to the disk
+    uint64_t requests = 0;   // returned to the driver
+    uint64_t errors = 0;     // of those, without OK
+    uint64_t redone = 0;     // begun again after a restore
+    uint64_t dropped = 0;    // forgotten by a reset
   };
   /// Takes an operation; complete() hears of its end by `id`, some time after the call.
   using Submit = std::function<void(IoOp op)>;

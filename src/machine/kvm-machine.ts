@@ -7,6 +7,7 @@ import {
   type ApplyResult,
   type Cut,
   type CutPolicy,
+  type DiskFile,
   type EncodedChunk,
   emptyCut,
   type GuestEnd,
@@ -33,6 +34,8 @@ export interface KvmMachineOptions {
   /** Handed to the kernel as its initial RAM disk; undefined: none. */
   readonly initrdPath?: string | undefined;
   readonly cmdline: string;
+  /** The guest's disks, in order; none when undefined. */
+  readonly disks?: readonly DiskFile[] | undefined;
   readonly tapName: string;
   /** "52:54:00:12:34:56" */
   readonly mac: string;
@@ -74,8 +77,8 @@ export class KvmMachine implements Machine {
   readonly #cut = emptyCut();
   readonly #chunk: EncodedChunk = { bytes: 0, rawBytes: 0, last: false };
 
-  /** Throws FtError: FT_ERR_KVM_…, FT_ERR_TAP_…, FT_ERR_MEMORY_SIZE, FT_ERR_VCPU…, FT_ERR_CONSOLE,
-   * FT_ERR_ADDON. */
+  /** Throws FtError: FT_ERR_KVM_…, FT_ERR_TAP_…, FT_ERR_DISK_…, FT_ERR_MEMORY_SIZE, FT_ERR_VCPU…,
+   * FT_ERR_CONSOLE, FT_ERR_ADDON. */
   static create(options: KvmMachineOptions): KvmMachine {
     return new KvmMachine(options);
   }
@@ -91,6 +94,7 @@ export class KvmMachine implements Machine {
             kernelPath: options.kernelPath,
             initrdPath: options.initrdPath ?? '',
             cmdline: options.cmdline,
+            disks: options.disks ?? [],
             tapName: options.tapName,
             mac: parseMac(options.mac),
             consoleKind: options.console?.kind ?? 'none',
@@ -109,15 +113,22 @@ export class KvmMachine implements Machine {
             if (end !== undefined) this.#handlers.onGuestEnd(end);
           },
           (message) => this.#handlers.onStopped(new FtError('FT_ERR_MACHINE', message)),
+          () => this.#handlers.onDisksSynced(),
+          (during, code, message) => {
+            const error = new FtError(code, message);
+            if (during === 'apply') this.#handlers.onDiskFailed(error);
+            else this.#handlers.onDiskSyncFailed?.(error);
+          },
         ),
     );
+    const disks = this.#native.disks();
     this.description = {
       kind: 'kvm',
       memoryBytes: options.memoryBytes,
       vcpus: options.vcpus,
       cpuFeatures: this.#native.cpuFeatures(),
-      devices: ['serial', 'virtio-net', 'virtio-rng'],
-      disks: [],
+      devices: ['serial', 'virtio-net', ...disks.map(() => 'virtio-blk'), 'virtio-rng'],
+      disks,
       stateVersion: 1,
     };
   }
@@ -133,7 +144,7 @@ export class KvmMachine implements Machine {
   beginReplication(
     policy: CutPolicy,
     firstEpoch: number,
-    _peerDiskMaps: readonly (Uint8Array | undefined)[],
+    peerDiskMaps: readonly (Uint8Array | undefined)[],
   ): void {
     natively(() =>
       this.#native.beginReplication(
@@ -143,6 +154,7 @@ export class KvmMachine implements Machine {
         policy.inFlightMax,
         policy.auditPages,
         firstEpoch,
+        peerDiskMaps,
       ),
     );
   }
@@ -162,11 +174,11 @@ export class KvmMachine implements Machine {
   }
 
   disksSynced(): boolean {
-    return true;
+    return this.#native.disksSynced();
   }
 
   diskSyncProgress(): number {
-    return 1;
+    return this.#native.diskSyncProgress();
   }
 
   holdOutput(): void {
@@ -213,9 +225,8 @@ export class KvmMachine implements Machine {
     this.#native.fence();
   }
 
-  beginSync(_peerSyncIds: readonly string[]): readonly (Uint8Array | undefined)[] {
-    natively(() => this.#native.beginSync());
-    return [];
+  beginSync(peerSyncIds: readonly string[]): readonly (Uint8Array | undefined)[] {
+    return natively(() => this.#native.beginSync(peerSyncIds));
   }
 
   verify(body: Uint8Array): FtError | undefined {
@@ -228,12 +239,12 @@ export class KvmMachine implements Machine {
     return {
       pages: this.#facts[0] as number,
       auditMismatches: mismatches ?? NO_MISMATCHES,
-      diskBacklogBytes: 0,
+      diskBacklogBytes: this.#facts[1] as number,
     };
   }
 
   diskBacklogBytes(): number {
-    return 0;
+    return this.#native.diskBacklogBytes();
   }
 
   promote(): void {
@@ -243,17 +254,25 @@ export class KvmMachine implements Machine {
   }
 
   diskSyncIds(): readonly string[] {
-    return [];
+    return this.#native.diskSyncIds();
   }
 
-  inStep(_session: string): void {}
+  inStep(session: string): void {
+    this.#native.inStep(session);
+  }
 
   stats(): MachineStats {
-    return { ...this.#native.stats(), disks: [] };
+    return this.#native.stats();
   }
 
   close(): void {
-    this.#native.close();
+    try {
+      this.#native.close();
+    } catch (thrown) {
+      // The machine is closed even so, and whoever closes it has nothing left to undo.
+      const { code, message } = toFtError(thrown);
+      process.emitWarning(message, { type: 'DiskWarning', code });
+    }
   }
 
   #readChunk(): EncodedChunk {

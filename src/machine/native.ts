@@ -4,6 +4,7 @@
  */
 import path from 'node:path';
 import { FtError, toFtError } from '../common/errors';
+import type { DiskDescription, DiskFile, DiskStats } from './machine';
 
 export interface NativeMachineOptions {
   readonly memoryBytes: number;
@@ -14,6 +15,7 @@ export interface NativeMachineOptions {
   /** Empty: none. */
   readonly initrdPath: string;
   readonly cmdline: string;
+  readonly disks: readonly DiskFile[];
   readonly tapName: string;
   /** Six bytes. */
   readonly mac: Uint8Array;
@@ -38,6 +40,7 @@ export interface NativeStats {
   framesDropped: number;
   auditPagesHealed: number;
   exits: Record<string, number>;
+  disks: DiskStats[];
 }
 
 export interface NativeMachine {
@@ -50,6 +53,7 @@ export interface NativeMachine {
     inFlightMax: number,
     auditPages: number,
     firstEpoch: number,
+    peerDiskMaps: readonly (Uint8Array | undefined)[],
   ): void;
   endReplication(): void;
   scanNext(into: Uint8Array): void;
@@ -61,11 +65,19 @@ export interface NativeMachine {
   heal(gfns: Uint32Array): void;
   openOutput(): void;
   fence(): void;
-  beginSync(): void;
+  disksSynced(): boolean;
+  diskSyncProgress(): number;
+  beginSync(peerSyncIds: readonly string[]): (Uint8Array | undefined)[];
   verify(body: Uint8Array): Error | undefined;
   apply(body: Uint8Array): number[] | undefined;
+  diskBacklogBytes(): number;
   promote(): void;
+  /** In the order of the options. */
+  disks(): DiskDescription[];
+  diskSyncIds(): string[];
+  inStep(session: string): void;
   stats(): NativeStats;
+  /** Throws when a disk could not be flushed; everything is closed even so. */
   close(): void;
 }
 
@@ -77,6 +89,9 @@ export interface Addon {
     /** A number of native/machine/power.h's GuestEnd. */
     onGuestEnd: (how: number) => void,
     onStopped: (message: string) => void,
+    onDisksSynced: () => void,
+    /** An image could not be written with an epoch's records, or not be read for the peer. */
+    onDiskFailed: (during: 'apply' | 'sync', code: string, message: string) => void,
   ) => NativeMachine;
   crc32c(bytes: Uint8Array): number;
   probeKvm(path: string): void;
