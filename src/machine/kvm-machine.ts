@@ -129,7 +129,7 @@ export class KvmMachine implements Machine {
       cpuFeatures: this.#native.cpuFeatures(),
       devices: ['serial', 'virtio-net', ...disks.map(() => 'virtio-blk'), 'virtio-rng'],
       disks,
-      stateVersion: 1,
+      stateVersion: 2,
     };
   }
 
