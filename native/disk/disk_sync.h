@@ -23,7 +23,7 @@ namespace ft {
 class DiskSync {
  public:
   static constexpr uint64_t kReadBytesMax = 256 * 1024;
-  static constexpr uint64_t kScanBytesMax = 64ull << 20;
+  static constexpr uint64_t kScanBytesMax = 8ull << 20;  // neighbouring holes are joined in the log
 
   struct Step {
     bool scan;

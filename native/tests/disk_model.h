@@ -67,6 +67,9 @@ class ModelEngine : public IoEngine {
   const char* name() const override { return "model"; }
 
   bool idle() const { return pending_.empty() && done_.empty(); }
+  size_t under_way() const { return pending_.size(); }
+  /// What has been carried out so far, in its order.
+  const std::vector<IoKind>& order() const { return order_; }
   /// One operation, chosen by the dice, ends.
   void carry_one_out() {
     if (pending_.empty()) return;
@@ -75,6 +78,7 @@ class ModelEngine : public IoEngine {
     pending_.erase(pending_.begin() + static_cast<ptrdiff_t>(i));
     move_bytes(op, op.bytes);
     done_.push_back({op.id, 0});
+    order_.push_back(op.kind);
   }
   /// The process is killed: what is under way is done, half done, or not done at all.
   void abandon() {
@@ -101,6 +105,7 @@ class ModelEngine : public IoEngine {
   const UniqueFd event_;
   std::vector<IoOp> pending_;
   std::vector<IoDone> done_;
+  std::vector<IoKind> order_;
 };
 
 using Bytes = std::vector<uint8_t>;
@@ -131,11 +136,12 @@ struct Host {
   Host(std::string image_path, uint64_t bytes) : path(std::move(image_path)) {
     make_image(path, bytes);
   }
-  void start(Dice& dice) {
+  void start(Dice& dice, ReplicatedDisk::Hooks hooks = {}) {
     DiskImage image = open_image(path);
     auto made = std::make_unique<ModelEngine>(image.fd(), dice);
     engine = made.get();
-    auto opened = ReplicatedDisk::create(std::move(image), path + ".ftmap", {}, std::move(made));
+    auto opened = ReplicatedDisk::create(std::move(image), path + ".ftmap", std::move(hooks),
+                                         std::move(made));
     FT_CHECK(opened.ok(), "a disk of the model does not open");
     disk = opened.take();
     started = true;
