@@ -346,8 +346,13 @@ void NativeMachine::in_step(const Napi::CallbackInfo& info) {
 
 void NativeMachine::promote(const Napi::CallbackInfo& info) {
   if (!alive(info)) return;
-  const auto status = machine_->promote();
-  if (!status.ok()) throw_error(info.Env(), status.error());
+  const auto clock = machine_->promote();
+  if (!clock.ok()) {
+    throw_error(info.Env(), clock.error());
+    return;
+  }
+  facts_[0] = static_cast<double>(clock.value().cut_ns) / 1000;
+  facts_[1] = static_cast<double>(clock.value().resumed_ns) / 1000;
 }
 
 Napi::Value NativeMachine::stats(const Napi::CallbackInfo& info) {

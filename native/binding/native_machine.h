@@ -10,6 +10,9 @@
 //
 //   facts after apply():  0 records   1 diskBacklogBytes
 //
+//   facts after promote()
+//   0 guestClockCutUs   1 guestClockResumedUs
+//
 // Thread: JavaScript's, except the notify_…() functions: vCPU threads and the disk thread call
 // them.
 #pragma once

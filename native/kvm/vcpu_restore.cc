@@ -9,6 +9,11 @@
 // written earlier is silently dropped; setting registers drops pending exceptions, so events are
 // last.
 //
+// Nested state goes in as Documentation/virt/kvm/api.rst §4.115 wants it: behind the sregs (SVM's
+// enable bit is in EFER) and the feature control MSR, before the general registers, which belong to
+// whichever level runs. The hosts this was made on offer no such state: that part has not run
+// anywhere yet.
+//
 // KVM_KVMCLOCK_CTRL is left out on purpose: it tells the guest that it was held for long, so that
 // its lock-up watchdogs forgive the gap. After a failover the guest's clock goes on from the
 // captured value, so by its own clock there is no gap to forgive.

@@ -388,7 +388,7 @@ Status Machine::adopt_cpu(const StateReader& reader) {
   return Ok{};
 }
 
-Status Machine::promote() {
+Result<GuestClock> Machine::promote() {
   if (const auto failure = disks_->failure()) return *failure;
   if (applier_->state().empty()) {
     return Error{"FT_ERR_STATE_RESTORE", 0, "no epoch was applied yet: there is nothing to run"};
@@ -407,8 +407,25 @@ Status Machine::promote() {
     announce();
     devices_->kick_all();
   }
+  const auto clock = guest_clock(reader.value());
+  if (!clock.ok()) return clock.error();
   start_threads();
-  return Ok{};
+  return clock.value();
+}
+
+// The clock was set first of all, before a vCPU was touched, and has been running since: from here
+// the guest sees it ahead of the cut by what the restoring took, and never behind.
+Result<GuestClock> Machine::guest_clock(const StateReader& reader) const {
+  kvm_clock_data captured;
+  FT_TRY(read_state_struct(reader, StateKind::kClock, 0, &captured));
+  kvm_clock_data now;
+  FT_TRY(vm_->get_clock(&now));
+  if (now.clock < captured.clock) {
+    return Error{"FT_ERR_STATE_RESTORE", 0,
+                 "KVM set the guest's clock back by " + std::to_string(captured.clock - now.clock) +
+                     " ns; a guest whose time runs backwards is not started"};
+  }
+  return GuestClock{captured.clock, now.clock};
 }
 
 // Before anything else leaves: switches learn the guest's new port, neighbours its address.

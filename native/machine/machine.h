@@ -58,6 +58,13 @@ struct MachineOptions {
   TestFaults faults;
 };
 
+/// The guest's clock (kvmclock) at the cut that it was resumed from, and when its vCPUs were let
+/// go.
+struct GuestClock {
+  uint64_t cut_ns;
+  uint64_t resumed_ns;
+};
+
 struct MachineHooks {
   /// A cut waits in front_cut(). On the cutting thread; must not block.
   std::function<void()> on_cut;
@@ -107,7 +114,8 @@ class Machine {
   /// FT_ERR_STATE_FORMAT, FT_ERR_STATE_RESTORE and FT_ERR_KVM_CPUID: this host could not resume it.
   Result<uint32_t> apply(std::span<const uint8_t> body, std::vector<uint32_t>* mismatches);
   /// Errors: those of restoring, and the one that made a disk no copy (DiskSet::failure).
-  Status promote();
+  /// Says how the guest's clock went over; it never went back.
+  Result<GuestClock> promote();
 
   /// The guest's disks, on either side.
   DiskSet& disks() { return *disks_; }
@@ -134,6 +142,7 @@ class Machine {
   Status make_threads();
   Status make_disk_thread();
   void start_threads();
+  Result<GuestClock> guest_clock(const StateReader& reader) const;
   void announce();
   Status adopt_cpu(const StateReader& reader);
   void wake_devices();

@@ -10,6 +10,7 @@ import {
   type DiskFile,
   type EncodedChunk,
   emptyCut,
+  type GuestClock,
   type GuestEnd,
   type Machine,
   type MachineDescription,
@@ -247,10 +248,11 @@ export class KvmMachine implements Machine {
     return this.#native.diskBacklogBytes();
   }
 
-  promote(): void {
+  promote(): GuestClock {
     natively(() => this.#native.promote());
     // The guest brought its processor with it.
     this.description = { ...this.description, cpuFeatures: this.#native.cpuFeatures() };
+    return { cutUs: this.#facts[0] as number, resumedUs: this.#facts[1] as number };
   }
 
   diskSyncIds(): readonly string[] {

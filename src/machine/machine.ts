@@ -70,6 +70,14 @@ export interface GuestEnd {
   readonly cause: string;
 }
 
+/** The guest's own clock across a takeover, µs since it booted. It never goes back. */
+export interface GuestClock {
+  /** At the cut that the guest goes on from. */
+  readonly cutUs: number;
+  /** When it runs again. */
+  readonly resumedUs: number;
+}
+
 /** Facts of one cut. The object is reused: read it before the next call. */
 export interface Cut {
   epoch: number;
@@ -237,7 +245,7 @@ export interface Machine {
   /** Restores the state of the last applied epoch and starts the vCPUs, output open; announces the
    * guest's address on the network. The guest's disk requests wait behind what is still being
    * applied. Throws FtError when the state cannot be restored here. */
-  promote(): void;
+  promote(): GuestClock;
 
   // ── either side ────────────────────────────────────────────────────────────────────────────────
   /** The session in which each disk was last in step with its peer; "" for none. */

@@ -15,6 +15,7 @@ import {
   type CutPolicy,
   type EncodedChunk,
   emptyCut,
+  type GuestClock,
   type GuestEnd,
   type Machine,
   type MachineDescription,
@@ -279,13 +280,15 @@ export class SimulatedMachine implements Machine {
     return this.disks.backlogBytes;
   }
 
-  promote(): void {
+  promote(): GuestClock {
     assert(this.phase === 'blank', 'only a standby is promoted');
     if (!this.restored.present) {
       throw new FtError('FT_ERR_MACHINE_STATE', 'There is no state to resume the guest from.');
     }
     this.disks.promote();
-    this.run(Number(this.restored.bytes.readBigUInt64LE(8) / 1000n));
+    const uptimeUs = Number(this.restored.bytes.readBigUInt64LE(8) / 1000n);
+    this.run(uptimeUs);
+    return { cutUs: uptimeUs, resumedUs: uptimeUs };
   }
 
   diskSyncIds(): readonly string[] {

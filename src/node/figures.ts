@@ -13,6 +13,8 @@ export function copyFigures(node: RunningNode, figures: NodeFigures): void {
   const { primary, standby } = node;
   if (standby !== undefined) {
     for (const [cause, count] of standby.stats.failovers) figures.failovers.set(cause, count);
+    figures.guestClockStepUs = standby.stats.guestClockStepUs;
+    figures.guestClockBehindUs = standby.stats.guestClockBehindUs;
   }
   if (primary === undefined) {
     figures.role = 'standby';

@@ -52,6 +52,9 @@ export interface StateEvent {
   readonly generation: number;
   /** The newest epoch that is safe: acknowledged (primary) or held (standby). */
   readonly epoch: number;
+  /** With `to: "active"`: by how much the guest's clock went on, and real time meanwhile, µs. */
+  readonly guestClockStepUs?: number;
+  readonly takeoverUs?: number;
 }
 
 /** On either side, "guest-ended" need not end the process: that is the command's decision. */
@@ -86,14 +89,11 @@ export class RunningNode {
       { ...this.settings, ...this.parts },
       {
         onState: (from, to) => {
-          const { generation } = standby;
-          this.handlers.onState({
-            role: 'standby',
-            from,
-            to,
-            generation,
-            epoch: standby.stats.epochHeld,
-          });
+          const { generation, stats } = standby;
+          const { epochHeld: epoch, guestClockStepUs, takeoverUs } = stats;
+          const event = { role: 'standby', from, to, generation, epoch } as const;
+          const clocks = to === 'active' ? { guestClockStepUs, takeoverUs } : {};
+          this.handlers.onState({ ...event, ...clocks });
         },
         onActive: (generation) => this.makePrimary().adopt(generation),
         onPromotionFailed: (error) => this.handlers.onEnd({ kind: 'promotion-failed', error }),

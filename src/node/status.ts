@@ -98,6 +98,8 @@ function primaryFields(node: RunningNode, stats: PrimaryStats): StatusLine {
     compressedChunks: stats.compressedChunks,
     chunks: stats.chunks,
     linksLost: stats.linksLost,
+    guestClockStepUs: round(node.standby?.stats.guestClockStepUs ?? 0),
+    guestClockBehindUs: round(node.standby?.stats.guestClockBehindUs ?? 0),
     ...diskFields(machine),
     ...syncFields(node, machine),
   };

@@ -45,6 +45,9 @@ export interface NodeFigures {
   syncProgress: number;
   /** In the order of the guest's disks. */
   disks: readonly DiskFigures[];
+  /** Of the takeover on this node, if there was one. */
+  guestClockStepUs: number;
+  guestClockBehindUs: number;
   /** Cause ("silence", "closed", "switchover") → how often this node took over for it. */
   readonly failovers: Map<string, number>;
   /** Replaced by the owner when it counts in histograms of its own. */
@@ -71,6 +74,8 @@ export function newNodeFigures(): NodeFigures {
     auditMismatches: 0,
     syncProgress: 0,
     disks: [],
+    guestClockStepUs: 0,
+    guestClockBehindUs: 0,
     failovers: new Map(),
     pauseUs: new Histogram(),
     ackUs: new Histogram(),
@@ -117,6 +122,16 @@ const GAUGES: readonly (readonly [string, string, Read])[] = [
     'ft_sync_progress_ratio',
     'How far the sync has come, of memory or disks, whichever is behind; 0 to 1.',
     (f) => f.syncProgress,
+  ],
+  [
+    'ft_guest_clock_step_seconds',
+    "By how much the guest's clock went on while this node took it over; never negative.",
+    (f) => f.guestClockStepUs / 1e6,
+  ],
+  [
+    'ft_guest_clock_behind_seconds',
+    "By how much the guest's clock fell behind real time while this node took it over.",
+    (f) => f.guestClockBehindUs / 1e6,
   ],
 ];
 

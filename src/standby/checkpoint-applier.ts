@@ -66,6 +66,7 @@ export class CheckpointApplier {
   private scanDone = false;
   private baseEpoch = 0;
   private heldEpoch = 0;
+  private heldUs = 0;
   private appliedEpoch = 0;
   /** The epoch whose pieces are coming in; 0 between epochs. */
   private openEpoch = 0;
@@ -99,6 +100,11 @@ export class CheckpointApplier {
   /** The newest epoch held whole: what a promotion would resume from. */
   get held(): number {
     return this.heldEpoch;
+  }
+
+  /** How long ago that epoch was complete, µs. */
+  get heldAgoUs(): number {
+    return this.clock.nowUs() - this.heldUs;
   }
 
   get restorable(): boolean {
@@ -278,6 +284,7 @@ export class CheckpointApplier {
     this.openEpoch = 0;
     this.openIsBase = false;
     this.heldEpoch = epoch;
+    this.heldUs = this.clock.nowUs();
     this.stats.epochHeld = epoch;
     this.stats.epochsHeld += 1;
     if (isBase) this.baseEpoch = epoch;

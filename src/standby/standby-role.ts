@@ -433,7 +433,9 @@ export class StandbyRole {
     }
     try {
       this.applier.drain();
-      this.options.machine.promote();
+      const clock = this.options.machine.promote();
+      this.stats.guestClockStepUs = clock.resumedUs - clock.cutUs;
+      this.stats.takeoverUs = this.applier.heldAgoUs;
     } catch (thrown) {
       const error = toFtError(thrown, 'FT_ERR_PROMOTE');
       this.handlers.onPromotionFailed(error);
@@ -443,7 +445,10 @@ export class StandbyRole {
     this.session = undefined;
     const { failovers } = this.stats;
     failovers.set(this.cause, (failovers.get(this.cause) ?? 0) + 1);
-    this.become('active', `the guest goes on from epoch ${this.applier.held}`);
+    const { guestClockStepUs, takeoverUs } = this.stats;
+    const ms = (us: number): string => (us / 1000).toFixed(3);
+    const clocks = `its clock by ${ms(guestClockStepUs)} ms in the ${ms(takeoverUs)} ms that passed`;
+    this.become('active', `the guest goes on from epoch ${this.applier.held}, ${clocks}`);
     this.handlers.onActive(generation);
   }
 

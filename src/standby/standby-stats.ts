@@ -23,5 +23,16 @@ export class StandbyStats {
   claims = 0;
   /** Cause of the suspicion → how often this side took over for it. */
   readonly failovers = new Map<string, number>();
+  /**
+   * The takeover here, if there was one: by how much the guest's own clock went on between the state
+   * it was resumed from and its first step here, and how much real time passed meanwhile, µs.
+   */
+  guestClockStepUs = 0;
+  takeoverUs = 0;
   readonly applyUs = new Histogram();
+
+  /** By how much the guest's clock fell behind real time in the takeover. */
+  get guestClockBehindUs(): number {
+    return this.takeoverUs - this.guestClockStepUs;
+  }
 }
