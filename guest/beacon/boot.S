@@ -6,6 +6,7 @@
  * nothing left to do for it.
  *
  *   selector  0x08 code CPL0   0x10 data CPL0   0x18 data CPL3   0x20 code CPL3   0x28 TSS
+ *             0x38 code CPL0, 32 bit   0x40 … TSS of the other processors (smp_boot.S)
  */
 #include "layout.h"
 
@@ -72,6 +73,8 @@ descriptors:
         .word   TSS_BYTES - 1, TSS & 0xffff
         .byte   (TSS >> 16) & 0xff, 0x89, 0, (TSS >> 24) & 0xff
         .quad   0
+        .quad   0x00cf9b000000ffff      /* code CPL0, 32 bit */
+        .fill   2 * APS_MAX, 8, 0       /* a TSS for each processor besides this one, see smp.c */
         .set    GDT_BYTES, . - descriptors - 0x400
 
         .org    0x500
@@ -85,6 +88,9 @@ descriptors:
         .byte   0                       /* ports 0x3f8 to 0x3ff, the serial port: allowed */
         .byte   0xff
         .set    TSS_BYTES, . - descriptors - 0x500
+
+        .globl  gdt_limit
+        .set    gdt_limit, GDT_BYTES - 1
 
         .align  8
         .globl  gdt_pointer
@@ -105,6 +111,7 @@ kernel_stack_top:
         .bss
         .align  64
         .skip   4096
+        .globl  fault_stack_top
 fault_stack_top:
 
 /* ---- entry ---- */

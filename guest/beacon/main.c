@@ -16,6 +16,7 @@
 #include "net.h"
 #include "pvclock.h"
 #include "service.h"
+#include "smp.h"
 #include "stack.h"
 #include "start_info.h"
 #include "tcp.h"
@@ -164,6 +165,7 @@ void user_main(u64 start_info_address) {
   service_init(boot_id);
   tcp_init(boot_id);
   arp_announce();
+  smp_start();
   u64 ready_ns = pvclock_ticks_to_ns(read_tsc() - boot_tsc);
   say_up(boot_id, info.memory_bytes, &device, ready_ns);
   serve_for_ever();

@@ -12,6 +12,7 @@
 #include "load.h"
 #include "memory.h"
 #include "pvclock.h"
+#include "smp.h"
 #include "stack.h"
 #include "table.h"
 
@@ -52,6 +53,17 @@ static bool is_disk_op(u8 op) {
   return op == kOpDisk || op == kOpDiskRead || op == kOpDiskDiscard;
 }
 
+/* The first vCPU's load ends the others', unless each shall have one. */
+static u16 begin_load(const struct BeaconRequest* request, u64* value) {
+  const struct LoadOrder order = load_order(request->a, request->b, request->c);
+  const bool each = request->op == kOpLoadEach;
+  if (!load_fits(&order, each ? smp_count() : 1)) return kStatusBadArgument;
+  load_begin_own(&order);
+  smp_order(each ? &order : NULL);
+  if (each) *value = smp_count();
+  return kStatusOk;
+}
+
 static u16 execute(const struct BeaconRequest* request, u64* value) {
   switch (request->op) {
     case kOpIncrement:
@@ -70,7 +82,11 @@ static u16 execute(const struct BeaconRequest* request, u64* value) {
       state.end = request->a + 1;
       return kStatusOk;
     case kOpLoad:
-      return load_set(request->a, request->b, request->c) ? kStatusOk : kStatusBadArgument;
+    case kOpLoadEach:
+      return begin_load(request, value);
+    case kOpVcpu:
+      *value = smp_count();
+      return request->a < smp_count() ? kStatusOk : kStatusBadArgument;
     case kOpDisk:
     case kOpDiskRead:
     case kOpDiskDiscard:
@@ -119,6 +135,8 @@ static void serve(const struct BeaconRequest* request, struct BeaconAnswer* answ
   outcome.status = execute(request, &outcome.value);
   if (request->op == kOpDiskLoad) {
     tell_disk_load(outcome.detail);
+  } else if (request->op == kOpVcpu) {
+    if (outcome.status == kStatusOk) smp_figures(request->a, outcome.detail);
   } else if (!is_disk_op(request->op)) {
     const struct GapFigures* gaps = gaps_figures();
     outcome.detail[0] = gaps->max_ns;

@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/crc32c.h"
@@ -97,8 +98,10 @@ void Cutter::cut(GuestEnd guest_end) {
     facts.copy_ns = t2 - t1;
     facts.state_ns = t3 - t2;
     facts.reset_ns = end - t3;
-    facts.pause_ns = end - start;
+    facts.pause_ns = end - (stopping_ns_ != 0 ? std::min(stopping_ns_, start) : start);
+    stopping_ns_ = 0;
     last_cut_ns_ = end;
+    last_pause_ns_ = facts.pause_ns;
     if (facts.overrun) frozen_.store(true);
     cut_.store(facts.epoch);
     if (guest_end != GuestEnd::kNone) final_cut_made_.store(true);

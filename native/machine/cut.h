@@ -27,6 +27,9 @@
 
 namespace ft {
 
+/// CLOCK_MONOTONIC in nanoseconds.
+uint64_t monotonic_ns();
+
 struct CutPolicy {
   uint32_t interval_us = 400;
   uint32_t dirty_budget_pages = 4096;
@@ -88,6 +91,10 @@ class Cutter {
   /// Walks the rings: true when so many pages are dirty that the guest should wait.
   bool past_budget() const;
   uint64_t last_cut_ns() const { return last_cut_ns_; }
+  /// How long the guest stood still for it.
+  uint64_t last_pause_ns() const { return last_pause_ns_; }
+  /// The vCPUs begin to be stopped for a cut: the pause counts from here, not from cut().
+  void stopping() { stopping_ns_ = monotonic_ns(); }
   /// Makes the cut. Every vCPU is stopped; can_cut() holds. With `guest_end` the epoch is the
   /// guest's last: final_cut_made() is true from then until begin().
   void cut(GuestEnd guest_end = GuestEnd::kNone);
@@ -110,10 +117,9 @@ class Cutter {
   std::atomic<uint64_t> cut_{0};
   std::atomic<uint64_t> committed_{0};
   uint64_t last_cut_ns_ = 0;
+  uint64_t last_pause_ns_ = 0;
+  uint64_t stopping_ns_ = 0;  // 0: the cut begins when it is made
   uint64_t audit_cursor_ = 0;
 };
-
-/// CLOCK_MONOTONIC in nanoseconds.
-uint64_t monotonic_ns();
 
 }  // namespace ft

@@ -352,8 +352,10 @@ void VcpuThreads::serve_leader() {
     if (full) ring_served();
     return;
   }
-  // A tick right after a cut that output asked for would cut an almost empty epoch.
-  const bool tick_due = ticked && monotonic_ns() - cutter.last_cut_ns() >= interval_ns_ / 2;
+  // A tick right after a cut that output asked for would cut an almost empty epoch; and where the
+  // pause is as long as the interval, the guest still gets half of the time.
+  const uint64_t run_ns = std::max(interval_ns_ / 2, cutter.last_pause_ns());
+  const bool tick_due = ticked && monotonic_ns() - cutter.last_cut_ns() >= run_ns;
   if (!tick_due && !asked && !full && !cut_wanted_.load()) return;
   if (!cutter.can_cut()) {
     cut_wanted_.store(true);
@@ -389,6 +391,8 @@ bool VcpuThreads::behind_schedule() {
   const uint64_t now = parts_.cutter.last_cut_ns();
   const uint64_t oldest = now - std::min(now, kOwedMax * interval_ns_);
   paid_until_ns_ = std::clamp(paid_until_ns_ + interval_ns_, oldest, now);
+  // No cut on the heels of one that took as long as the guest ran.
+  if (parts_.cutter.last_pause_ns() >= interval_ns_ / 2) return false;
   return interval_ns_ > 0 && now - paid_until_ns_ >= interval_ns_;
 }
 
@@ -409,6 +413,7 @@ void VcpuThreads::with_others_parked(Act act) {
     act();
     return;
   }
+  parts_.cutter.stopping();
   hold(1, others);
   if (!stop_.load()) act();
   let_go();

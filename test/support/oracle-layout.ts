@@ -23,6 +23,8 @@ export const Op = {
   diskRead: 7,
   diskLoad: 8,
   diskDiscard: 11,
+  loadEach: 12,
+  vcpu: 13,
 } as const;
 export type OpName = keyof typeof Op;
 

@@ -81,8 +81,18 @@ async function perform(clients: OracleClients, command: OracleCommand): Promise<
     case 'load': {
       const rate = command.pagesPerMs === 'max' ? U64_MAX : BigInt(command.pagesPerMs);
       const set = BigInt(command.workingSetPages) | (command.spin ? SPIN : 0n);
-      const request = { op: Op.load, a: rate, b: BigInt(command.bytesPerPage), c: set };
+      const op = command.each === true ? Op.loadEach : Op.load;
+      const request = { op, a: rate, b: BigInt(command.bytesPerPage), c: set };
       return readStats(await clients.ask1(request, command.timeoutMs));
+    }
+    case 'vcpu': {
+      const request = { op: Op.vcpu, a: BigInt(command.index) };
+      const answer = await clients.ask1(request, command.timeoutMs);
+      return {
+        vcpus: u64At(answer, At.value),
+        progress: u64At(answer, At.detail0),
+        pagesDirtied: u64At(answer, At.detail1),
+      };
     }
     case 'disk-load': {
       const a = (BigInt(command.writesPerSecond) << 32n) | BigInt(command.underWayMax);

@@ -17,6 +17,7 @@ export type OracleCommand =
       readonly ofDisk?: boolean;
     }
   | { readonly command: 'stats'; readonly timeoutMs: number }
+  | { readonly command: 'vcpu'; readonly index: number; readonly timeoutMs: number }
   | ({ readonly command: 'load'; readonly timeoutMs: number } & GuestLoad)
   | ({ readonly command: 'disk-load'; readonly timeoutMs: number } & GuestDiskLoad)
   | { readonly command: 'disk-figures'; readonly timeoutMs: number }
@@ -31,6 +32,15 @@ export interface GuestLoad {
   readonly workingSetPages: number;
   /** Never sleep, and count progress. */
   readonly spin: boolean;
+  /** On every vCPU, each with pages of its own; otherwise on the first alone. */
+  readonly each?: boolean;
+}
+
+/** What one vCPU has done since boot. */
+export interface VcpuFigures {
+  readonly vcpus: number;
+  readonly progress: number;
+  readonly pagesDirtied: number;
 }
 
 /** What the guest shall write to a disk by itself. */
@@ -131,6 +141,10 @@ export class OracleProcess {
 
   async load(load: GuestLoad, timeoutMs = ANSWER_TIMEOUT_MS): Promise<BeaconStats> {
     return (await this.call({ command: 'load', timeoutMs, ...load }, timeoutMs)) as BeaconStats;
+  }
+
+  async vcpu(index: number, timeoutMs = ANSWER_TIMEOUT_MS): Promise<VcpuFigures> {
+    return (await this.call({ command: 'vcpu', index, timeoutMs }, timeoutMs)) as VcpuFigures;
   }
 
   async diskLoad(load: GuestDiskLoad, timeoutMs = ANSWER_TIMEOUT_MS): Promise<DiskFigures> {
