@@ -44,6 +44,15 @@ kvmDescribe('the guest’s own end', () => {
     expect(statesOf(standby)).not.toContain('suspecting');
   });
 
+  test('with several vCPUs, the others stop where they are', async () => {
+    open(['--vcpus', '2']);
+    await pair.start();
+    const { active, standby } = pair;
+    expect(end(EndOp.powerOff)?.status).toBe(0);
+    expect(await active?.process.waitExit(5000)).toMatchObject({ code: 6 });
+    expect(await standby?.process.waitExit(5000)).toMatchObject({ code: 6 });
+  });
+
   test('without a standby it ends as well', async () => {
     open();
     const alone = pair.startAlone();
