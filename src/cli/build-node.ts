@@ -29,6 +29,7 @@ import { EtcdWitness } from '../witness/etcd';
 import { FileWitness } from '../witness/file';
 import { NoneWitness } from '../witness/none';
 import type { Witness } from '../witness/witness';
+import { diskFiles } from './disk-files';
 
 const DIAL_MS = 1000;
 /** Below this many bytes, crossing into native code costs more than the checksum. */
@@ -172,6 +173,7 @@ function openMachine(guest: GuestConfig, console: KvmConsole): Machine {
     kernelPath: guest.kernel ?? '',
     initrdPath: guest.initrd,
     cmdline: guest.cmdline,
+    disks: diskFiles(guest.disks, guest.diskMapDir),
     tapName: guest.tap ?? '',
     mac: guest.mac,
     console,

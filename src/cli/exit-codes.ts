@@ -20,10 +20,14 @@ export function exitCodeOfEnd(end: NodeEnd): ExitCode {
     case 'guest-ended':
       return end.end.kind === 'reset' ? ExitCode.guestReset : ExitCode.guestOff;
     case 'machine-error':
-      return end.error.code === 'FT_ERR_SIM_PORT' ? ExitCode.environment : ExitCode.internal;
     case 'promotion-failed':
-      return ExitCode.internal;
+      return isOfThisHost(end.error) ? ExitCode.environment : ExitCode.internal;
   }
+}
+
+/** A disk or a port, not a defect of ours. */
+function isOfThisHost(error: FtError): boolean {
+  return error.code.startsWith('FT_ERR_DISK_') || error.code === 'FT_ERR_SIM_PORT';
 }
 
 /** One sentence for the person who reads the log. */

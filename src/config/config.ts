@@ -5,6 +5,7 @@
 import os from 'node:os';
 import { type Address, isLoopback } from '../common/address';
 import { FtError } from '../common/errors';
+import { type DiskConfig, readDisks } from './disks';
 import { type Flags, parseFlags } from './parse';
 import {
   configError,
@@ -46,6 +47,9 @@ export interface GuestConfig {
   readonly tap: string | undefined;
   readonly mac: string;
   readonly console: ConsoleConfig;
+  readonly disks: readonly DiskConfig[];
+  /** Where the maps of differing regions are kept; undefined: beside each image. */
+  readonly diskMapDir: string | undefined;
   readonly vcpuCpu: number | undefined;
   readonly simPort: number;
   readonly outboxBytesMax: number;
@@ -191,6 +195,8 @@ function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
     tap: tap === undefined ? undefined : parseTap('tap', tap),
     mac: parseMac('mac', flags.needed('mac', 'it has no default')),
     console: readConsole(flags.text('console') ?? 'none', kind),
+    disks: readDisks(flags, kind),
+    diskMapDir: flags.text('disk-map-dir'),
     vcpuCpu: cpu === undefined ? undefined : parseInteger('vcpu-cpu', cpu, 0, 1023),
     simPort,
     outboxBytesMax: parseSize('outbox-bytes-max', outbox, 64 * 1024, 16 * 1024 ** 3),

@@ -96,6 +96,23 @@ export const FLAGS: readonly FlagSpec[] = [
   },
   {
     group: 'Guest',
+    name: 'disk',
+    value: 'PATH[,ro]',
+    repeats: true,
+    help:
+      'raw image or block device for a disk of the guest, at most 4; the same sizes in the same ' +
+      'order on both hosts; "ro": only read, with the same contents on both hosts',
+  },
+  {
+    group: 'Guest',
+    name: 'disk-map-dir',
+    value: 'DIR',
+    help:
+      'where the maps of what differs between the hosts are kept, which make resyncs short ' +
+      '(beside an image that is a file; for a block device there is none without this flag)',
+  },
+  {
+    group: 'Guest',
     name: 'vcpus',
     value: 'N',
     fallback: '1',

@@ -17,7 +17,7 @@ export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
 const EXIT_MEANINGS: Readonly<Record<ExitCode, string>> = {
   [ExitCode.ok]: 'ended as asked',
   [ExitCode.usage]: 'a flag is wrong',
-  [ExitCode.environment]: 'the host lacks something: /dev/kvm, TAP, kernel image, port, witness',
+  [ExitCode.environment]: 'the host lacks something: /dev/kvm, TAP, kernel, disk, port, witness',
   [ExitCode.fenced]: 'another node won the witness; the guest goes on there',
   [ExitCode.refused]: 'the peer refused this node, or the newest generation is another node’s',
   [ExitCode.guestOff]: 'the guest switched itself off',

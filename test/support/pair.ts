@@ -28,6 +28,8 @@ export interface PairOptions {
   readonly kernelFlags?: readonly string[];
   /** Flags for both commands, such as ['--interval-us', '400']. */
   readonly flags?: readonly string[];
+  /** Words before the command of whoever runs in a slot; they must exec what follows. */
+  readonly wrap?: (slot: { readonly name: 'a' | 'b' }) => readonly string[];
   /** More flags for whoever runs in a slot. */
   readonly slotFlags?: (slot: { readonly name: 'a' | 'b' }) => readonly string[];
   /** A disk of this size: an image for each slot, blank at first. */
@@ -291,10 +293,12 @@ export class Pair {
   ): PairNode {
     const n = this.started++;
     const nodeId = `${slot.name}${n}`;
+    const [first, ...words] = [...(this.options.wrap?.(slot) ?? []), process.execPath];
     const child = new TestProcess({
       name: `${this.options.name ?? 'pair'}-${n}-${slot.name}`,
-      command: process.execPath,
+      command: first ?? process.execPath,
       args: [
+        ...words,
         path.join(projectRoot, `dist/src/cli/${command}.js`),
         ...this.commonFlags(slot, memory),
         ...['--node', nodeId, ...flags, ...(this.options.slotFlags?.(slot) ?? [])],
