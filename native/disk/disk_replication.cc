@@ -137,7 +137,7 @@ void ReplicatedDisk::begin_replication(const std::vector<uint8_t>* peer_map) {
   auto wanted = map_.snapshot();
   if (image_.read_only()) {
     std::fill(wanted.begin(), wanted.end(), 0);
-  } else if (peer_map != nullptr && peer_map->size() == wanted.size()) {
+  } else if (peer_map != nullptr && peer_map->size() == wanted.size() && !map_.sync_id().empty()) {
     for (size_t i = 0; i < wanted.size(); i++) wanted[i] |= (*peer_map)[i];
   } else {
     std::fill(wanted.begin(), wanted.end(), 0xff);

@@ -117,7 +117,8 @@ class ReplicatedDisk {
 
   // ── the active side's replication; event loop, but take_log on the cutting thread ──
   /// Starts logging and syncing. With `peer_map` (same syncId, same size as ours) only the regions
-  /// marked in either map are sent, else all of the image, its holes as zeroes.
+  /// marked in either map are sent, else all of the image, its holes as zeroes. All of it too when
+  /// our own syncId was forgotten since the handshake, because a flush failed.
   void begin_replication(const std::vector<uint8_t>* peer_map);
   void end_replication();
   /// Moves the open log into `out` (empty before), whose memory is used again. `epoch` is the one
@@ -127,7 +128,9 @@ class ReplicatedDisk {
   void acked(uint64_t epoch);
   bool synced() const;
   double sync_progress() const;  // 0…1
-  /// Both images are in step from here on (base epoch acknowledged, or held).
+  /// Both images are in step from here on (base epoch acknowledged, or held). On a standby every
+  /// record up to the base epoch has been promised before. Does nothing when the session has ended
+  /// or the guest runs here already.
   void in_step(const std::string& sync_id);
 
   // ── the standby; event loop ──

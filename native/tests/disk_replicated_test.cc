@@ -240,12 +240,16 @@ TEST_CASE("disk: a full sync sends data once and holes as a few zeroes") {
   CHECK(active->facts().sync_bytes == 0);
 }
 
-TEST_CASE("disk: a map of another size is not taken for the peer's") {
+TEST_CASE("disk: a map of another size, or that belongs to no syncId of ours, shortens nothing") {
   TempDir dir;
   make_image(dir.file("a"), 8 * kMiB);
   auto active = open_disk(dir.file("a"));
   const std::vector<uint8_t> wrong(5, 0);
   active->begin_replication(&wrong);
+  CHECK(active->facts().sync_regions_left == 128);
+  active->end_replication();
+  const std::vector<uint8_t> right(16, 0);
+  active->begin_replication(&right);
   CHECK(active->facts().sync_regions_left == 128);
 }
 
