@@ -92,7 +92,7 @@ class LinuxPair {
 
   /** Kills the active side and holds the guest's new life against its old one. */
   async failOver(): Promise<Failover> {
-    expect(answers(this.netns)).toBe(true);
+    await until('an answer under protection', () => answers(this.netns), 20_000);
     const before = await this.askUptime();
     const { promotedMs, killedUs, early } = await this.pair.killActive();
     expect(early).toBe(false);
