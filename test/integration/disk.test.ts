@@ -1,12 +1,20 @@
 /** Disks of a real pair: images that cannot be used, images that differ, disks that are full. */
-import { mkdirSync, mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { kvmDescribe } from '../support/kvm';
 import { GUEST_ADDRESS, NetworkNamespace } from '../support/netns';
 import { OracleProcess } from '../support/oracle-process';
 import { beaconPath, Pair, type PairNode, type PairOptions, until } from '../support/pair';
-import { TestProcess } from '../support/process';
+import { type Line, TestProcess } from '../support/process';
 import { type CommandFlags, commandLine, expectRefusal, runCommand } from './command';
 
 const MIB = 1024 ** 2;
@@ -145,6 +153,16 @@ kvmDescribe('a pair with disks', () => {
     });
   };
 
+  /** What the primary says when it is refused; a failure tells both sides' stories. */
+  const refusalBy = async (primary: PairNode, from = 0): Promise<Line> => {
+    const isRefusal = (line: Line): boolean => line.fields['event'] === 'refused';
+    try {
+      return await primary.process.waitFor('the refusal', isRefusal, 20_000, from);
+    } catch {
+      throw new Error(`The primary was never refused.\n${pair.story()}`);
+    }
+  };
+
   const startOracle = async (): Promise<OracleProcess> => {
     oracle = await OracleProcess.start({ ...pair.guest, ...CLIENTS }, pair.netns?.name);
     await oracle.start();
@@ -171,7 +189,11 @@ kvmDescribe('a pair with disks', () => {
     await pair.killActive();
     await answersGoOn(clients);
     await pair.rejoin();
-    const sent = pair.active?.figure('diskSyncBytes') ?? 0;
+    const { active } = both();
+    const isProtected = (f: Readonly<Record<string, unknown>>): boolean =>
+      f['state'] === 'protected';
+    const line = await active.waitStatus('a line of the protected pair', isProtected, 3000);
+    const sent = Number(line.fields['diskSyncBytes']);
     expect(sent).toBeGreaterThan(0);
     expect(sent).toBeLessThan(32 * MIB);
     await answersGoOn(clients);
@@ -186,11 +208,7 @@ kvmDescribe('a pair with disks', () => {
     truncateSync(pair.imagePath(pair.slots[1]), 4 * MIB);
     const standby = pair.startStandby();
     const primary = pair.startPrimary();
-    const refusal = await primary.process.waitFor(
-      'the refusal',
-      (line) => line.fields['event'] === 'refused',
-      8000,
-    );
+    const refusal = await refusalBy(primary);
     expect(refusal.fields['code']).toBe('FT_ERR_MACHINE_DIFFERS');
     expect(refusal.fields['message']).toMatch(
       /machine\.disks\[0\]\.bytes: here 4194304, there 8388608/,
@@ -210,11 +228,42 @@ kvmDescribe('a pair with disks', () => {
     await active.waitState(['solo'], 5000);
     truncateSync(pair.imagePath(pair.slots[1]), 6 * MIB);
     pair.startStandby();
-    const isRefusal = (line: { fields: Readonly<Record<string, unknown>> }): boolean =>
-      line.fields['event'] === 'refused';
-    const { fields } = await active.process.waitFor('the refusal', isRefusal, 8000);
+    const { fields } = await refusalBy(active);
     expect(fields['message']).toMatch(/disks\[0\]\.bytes/);
     expect(active.state).toBe('solo');
+  });
+
+  test('with a read-only disk is one when both hosts hold the same, and only then', async () => {
+    const file = (slot: { readonly name: string }): string => path.join(folder, `${slot.name}.iso`);
+    makePair({
+      diskBytes: 4 * MIB,
+      slotFlags: (slot) => ['--disk', `${file(slot)},ro`],
+    });
+    for (const slot of pair.slots) writeFileSync(file(slot), Buffer.alloc(MIB, slot.name));
+    const standby = pair.startStandby();
+    const primary = pair.startPrimary();
+    const refusal = await refusalBy(primary);
+    expect(refusal.fields['code']).toBe('FT_ERR_MACHINE_DIFFERS');
+    expect(refusal.fields['message']).toMatch(/machine\.disks\[1\]\.fingerprint: here 0x/);
+    await standby.process.stop();
+    writeFileSync(file(pair.slots[1]), Buffer.alloc(MIB, 'a'));
+    pair.startStandby();
+    await primary.waitState(['protected'], 15_000);
+    const clients = await startOracle();
+    await answersGoOn(clients);
+    await clients.diskLoad({
+      disk: 1,
+      underWayMax: 1,
+      writesPerSecond: 100,
+      firstBlock: 0,
+      blocks: 8,
+    });
+    const failed = async (): Promise<boolean> => (await clients.diskFigures()).errors > 0;
+    await until('a write that is refused to the guest', failed, 5000);
+    await pair.killActive();
+    await answersGoOn(clients);
+    expect(readFileSync(file(pair.slots[1])).equals(Buffer.alloc(MIB, 'a'))).toBe(true);
+    expect(await clients.finish()).toMatchObject({ unanswered: 0, lost: 0 });
   });
 
   test('goes on alone, and says why, when the standby’s disk is full', async () => {
@@ -226,9 +275,7 @@ kvmDescribe('a pair with disks', () => {
     const from = active.process.lines.length;
     await clients.diskLoad(LOAD);
     await active.waitState(['solo'], 15_000, from);
-    const isRefusal = (line: { fields: Readonly<Record<string, unknown>> }): boolean =>
-      line.fields['event'] === 'refused';
-    const refusal = await active.process.waitFor('the refusal', isRefusal, 8000, from);
+    const refusal = await refusalBy(active, from);
     expect(refusal.fields['code']).toMatch(/^FT_ERR_DISK_/);
     expect(refusal.fields['message']).toMatch(/No space left on device/);
     await answersGoOn(clients);
