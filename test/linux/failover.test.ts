@@ -99,7 +99,7 @@ class LinuxPair {
     await until('an answer from the standby', () => answers(this.netns), 20_000);
     const answeredMs = (monotonicUs() - killedUs) / 1000;
     const after = await this.askUptime();
-    const ping = this.netns.run('ping', '-c', '5', '-i', '0.3', '-W', '2', GUEST_ADDRESS);
+    const ping = this.netns.run('ping', '-c', '5', '-i', '0.3', '-W', '10', GUEST_ADDRESS);
     expect(ping).toMatch(/ 0% packet loss/);
     expect(this.console.faults()).toEqual([]);
     const grownS = after.uptimeS - before.uptimeS;
