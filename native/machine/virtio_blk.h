@@ -103,6 +103,8 @@ class VirtioBlk final : public VirtioDevice {
 
   /// Requests taken and not returned.
   size_t unfinished() const { return order_.size(); }
+  /// A driver runs the device; serve() does nothing else.
+  bool active() const { return active_; }
   const Facts& facts() const { return facts_; }
 
   // VirtioDevice.
