@@ -1,4 +1,5 @@
 /** Disks of a real pair: images that cannot be used, images that differ, disks that are full. */
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   mkdirSync,
   mkdtempSync,
@@ -201,6 +202,39 @@ kvmDescribe('a pair with disks', () => {
     await answersGoOn(clients);
     expect(await clients.finish()).toMatchObject({ unanswered: 0, lost: 0, regressed: 0 });
     expect(await clients.judgeDisk()).toMatchObject({ lost: 0, torn: 0, damaged: 0, stories: [] });
+  });
+
+  test('becomes a copy, byte for byte, though the first standby dies in the midst of it', async () => {
+    makePair({ diskBytes: 192 * MIB });
+    const images = pair.slots.map((slot) => pair.imagePath(slot));
+    // Noise behind the clients' blocks, then holes; the standby's is full of something else.
+    const noise = (image: string | undefined, ...words: string[]): void => {
+      execFileSync('dd', ['if=/dev/urandom', `of=${image}`, 'bs=1M', 'conv=notrunc', ...words]);
+    };
+    noise(images[0], 'seek=1', 'count=96');
+    noise(images[1], 'count=192');
+    const primary = pair.startPrimary();
+    await primary.waitState(['solo'], 8000);
+    const clients = await startOracle();
+    const first = pair.startStandby();
+    const isUnderWay = (f: Readonly<Record<string, unknown>>): boolean =>
+      f['state'] === 'syncing' && Number(f['diskSyncBytes']) > 8 * MIB;
+    await primary.waitStatus('the midst of the sync', isUnderWay, 15_000);
+    const from = primary.process.lines.length;
+    first.process.kill('SIGKILL');
+    await first.process.waitExit(5000);
+    await primary.waitState(['solo'], 8000, from);
+    await answersGoOn(clients);
+    const second = pair.startStandby();
+    await primary.waitState(['protected'], 30_000, from);
+    await answersGoOn(clients);
+    expect(await clients.finish()).toMatchObject({ unanswered: 0, lost: 0, regressed: 0 });
+    const isQuiet = (f: Readonly<Record<string, unknown>>): boolean => f['diskBacklogBytes'] === 0;
+    await primary.waitStatus('all written', isQuiet, 8000);
+    await second.waitStatus('all written', isQuiet, 8000);
+    const same = spawnSync('cmp', [images[0] ?? '', images[1] ?? ''], { encoding: 'utf8' });
+    expect([same.status, same.stdout]).toEqual([0, '']);
+    expect(await clients.judgeDisk()).toMatchObject({ lost: 0, torn: 0, damaged: 0 });
   });
 
   test('is none when the images differ in length, until they are mended', async () => {
