@@ -22,7 +22,10 @@ class CountingMachine {
   readonly description = { memoryBytes: 1 << 20 };
   private epoch = 0;
 
-  constructor(private readonly dirtyPages: number) {}
+  constructor(
+    private readonly dirtyPages: number,
+    private readonly backlogBytes: number,
+  ) {}
 
   private count(name: string): void {
     this.calls[name] = (this.calls[name] ?? 0) + 1;
@@ -53,14 +56,18 @@ class CountingMachine {
   }
   apply(): ApplyResult {
     this.count('apply');
-    return { pages: this.dirtyPages, auditMismatches: [], diskBacklogBytes: 0 };
+    return { pages: this.dirtyPages, auditMismatches: [], diskBacklogBytes: this.backlogBytes };
+  }
+  diskBacklogBytes(): number {
+    this.count('diskBacklogBytes');
+    return this.backlogBytes;
   }
 }
 
 /** Ships every cut from the pipeline to the applier and its ack back; the calls it took. */
-function shipEpochs(dirtyPages: number): Record<string, number> {
+function shipEpochs(dirtyPages: number, backlogBytes = 0): Record<string, number> {
   const clock = new ManualClock();
-  const counting = new CountingMachine(dirtyPages);
+  const counting = new CountingMachine(dirtyPages, backlogBytes);
   const machine = counting as unknown as Machine;
   const stats = new PrimaryStats();
   const commit = new OutputCommit(clock, machine, stats, () => undefined);
@@ -103,6 +110,18 @@ test('an epoch takes five crossings, both sides together, however many pages it 
     nextCut: EPOCHS + 1,
     encodeCut: EPOCHS,
     commit: EPOCHS,
+    verify: EPOCHS,
+    apply: EPOCHS,
+  });
+});
+
+test('a backlog of the disks is looked at by the millisecond, not by the epoch', () => {
+  const calls = shipEpochs(1, 64 * 1024 * 1024);
+  // The first epoch found no backlog yet; the others wait for the timer, which did not fire.
+  expect(calls).toEqual({
+    nextCut: EPOCHS + 1,
+    encodeCut: EPOCHS,
+    commit: 1,
     verify: EPOCHS,
     apply: EPOCHS,
   });
