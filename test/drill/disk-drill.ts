@@ -31,8 +31,10 @@ export interface DiskDrillOptions {
   readonly pair: PairOptions & { readonly diskBytes: number };
   readonly clients: number;
   readonly ratePerSecond: number;
-  /** Writes of the guest's own disk load. */
+  /** Writes of the guest's own disk load; 0: as fast as it goes. */
   readonly writesPerSecond: number;
+  /** Blocks that this load writes in turn; at most as many as it has under way: one on another. */
+  readonly regionBlocks: number;
   /** Longest time under load before a kill; the moment is drawn between a fifth of it and it. */
   readonly lifeMsMax: number;
   readonly seed: number;
@@ -80,18 +82,22 @@ const BLOCK_BYTES = 4096;
 const MIB = 1024 ** 2;
 
 /**
- * The disk, in blocks: clients' from 0, the load's from 1024; the rest was there before the guest
- * and stays as it was. The images are large against what is written, so that a resync from a map is
- * far smaller than a whole one.
+ * The disk, in blocks: clients' from 0, the load's from 1024, and from 4096 on what was there before
+ * the guest and stays as it was. The image is large against what is written, so that a resync from a
+ * map is far smaller than a whole one.
  */
 const BLOCKS_PER_CLIENT = 16;
-const REGION = { disk: 0, first: 1024, count: 1024 };
+const REGION_FIRST = 1024;
+const REGION_BLOCKS_MAX = 3072;
+/** So many that a kill always finds some of them unfinished. */
+const UNDER_WAY_MAX = 12;
 
 export const diskDrillDefaults = {
   steps: ['return', 'replace', 'standby', 'interrupt'] as readonly Step[],
   clients: 16,
   ratePerSecond: 500,
-  writesPerSecond: 400,
+  writesPerSecond: 0,
+  regionBlocks: REGION_BLOCKS_MAX,
   lifeMsMax: 1000,
   seed: 1,
 } as const;
@@ -121,7 +127,7 @@ export async function runDiskDrill(options: DiskDrillOptions): Promise<DiskDrill
       options.onKill?.(kill, n + 1);
     }
     auditMismatches += pair.active?.figure('auditMismatches') ?? 0;
-    const end = await finish(pair, oracle);
+    const end = await finish(pair, oracle, options.regionBlocks);
     return { ...summarize(options, kills), ...end, auditMismatches };
   } catch (thrown) {
     const message = thrown instanceof Error ? thrown.message : String(thrown);
@@ -144,13 +150,12 @@ export async function startLoad(pair: Pair, options: DiskDrillOptions): Promise<
   const settings = { clients, ratePerSecond, seed, mix: [1, 1, 1] as const, disk };
   const oracle = await OracleProcess.start({ ...pair.guest, ...settings }, pair.netns?.name);
   await oracle.load({ pagesPerMs: 4, bytesPerPage: 8, workingSetPages: 256, spin: false });
-  const { first, count } = REGION;
   await oracle.diskLoad({
     disk: 0,
-    underWayMax: 8,
+    underWayMax: UNDER_WAY_MAX,
     writesPerSecond,
-    firstBlock: first,
-    blocks: count,
+    firstBlock: REGION_FIRST,
+    blocks: options.regionBlocks,
   });
   await oracle.start();
   return oracle;
@@ -217,12 +222,13 @@ async function syncBytesOf(active: PairNode): Promise<number> {
 async function finish(
   pair: Pair,
   oracle: OracleProcess,
+  regionBlocks: number,
 ): Promise<Pick<DiskDrillReport, 'verdict' | 'disk' | 'load' | 'imageBytesUnlike'>> {
   const load = await restDisk(oracle);
   const verdict = await oracle.finish();
   const image = pair.imagePath(activeOf(pair).slot);
   await pair.stopInOrder();
-  const disk = await judgeImage(oracle, image, load);
+  const disk = await judgeImage(oracle, image, load, regionBlocks);
   const [a, b] = pair.slots;
   return {
     verdict,
@@ -234,14 +240,8 @@ async function finish(
 
 /** Stops the guest's own disk load and waits until nothing of it is under way. */
 export async function restDisk(oracle: OracleProcess): Promise<DiskFigures> {
-  const { first, count } = REGION;
-  let before = await oracle.diskLoad({
-    disk: 0,
-    underWayMax: 0,
-    writesPerSecond: 0,
-    firstBlock: first,
-    blocks: count,
-  });
+  const none = { disk: 0, underWayMax: 0, writesPerSecond: 0, firstBlock: 0, blocks: 0 };
+  let before = await oracle.diskLoad(none);
   await until(
     'the end of the disk load',
     async () => {
@@ -261,15 +261,17 @@ export function judgeImage(
   oracle: OracleProcess,
   image: string,
   load: DiskFigures,
+  regionBlocks: number = REGION_BLOCKS_MAX,
 ): Promise<DiskVerdict> {
-  return oracle.judgeDisk({ image, region: { ...REGION, newest: load.writes } });
+  const region = { disk: 0, first: REGION_FIRST, count: regionBlocks, newest: load.writes };
+  return oracle.judgeDisk({ image, region });
 }
 
 function summarize(
   options: DiskDrillOptions,
   kills: readonly DiskKill[],
 ): Omit<DiskDrillReport, 'verdict' | 'disk' | 'load' | 'imageBytesUnlike' | 'auditMismatches'> {
-  const { clients, ratePerSecond, writesPerSecond, lifeMsMax, seed, steps } = options;
+  const { clients, ratePerSecond, writesPerSecond, regionBlocks, lifeMsMax, seed, steps } = options;
   const sudden = kills.filter((kill) => !kill.early);
   const answered = numbersOf(sudden.map((kill) => kill.firstDiskAnswerMs));
   const promoted = numbersOf(sudden.map((kill) => kill.promotedMs));
@@ -281,7 +283,7 @@ function summarize(
     earlyTakeovers: kills.length - sudden.length,
     parameters: {
       ...options.pair,
-      ...{ clients, ratePerSecond, writesPerSecond, lifeMsMax, seed, steps },
+      ...{ clients, ratePerSecond, writesPerSecond, regionBlocks, lifeMsMax, seed, steps },
     },
     firstDiskAnswerMsP50: quantileOf(answered, 0.5),
     firstDiskAnswerMsP99: quantileOf(answered, 0.99),
@@ -343,7 +345,7 @@ function fillImage(path: string, bytes: number): void {
   const file = openSync(path, 'r+');
   const chunk = Buffer.alloc(MIB);
   let word = 0x9e3779b9;
-  for (let at = BLOCK_BYTES * (REGION.first + REGION.count); at < bytes; at += MIB) {
+  for (let at = BLOCK_BYTES * (REGION_FIRST + REGION_BLOCKS_MAX); at < bytes; at += MIB) {
     for (let i = 0; i < MIB; i += 4) {
       word = (Math.imul(word, 1664525) + 1013904223) >>> 0;
       chunk.writeUInt32LE(word, i);

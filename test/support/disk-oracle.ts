@@ -87,7 +87,6 @@ const BLANK = -1n;
 interface BlockState {
   readonly disk: number;
   readonly number: bigint;
-  bootId: bigint;
   /** The last answered write. */
   acknowledged: bigint | undefined;
   /** Writes after it, or without an answer, that may have happened. */
@@ -154,8 +153,7 @@ class DiskJudge {
     const { requests, requestAt, answers, answerAt } = record;
     const block = this.blockOf(record);
     const status = answers.readUInt16LE(answerAt + At.status);
-    block.bootId = answers.readBigUInt64LE(answerAt + At.bootId);
-    this.bootId ??= block.bootId;
+    this.bootId ??= answers.readBigUInt64LE(answerAt + At.bootId);
     const isWrite = requests[requestAt + At.op] !== Op.diskRead;
     if (status !== Status.ok) {
       this.add('disk-failed', block, `the guest answered with status ${status}`);
@@ -194,9 +192,9 @@ class DiskJudge {
       if (!isKnown) this.add('disk-lost', block, `${place} an empty block, expected ${expected}`);
     } else if (found.number !== block.number || found.kind !== BlockKind.request) {
       this.add('disk-misplaced', block, `${place} block ${found.number} of kind ${found.kind}`);
-    } else if (found.bootId !== block.bootId) {
+    } else if (this.bootId !== undefined && found.bootId !== this.bootId) {
       const others = `boot id ${found.bootId.toString(16)}`;
-      this.add('disk-foreign', block, `${place} ${others}, expected ${block.bootId.toString(16)}`);
+      this.add('disk-foreign', block, `${place} ${others}, expected ${this.bootId.toString(16)}`);
     } else if (!isKnown) {
       const isOld = acknowledged === BLANK || sequence < (acknowledged ?? BLANK);
       const what = `${place} sequence ${sequence}, expected ${expected}`;
@@ -251,7 +249,6 @@ class DiskJudge {
     const state: BlockState = {
       disk,
       number,
-      bootId: 0n,
       acknowledged: undefined,
       uncertain: new Set(),
       readSince: false,
