@@ -26,7 +26,7 @@ using namespace ft::test;
 namespace {
 
 constexpr uint64_t kFirst = 0x9000, kOthers = 0xb000, kCount = 0xc000, kBack = 0xd000;
-constexpr uint64_t kOthersReady = 0x7000, kOtherCount = 0x7004, kRounds = 0x7010;
+constexpr uint64_t kOtherCount = 0x7004, kRounds = 0x7010;
 constexpr uint64_t kBytes = 4 << 20;
 
 GUEST_CODE(smp_first, ".code16", R"(
