@@ -5,124 +5,22 @@
  * its turn: FT_LINUX_RUNS times (1 if absent) without a reboot. Once more from a bzImage, which
  * unpacks itself in the guest. By `make test-linux` only, which builds the kernel first.
  */
-import { mkdirSync, rmSync } from 'node:fs';
-import path from 'node:path';
+import { mkdirSync } from 'node:fs';
 import { kvmDescribe } from '../support/kvm';
-import { GUEST_ADDRESS, type NetworkNamespace } from '../support/netns';
-import { monotonicUs } from '../support/oracle-history';
-import { Pair, sleep, until } from '../support/pair';
+import { sleep } from '../support/pair';
 import { logFolder } from '../support/process';
+import { findLinuxImages, LINUX_CMDLINE, type LinuxImages } from './linux-guest';
 import {
-  ASK_UPTIME,
-  findLinuxImages,
-  LINUX_CMDLINE,
-  LinuxConsole,
-  type LinuxImages,
-} from './linux-guest';
+  BOOT_MS_MAX,
+  CLOCK_DRIFT_S_MAX,
+  CLOCK_LOST_S_MAX,
+  FAILOVER_MS_MAX,
+  type Failover,
+  LinuxPair,
+  say,
+} from './linux-pair';
 
 const runs = Number(process.env['FT_LINUX_RUNS'] ?? 1);
-/** A kernel that is emulated instruction by instruction takes minutes to boot on a busy host. */
-const BOOT_MS_MAX = 900_000;
-const FAILOVER_MS_MAX = 120_000;
-/** The guest's clock goes on with the world's, whoever runs it, */
-const CLOCK_DRIFT_S_MAX = 3;
-/** but for the time from the last epoch to the promotion, in which nobody does. */
-const CLOCK_LOST_S_MAX = 0.5;
-
-/** What the guest's clock and the host's said at one moment. */
-interface Moment {
-  readonly uptimeS: number;
-  readonly hostS: number;
-}
-
-interface Failover {
-  readonly promotedMs: number;
-  readonly answeredMs: number;
-}
-
-function answers(netns: NetworkNamespace): boolean {
-  try {
-    netns.run('ping', '-c', '1', '-W', '1', GUEST_ADDRESS);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** A pair whose guest is a Linux kernel, and the network that it is heard through. */
-class LinuxPair {
-  readonly pair: Pair;
-  readonly console: LinuxConsole;
-  readonly netns: NetworkNamespace;
-
-  constructor(name: string, kernel: string, initrd: string) {
-    this.console = new LinuxConsole(path.join(logFolder, `${name}-console.log`));
-    rmSync(this.console.file, { force: true });
-    this.pair = new Pair({
-      machine: 'kvm',
-      name,
-      memory: '128M',
-      kernel,
-      kernelFlags: ['--initrd', initrd, '--cmdline', LINUX_CMDLINE],
-      flags: ['--console', `file:${this.console.file}`],
-    });
-    if (this.pair.netns === undefined) throw new Error('The pair has no network.');
-    this.netns = this.pair.netns;
-  }
-
-  /** Boots the guest; returns after how many seconds its first line, /init and ping came. */
-  async boot(): Promise<{ firstLineS: number; initS: number; pingS: number }> {
-    const bornUs = monotonicUs();
-    const sinceS = (): number => (monotonicUs() - bornUs) / 1e6;
-    this.pair.startPrimary();
-    await until('its first line', () => this.console.lines().length > 0, BOOT_MS_MAX);
-    const firstLineS = sinceS();
-    await until('its /init', () => this.console.hasBooted(), BOOT_MS_MAX);
-    const initS = sinceS();
-    await until('an answer to ping', () => answers(this.netns), 10_000);
-    return { firstLineS, initS, pingS: sinceS() };
-  }
-
-  /** Makes the kernel say its uptime, and waits for it. */
-  async askUptime(): Promise<Moment> {
-    const seen = this.console.uptimes().length;
-    this.netns.run('python3', '-c', ASK_UPTIME);
-    await until('its uptime', () => this.console.uptimes().length > seen, 10_000);
-    const uptimeS = this.console.uptimes().at(-1)?.uptimeS ?? 0;
-    return { uptimeS, hostS: monotonicUs() / 1e6 };
-  }
-
-  /** Kills the active side and holds the guest's new life against its old one. */
-  async failOver(): Promise<Failover> {
-    await until('an answer under protection', () => answers(this.netns), 20_000);
-    const before = await this.askUptime();
-    const { promotedMs, killedUs, early } = await this.pair.killActive();
-    expect(early).toBe(false);
-    await until('an answer from the standby', () => answers(this.netns), 20_000);
-    const answeredMs = (monotonicUs() - killedUs) / 1000;
-    const after = await this.askUptime();
-    const ping = this.netns.run('ping', '-c', '5', '-i', '0.3', '-W', '10', GUEST_ADDRESS);
-    expect(ping).toMatch(/ 0% packet loss/);
-    expect(this.console.faults()).toEqual([]);
-    const grownS = after.uptimeS - before.uptimeS;
-    expect(grownS).toBeGreaterThan(0);
-    expect(Math.abs(grownS - (after.hostS - before.hostS))).toBeLessThan(CLOCK_DRIFT_S_MAX);
-    return { promotedMs, answeredMs };
-  }
-
-  /** An error that also tells what the guest and the nodes said last. */
-  explain(thrown: unknown): Error {
-    const message = thrown instanceof Error ? thrown.message : String(thrown);
-    const said = this.console.lines().slice(-15);
-    const told = said.map((line) => `${line.uptimeS} ${line.text}`).join('\n');
-    return new Error(`${message}\n=== its console\n${told}\n=== the nodes\n${this.pair.story()}`);
-  }
-}
-
-function say(sentence: string): void {
-  process.stdout.write(`Linux: ${sentence}\n`);
-}
-
 /** "p50 12.3, most 45.6" */
 function spread(values: readonly number[]): string {
   const sorted = [...values].sort((a, b) => a - b);
@@ -145,7 +43,10 @@ kvmDescribe('a Linux guest', () => {
   });
 
   const liveThroughKills = async (name: string, kernel: string, kills: number): Promise<void> => {
-    const guest = new LinuxPair(name, kernel, images.initrd);
+    const guest = new LinuxPair(name, {
+      kernel,
+      kernelFlags: ['--initrd', images.initrd, '--cmdline', LINUX_CMDLINE],
+    });
     linux = guest;
     const done: Failover[] = [];
     try {

@@ -49,6 +49,8 @@ export interface LinuxImages {
   /** The same kernel, which unpacks itself. */
   readonly bzImage: string;
   readonly initrd: string;
+  /** What the initrd holds, for a disk. */
+  readonly init: string;
 }
 
 /** Throws when the guest was not built. */
@@ -61,6 +63,7 @@ export function findLinuxImages(): LinuxImages {
     vmlinux: path.join(folder, 'vmlinux'),
     bzImage: path.join(folder, 'bzImage'),
     initrd: path.join(folder, 'initrd.cpio'),
+    init: path.join(folder, 'init'),
   };
 }
 
