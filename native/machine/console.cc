@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 
@@ -22,7 +23,7 @@ namespace {
 // What poll() calls writable takes this much at once, be it a pipe (PIPE_BUF) or a socket; a larger
 // write to a descriptor that blocks could wait for the reader.
 constexpr size_t kWriteBytesMax = 4096;
-constexpr int kFarewellMs = 200;
+constexpr auto kFarewell = std::chrono::milliseconds(200);
 constexpr int kWaitingClients = 4;
 
 constexpr uint8_t kEscape = 0x01;  // Ctrl-A
@@ -171,8 +172,12 @@ void Console::loop() {
     }
     if (fds[1].fd >= 0 && fds[1].revents != 0) accept_client();
   }
-  // The last words: as much as the reader takes within a moment.
-  while (writer_fd() >= 0 && writable(writer_fd(), kFarewellMs) && write_output()) {
+  // The last words: as much as the reader takes within a moment, however it takes them.
+  const auto until = std::chrono::steady_clock::now() + kFarewell;
+  while (writer_fd() >= 0) {
+    const auto left = until - std::chrono::steady_clock::now();
+    const auto left_ms = std::chrono::duration_cast<std::chrono::milliseconds>(left).count();
+    if (left_ms <= 0 || !writable(writer_fd(), static_cast<int>(left_ms)) || !write_output()) break;
   }
 }
 

@@ -2,9 +2,9 @@
  * A guest on real KVM that ends itself, in each way there is: what it said before leaves, both
  * processes end with the code that says how, and the standby resumes nothing.
  */
-import { askEnd, EndOp } from '../support/beacon-ask';
+import { askEnd, askIncrement, EndOp, sendEnd } from '../support/beacon-ask';
 import { kvmDescribe } from '../support/kvm';
-import { Pair, type PairNode, sleep } from '../support/pair';
+import { Pair, type PairNode, sleep, until } from '../support/pair';
 
 const WAYS: readonly [string, number, number][] = [
   ['power-off by port 0x604', EndOp.powerOff, 6],
@@ -82,6 +82,30 @@ kvmDescribe('the guest’s own end', () => {
     standby?.process.kill('SIGCONT');
     await sleep(500);
     expect(statesOf(standby)).not.toContain('active');
+  });
+
+  test('its host killed in the midst of it: over, or alive from before, never between', async () => {
+    const outcomes: string[] = [];
+    for (const afterMs of [30, 40, 50, 60, 70]) {
+      open();
+      await pair.start();
+      const { active, standby } = pair;
+      const sent = sendEnd(pair.netns?.name, pair.guest, EndOp.powerOff);
+      await sleep(afterMs);
+      active?.process.kill('SIGKILL');
+      await sent;
+      // A guest resumed behind its power-off would neither end nor answer.
+      const decided = (): boolean => {
+        if (standby?.process.exit !== undefined) return true;
+        return askIncrement(pair.netns?.name, pair.guest) !== undefined;
+      };
+      await until(`an end or an answer (${afterMs} ms)`, decided, 8000);
+      const { exit } = standby?.process ?? {};
+      if (exit !== undefined) expect(exit).toMatchObject({ code: 6 });
+      outcomes.push(exit === undefined ? 'alive' : 'over');
+      await pair.close();
+    }
+    process.stdout.write(`killed in the midst of its end: ${outcomes.join(' ')}\n`);
   });
 
   test('hold: both processes stay, and the standby protects the guest that is started next', async () => {

@@ -1,5 +1,5 @@
 /** One question to the fixture guest (docs/beacon.md) at a time, from inside a network namespace. */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 
 /** The request's `a`: how the guest ends. */
 export const EndOp = { powerOff: 0, keyboard: 1, resetPort: 2, tripleFault: 3 } as const;
@@ -24,6 +24,24 @@ function ask(
   op: number,
   a: number,
 ): Answer | undefined {
+  const [command = '', ...words] = wordsOf(netns, guest, op, a);
+  const run = spawnSync(command, words, { encoding: 'latin1' });
+  const answer = Buffer.from(run.stdout, 'hex');
+  if (answer.length !== 128) return undefined;
+  return {
+    status: answer.readUInt16LE(6),
+    sequence: answer.readBigUInt64LE(24),
+    uptimeNs: answer.readBigUInt64LE(56),
+  };
+}
+
+/** The command that asks, and writes the answer in hexadecimal digits. */
+function wordsOf(
+  netns: string | undefined,
+  guest: { readonly host: string; readonly port: number },
+  op: number,
+  a: number,
+): string[] {
   requests += 1;
   const request = Buffer.alloc(40);
   request.write('FTBQ', 0, 'latin1');
@@ -38,15 +56,7 @@ function ask(
     socket.send(Buffer.from('${request.toString('hex')}', 'hex'), ${guest.port}, '${guest.host}');
     setTimeout(() => process.exit(), 1000);`;
   const node = [process.execPath, '-e', script];
-  const words = netns === undefined ? node : ['ip', 'netns', 'exec', netns, ...node];
-  const run = spawnSync(words[0] ?? '', words.slice(1), { encoding: 'latin1' });
-  const answer = Buffer.from(run.stdout, 'hex');
-  if (answer.length !== 128) return undefined;
-  return {
-    status: answer.readUInt16LE(6),
-    sequence: answer.readBigUInt64LE(24),
-    uptimeNs: answer.readBigUInt64LE(56),
-  };
+  return netns === undefined ? node : ['ip', 'netns', 'exec', netns, ...node];
 }
 
 type Where = Parameters<typeof ask>[1];
@@ -59,4 +69,10 @@ export function askIncrement(netns: string | undefined, guest: Where): Answer | 
 /** Asks the guest to end itself; `how` is one of EndOp. */
 export function askEnd(netns: string | undefined, guest: Where, how: number): Answer | undefined {
   return ask(netns, guest, 9, how);
+}
+
+/** Sends the same without waiting; resolves when the sender has ended, answered or not. */
+export function sendEnd(netns: string | undefined, guest: Where, how: number): Promise<void> {
+  const [command = '', ...words] = wordsOf(netns, guest, 9, how);
+  return new Promise((resolve) => spawn(command, words, { stdio: 'ignore' }).on('exit', resolve));
 }
