@@ -81,7 +81,8 @@ class Cutter {
   // Any thread.
   bool active() const { return active_.load(); }
   bool can_cut() const;
-  /// Nothing touches guest memory: an overrun cut is being encoded, or the guest's last one was made.
+  /// Nothing touches guest memory: an overrun cut is being encoded, or the guest's last one was
+  /// made.
   bool frozen() const { return frozen_.load() || final_cut_made_.load(); }
   /// A cut stands before the machine lock: whoever takes it again and again lets it by.
   bool waits_for_lock() const { return waits_for_lock_.load(); }
