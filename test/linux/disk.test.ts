@@ -8,13 +8,13 @@
 import { mkdirSync } from 'node:fs';
 import { kvmDescribe } from '../support/kvm';
 import { logFolder } from '../support/process';
-import { EXT4_BYTES, ext4Faults, firstDifference, makeExt4Image } from './ext4-image';
+import { EXT4_BYTES, EXT4_ROOT, ext4Faults, firstDifference, makeExt4Image } from './ext4-image';
 import { findLinuxImages, LINUX_CMDLINE } from './linux-guest';
 import { BOOT_MS_MAX, FAILOVER_MS_MAX, LinuxPair, say } from './linux-pair';
 
 const kills = Number(process.env['FT_LINUX_DISK_KILLS'] ?? 2);
-/** The kernel's thread pauses between two groups for as long as ten times what one took. */
-const REST_MS = 15_000;
+/** The kernel's thread rests between two groups; longer than this means that it has done its work. */
+const REST_MS = 20_000;
 const WRITING_MS_MAX = 400_000;
 
 kvmDescribe('a Linux guest with a disk', () => {
@@ -32,7 +32,7 @@ kvmDescribe('a Linux guest with a disk', () => {
       const images = findLinuxImages();
       const guest = new LinuxPair('linux-disk', {
         kernel: images.vmlinux,
-        kernelFlags: ['--cmdline', `${LINUX_CMDLINE} root=/dev/vda rw init=/init`],
+        kernelFlags: ['--cmdline', `${LINUX_CMDLINE} ${EXT4_ROOT}`],
         diskBytes: EXT4_BYTES,
       });
       linux = guest;

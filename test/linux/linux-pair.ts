@@ -18,6 +18,9 @@ export const CLOCK_DRIFT_S_MAX = 3;
 /** but for the time from the last epoch to the promotion, in which nobody does. */
 export const CLOCK_LOST_S_MAX = 0.5;
 
+/** More than a log's housekeeping. */
+const WRITING_BYTES = 256 * 1024;
+
 /** What the guest's clock and the host's said at one moment. */
 export interface Moment {
   readonly uptimeS: number;
@@ -103,10 +106,11 @@ export class LinuxPair {
     return { promotedMs, answeredMs };
   }
 
-  /** Waits until the guest writes to its disk under protection. */
+  /** Waits until the guest is amid writing to its disk. */
   async writesToDisk(timeoutMs: number): Promise<void> {
     const from = this.bytesWritten();
-    await until('writes to its disk', () => this.bytesWritten() > from, timeoutMs);
+    const isWriting = (): boolean => this.bytesWritten() > from + WRITING_BYTES;
+    await until('writes to its disk', isWriting, timeoutMs);
   }
 
   /** Waits until it has written nothing for `restMs`. */
