@@ -31,22 +31,27 @@ using test::must;
 
 constexpr const char* kKernel = "build/guest/hostile.elf";
 constexpr const char* kTapName = "tap0";
+constexpr const char* kStandbyTapName = "tap1";
 constexpr auto kLifeMax = std::chrono::seconds(150);
+constexpr uint64_t kMemoryBytes = 64 << 20;
+constexpr off_t kDiskBytes = 4 << 20;
 
-// A namespace of this process alone, with one TAP; the process ends with the test case, and both
-// with it. The descriptor keeps the TAP until the machine attaches to it.
+// A namespace of this process alone, with the TAPs of both sides; the process ends with the test
+// case, and all of it with the process.
 void enter_network() {
   REQUIRE_MESSAGE(::unshare(CLONE_NEWNET) == 0, "the test needs root for a network namespace");
-  const UniqueFd tun(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
-  REQUIRE(tun.valid());
-  ifreq request = {};
-  std::strcpy(request.ifr_name, kTapName);
-  request.ifr_flags = IFF_TAP | IFF_NO_PI;
-  REQUIRE(::ioctl(tun.get(), TUNSETIFF, &request) == 0);
-  REQUIRE(::ioctl(tun.get(), TUNSETPERSIST, 1) == 0);
-  const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  request.ifr_flags = IFF_UP | IFF_RUNNING;
-  REQUIRE(::ioctl(socket.get(), SIOCSIFFLAGS, &request) == 0);
+  for (const char* name : {kTapName, kStandbyTapName}) {
+    const UniqueFd tun(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+    REQUIRE(tun.valid());
+    ifreq request = {};
+    std::strcpy(request.ifr_name, name);
+    request.ifr_flags = IFF_TAP | IFF_NO_PI;
+    REQUIRE(::ioctl(tun.get(), TUNSETIFF, &request) == 0);
+    REQUIRE(::ioctl(tun.get(), TUNSETPERSIST, 1) == 0);
+    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    request.ifr_flags = IFF_UP | IFF_RUNNING;
+    REQUIRE(::ioctl(socket.get(), SIOCSIFFLAGS, &request) == 0);
+  }
 }
 
 // Frames for the guest, so that its receive queue is looked at.
@@ -81,39 +86,49 @@ class Traffic {
   std::thread thread_;
 };
 
-// What the event loop of a primary does with cuts, with a standby that agrees to all of it.
-class Follower {
+// A disk image of this test's own.
+class Image {
  public:
-  explicit Follower(Machine& machine)
-      : machine_(machine), body_(1 << 20), memory_(must(GuestMemory::create(kMemoryBytes))) {}
-
-  static constexpr uint64_t kMemoryBytes = 64 << 20;
-
-  void turn() {
-    while (const EpochSlot* slot = machine_.front_cut()) {
-      const uint64_t epoch = slot->facts.epoch;
-      EncodedBody piece;
-      do {
-        piece = machine_.encode_cut(body_);
-        const std::span<const uint8_t> bytes(body_.data(), piece.bytes);
-        const auto verified = image_.verify(bytes);
-        if (!verified.ok()) FAIL(verified.error().message);
-        std::vector<uint32_t> mismatches;
-        REQUIRE(image_.apply(bytes, &mismatches).ok());
-      } while (!piece.last);
-      machine_.commit(epoch);
-      epochs_++;
-    }
+  Image() {
+    const UniqueFd fd(::mkstemp(path_));
+    REQUIRE(fd.valid());
+    REQUIRE(::ftruncate(fd.get(), kDiskBytes) == 0);
   }
-  uint64_t epochs() const { return epochs_; }
+  ~Image() { ::unlink(path_); }
+  DiskOptions options() const { return {.path = path_, .read_only = false, .map_path = ""}; }
 
  private:
-  Machine& machine_;
-  std::vector<uint8_t> body_;
-  GuestMemory memory_;
-  ImageApplier image_{memory_};
-  uint64_t epochs_ = 0;
+  char path_[32] = "/tmp/ft-hostile-XXXXXX";
 };
+
+// What the event loop of a primary does with cuts, with a standby that applies all of them.
+void follow(Machine& primary, Machine& standby, uint64_t* epochs) {
+  static std::vector<uint8_t> body(1 << 20);
+  while (const EpochSlot* slot = primary.front_cut()) {
+    const uint64_t epoch = slot->facts.epoch;
+    EncodedBody piece;
+    do {
+      piece = primary.encode_cut(body);
+      const std::span<const uint8_t> bytes(body.data(), piece.bytes);
+      const auto verified = standby.verify(bytes);
+      if (!verified.ok()) FAIL(verified.error().message);
+      std::vector<uint32_t> mismatches;
+      const auto applied = standby.apply(bytes, &mismatches);
+      if (!applied.ok()) FAIL(applied.error().message);
+    } while (!piece.last);
+    primary.commit(epoch);
+    (*epochs)++;
+  }
+}
+
+MachineOptions machine_options(const char* tap, const Image& disk) {
+  MachineOptions options;
+  options.memory_bytes = kMemoryBytes;
+  options.tap_name = tap;
+  options.mac = {0x52, 0x54, 0, 0, 0, 1};
+  options.disks = {disk.options()};
+  return options;
+}
 
 std::string text_of(int fd) {
   std::string text(static_cast<size_t>(::lseek(fd, 0, SEEK_END)), 0);
@@ -124,43 +139,54 @@ std::string text_of(int fd) {
 KVM_TEST_CASE("a hostile guest harms nobody, and every device asks for a reset") {
   enter_network();
   const UniqueFd console(::memfd_create("console", MFD_CLOEXEC));
-  std::atomic<bool> stopped{false};
-  std::string why;
-  MachineOptions options;
-  options.memory_bytes = Follower::kMemoryBytes;
+  const Image disk, copy;
+  std::atomic<bool> ended{false};
+  std::string why = "nothing";
+  MachineOptions options = machine_options(kTapName, disk);
   options.kernel_path = kKernel;
-  options.tap_name = kTapName;
-  options.mac = {0x52, 0x54, 0, 0, 0, 1};
   options.console.kind = Console::Kind::kFile;
   options.console.file = console.get();
   MachineHooks hooks;
   hooks.on_cut = [] {};
-  hooks.on_stopped = [&](StopReason, std::string message) {
+  hooks.on_guest_end = [&](GuestEnd) { ended = true; };
+  hooks.on_stopped = [&](std::string message) {
     why = std::move(message);
-    stopped = true;
+    ended = true;
   };
-  const auto machine = must(Machine::create(std::move(options), std::move(hooks)));
-  Follower follower(*machine);
+  hooks.on_disks_synced = [] {};
+  hooks.on_disk_failed = [](const Error&) {};
+  hooks.on_disk_sync_failed = [](const Error&) {};
+  const auto standby = must(Machine::create(machine_options(kStandbyTapName, copy), hooks));
+  const auto primary = must(Machine::create(std::move(options), hooks));
   const Traffic traffic;
-  REQUIRE(machine->boot().ok());
+  REQUIRE(primary->boot().ok());
   CutPolicy policy;
   policy.interval_us = 2000;
-  REQUIRE(machine->begin_replication(policy, 1).ok());
+  const std::string never_in_step[1];
+  REQUIRE(standby->begin_sync(never_in_step).ok());
+  REQUIRE(primary->begin_replication(policy, 1, DiskSet::Maps(1)).ok());
 
   const auto end = std::chrono::steady_clock::now() + kLifeMax;
   std::string said;
-  while (said.find(" unexpected\n") == std::string::npos && !stopped) {
+  uint64_t epochs = 0;
+  while (said.find(" unexpected\n") == std::string::npos && !ended) {
     REQUIRE_MESSAGE(std::chrono::steady_clock::now() < end, "it said:\n" << said);
-    follower.turn();
+    follow(*primary, *standby, &epochs);
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
     said = text_of(console.get());
   }
-  machine->stop();
-  INFO("it said:\n" << said << "\nand ended: " << why);
+  follow(*primary, *standby, &epochs);
+  primary->stop();
+  standby->stop();
+  said = text_of(console.get());
+  INFO("it said:\n" << said << "\nand stopped for: " << why);
   CHECK(said.find(", 0 unexpected") != std::string::npos);
-  CHECK(said.find("attacking net") != std::string::npos);
-  CHECK(said.find("attacking rng") != std::string::npos);
-  CHECK(follower.epochs() > 100);
+  for (const char* device : {"net", "blk", "rng"}) {
+    CHECK(said.find("attacking " + std::string(device)) != std::string::npos);
+  }
+  CHECK(epochs > 100);
+  CHECK(primary->close_disks().ok());
+  CHECK(standby->close_disks().ok());
 }
 
 }  // namespace
