@@ -9,13 +9,13 @@ import os from 'node:os';
 import path from 'node:path';
 
 /** Large enough for a minute of writing; it is all holes but for a few megabytes. */
-export const EXT4_BYTES = 8 * 1024 ** 3;
+export const EXT4_BYTES = 3 * 1024 ** 3;
 
 /**
- * Between two groups of tables the thread rests for twice as long as one took (by default ten times,
+ * Between two groups of tables the thread rests for as long as one took (by default ten times that,
  * which would leave next to no writing in a test).
  */
-export const EXT4_ROOT = 'root=/dev/vda rw rootflags=init_itable=2 init=/init';
+export const EXT4_ROOT = 'root=/dev/vda rw rootflags=init_itable=1 init=/init';
 
 /** mkfs, e2fsck and cmp live in sbin, which is not on everybody's path. */
 const ENV = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` };
