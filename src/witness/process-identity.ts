@@ -5,8 +5,11 @@
  *
  *   incarnation   16 random hexadecimal digits, drawn for each Witness object, kept in memory alone:
  *                 no restarted process can have it, so nobody takes over a claim by its name
- *   host          a digest of the machine id and, where root can read it, of the board's UUID:
- *                 cloned disks share the first, no two machines share the second
+ *   host          a digest of the machine id and, where root can read it, of the board's UUID
+ *   hardware      a digest of what is no copy on a cloned disk: the board's UUID and the addresses
+ *                 of the hardware network cards; empty where neither is known. Unlike the host's,
+ *                 it may change while the host runs (a card is plugged in, or given to a network
+ *                 namespace), so it is asked for only where host alone proves nothing
  *   boot          the kernel's random id of this boot
  *   pidNamespace  in which process numbers mean something
  *   pid, started  the process, and its start time in clock ticks after boot, since numbers are used
@@ -16,25 +19,31 @@
  *
  *   incarnation is mine ───────────────────────────────────────────────▶ self
  *   host differs, or is not in the record ─────────────────────────────▶ elsewhere
- *   boot differs: every process of that boot is gone ──────────────────▶ ended
+ *   boot differs, and hardware differs or is not known on both sides:
+ *   perhaps a machine with a copy of this disk, and its guest runs ────▶ elsewhere
+ *   boot differs else: every process of that boot is gone ─────────────▶ ended
  *   pidNamespace differs: its number means nothing here ───────────────▶ elsewhere
  *   no such process, another start time, or a zombie without threads ──▶ ended
  *   else ──────────────────────────────────────────────────────────────▶ running
  *
  * "Ended" is the only word that lets a node boot a guest in a name's own right, and it is said on
  * proof alone: a guest cannot outlive its process, nor a process its boot. Whatever cannot be proved
- * is "elsewhere", and a person decides.
+ * is "elsewhere", and a person decides. One boot needs no hardware: its id is random, and no other
+ * machine has it.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import os from 'node:os';
+import path from 'node:path';
 import type { Claimant } from './witness';
 
 export interface ProcessIdentity {
   readonly incarnation: string;
   /** Hexadecimal digits; the same for every process of a host. */
   readonly host: string;
+  /** Hexadecimal digits; empty where nothing tells this machine from one with a copy of its disk. */
+  readonly hardware: string;
   /** For people only. */
   readonly hostName: string;
   readonly boot: string;
@@ -44,22 +53,52 @@ export interface ProcessIdentity {
   readonly started: string;
 }
 
+/** Where the kernel tells of the hardware. */
+const SYSFS = '/sys';
+
 /** This process, with an incarnation of its own for each call. Never throws. */
 export function thisProcess(): ProcessIdentity {
   const boot = textOf('/proc/sys/kernel/random/boot_id');
   const machine = textOf('/etc/machine-id');
-  const board = textOf('/sys/class/dmi/id/product_uuid');
+  const board = boardOf(SYSFS);
   // A host without any id of its own is known for this boot alone.
   const known = machine === '' && board === '' ? `boot ${boot}` : `${machine} ${board}`;
   return {
     incarnation: randomBytes(8).toString('hex'),
-    host: createHash('sha256').update(`romulus host ${known}`).digest('hex').slice(0, 32),
+    host: digestOf(`romulus host ${known}`),
+    hardware: hardwareOf(SYSFS),
     hostName: os.hostname().slice(0, 64),
     boot,
     pidNamespace: linkOf('/proc/self/ns/pid'),
     pid: process.pid,
     started: parseStat(textOf('/proc/self/stat'))?.started ?? '',
   };
+}
+
+/**
+ * ProcessIdentity.hardware by what lies under `sysfs`. A card is what has a device behind it; bridges,
+ * TAPs and the like have none. An address that the kernel drew at random is another one after the
+ * next boot and says nothing about the card. Never throws.
+ */
+export function hardwareOf(sysfs: string): string {
+  const board = boardOf(sysfs);
+  const cards: string[] = [];
+  for (const name of namesIn(path.join(sysfs, 'class/net'))) {
+    const card = path.join(sysfs, 'class/net', name);
+    const address = textOf(path.join(card, 'address')).toLowerCase();
+    const drawn = textOf(path.join(card, 'addr_assign_type')) === '1';
+    if (!drawn && /[1-9a-f]/.test(address) && existsSync(path.join(card, 'device'))) {
+      cards.push(address);
+    }
+  }
+  if (board === '' && cards.length === 0) return '';
+  return digestOf(`romulus hardware ${[board, ...cards.sort()].join(' ')}`);
+}
+
+/** Empty where it cannot be read, or is all zeros or all ones, as where no maker filled it in. */
+function boardOf(sysfs: string): string {
+  const uuid = textOf(path.join(sysfs, 'class/dmi/id/product_uuid'));
+  return /^[-0]*$|^[-f]*$/i.test(uuid) ? '' : uuid;
 }
 
 /** What `me` can say about `maker`; see the table above. Never rejects. */
@@ -70,7 +109,9 @@ export async function claimantOf(
   if (maker.incarnation === me.incarnation) return 'self';
   if (maker.host === undefined || maker.host !== me.host) return 'elsewhere';
   if (!maker.boot || !maker.pid || !maker.started || me.boot === '') return 'elsewhere';
-  if (maker.boot !== me.boot) return 'ended';
+  if (maker.boot !== me.boot) {
+    return me.hardware !== '' && maker.hardware === me.hardware ? 'ended' : 'elsewhere';
+  }
   if (maker.pidNamespace !== me.pidNamespace) return 'elsewhere';
   return (await hasEnded(maker.pid, maker.started)) ? 'ended' : 'running';
 }
@@ -114,6 +155,18 @@ function parseStat(text: string): { state: string; started: string } | undefined
   const [state, started] = [fields[0], fields[19]];
   if (!state || !started || !/^[0-9]+$/.test(started)) return undefined;
   return { state, started };
+}
+
+function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 32);
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
 }
 
 function textOf(file: string): string {

@@ -1,9 +1,9 @@
 /**
  * A generation's record as the witnesses store it: one JSON object, the same for all of them.
  *
- *   {"generation":2,"owner":"beta","incarnation":"6b1f…","host":"90c4…","hostName":"host-b",
- *    "boot":"56cc…","pidNamespace":"pid:[4026531836]","pid":4711,"started":"123456",
- *    "claimedAt":"2026-01-01T00:00:00.000Z"}
+ *   {"generation":2,"owner":"beta","incarnation":"6b1f…","host":"90c4…","hardware":"1ed0…",
+ *    "hostName":"host-b","boot":"56cc…","pidNamespace":"pid:[4026531836]","pid":4711,
+ *    "started":"123456","claimedAt":"2026-01-01T00:00:00.000Z"}
  *
  * generation, owner and incarnation decide; the rest says who that was (process-identity.ts).
  */
@@ -37,7 +37,7 @@ export function parseRecord(text: string): StoredRecord | undefined {
   if (generation < 1 || typeof owner !== 'string' || !NAME.test(owner)) return undefined;
   if (typeof incarnation !== 'string' || !NAME.test(incarnation)) return undefined;
   const record: Record<string, unknown> = { generation, owner, incarnation };
-  for (const name of ['host', 'hostName', 'boot', 'pidNamespace', 'started']) {
+  for (const name of ['host', 'hardware', 'hostName', 'boot', 'pidNamespace', 'started']) {
     const value = fields[name];
     if (typeof value === 'string' && value.length <= 128) record[name] = value;
   }

@@ -74,7 +74,10 @@ export function describeWitness(name: string, start: () => Promise<WitnessBacken
         return current?.claimant;
       };
       expect(await seenBy({ ...me, host: 'f'.repeat(32) })).toBe('elsewhere');
-      expect(await seenBy({ ...me, boot: 'another-boot' })).toBe('ended');
+      const rebooted = me.hardware === '' ? 'elsewhere' : 'ended';
+      expect(await seenBy({ ...me, boot: 'another-boot' })).toBe(rebooted);
+      const clone = { ...me, boot: 'another-boot', hardware: 'd'.repeat(32) };
+      expect(await seenBy(clone)).toBe('elsewhere');
       expect(await seenBy({ ...me, pidNamespace: 'pid:[1]' })).toBe('elsewhere');
     });
 

@@ -1,9 +1,12 @@
 /** Who made a claim: what can be proved about a process, and what cannot. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import {
   claimantOf,
+  hardwareOf,
   originOf,
   type ProcessIdentity,
   thisProcess,
@@ -90,7 +93,28 @@ describe('the maker of a claim', () => {
   });
 
   test('the boot before this one has taken its processes with it', async () => {
-    expect(await claimantOf({ ...thisProcess(), boot: 'earlier' }, me)).toBe('ended');
+    const here = { ...me, hardware: 'a1' };
+    const maker = { ...thisProcess(), boot: 'earlier', hardware: 'a1' };
+    expect(await claimantOf(maker, here)).toBe('ended');
+  });
+
+  test('another boot proves nothing unless the hardware is known on both sides', async () => {
+    const maker: Partial<ProcessIdentity> = { ...thisProcess(), boot: 'other' };
+    const { hardware: _, ...silent } = maker;
+    const seen = (hardware: string, mine: string): Promise<string> =>
+      claimantOf({ ...maker, hardware }, { ...me, hardware: mine });
+    expect(await seen('', '')).toBe('elsewhere');
+    expect(await seen('a1', '')).toBe('elsewhere');
+    expect(await seen('', 'a1')).toBe('elsewhere');
+    expect(await seen('a1', 'b2')).toBe('elsewhere');
+    expect(await claimantOf(silent, { ...me, hardware: '' })).toBe('elsewhere');
+    expect(await claimantOf(silent, { ...me, hardware: 'a1' })).toBe('elsewhere');
+  });
+
+  test('within one boot a change of cards does not hide a process, nor its end', async () => {
+    const maker = { ...identityOf(run('sleep', '60')), hardware: 'a1' };
+    expect(await claimantOf(maker, me)).toBe('running');
+    expect(await claimantOf({ ...maker, started: '1' }, { ...me, hardware: '' })).toBe('ended');
   });
 
   test('a record carries it all, and says where it came from', () => {
@@ -107,5 +131,65 @@ describe('the maker of a claim', () => {
     const record = parseRecord(text);
     expect(record).toEqual({ generation: 1, owner: 'a', incarnation: 'b1' });
     expect(await claimantOf(record ?? {}, me)).toBe('elsewhere');
+  });
+});
+
+describe('the hardware', () => {
+  const sysfs = mkdtempSync(path.join(os.tmpdir(), 'romulus-sysfs-'));
+
+  beforeEach(() => {
+    rmSync(sysfs, { recursive: true, force: true });
+    card('lo', '00:00:00:00:00:00', { device: false });
+  });
+
+  afterAll(() => rmSync(sysfs, { recursive: true, force: true }));
+
+  function card(name: string, address: string, facts: { device?: boolean; type?: number } = {}) {
+    const folder = path.join(sysfs, 'class/net', name);
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(path.join(folder, 'address'), `${address}\n`);
+    writeFileSync(path.join(folder, 'addr_assign_type'), `${facts.type ?? 0}\n`);
+    if (facts.device !== false) mkdirSync(path.join(folder, 'device'), { recursive: true });
+  }
+
+  function board(uuid: string): void {
+    mkdirSync(path.join(sysfs, 'class/dmi/id'), { recursive: true });
+    writeFileSync(path.join(sysfs, 'class/dmi/id/product_uuid'), `${uuid}\n`);
+  }
+
+  test('without card and board it is not known, and a missing directory is no error', () => {
+    expect(hardwareOf(sysfs)).toBe('');
+    expect(hardwareOf(path.join(sysfs, 'missing'))).toBe('');
+    card('br0', '02:00:00:00:00:01', { device: false });
+    card('vf0', '02:00:00:00:00:02', { type: 1 });
+    card('odd0', '00:00:00:00:00:00');
+    board('00000000-0000-0000-0000-000000000000');
+    expect(hardwareOf(sysfs)).toBe('');
+    board('FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF');
+    expect(hardwareOf(sysfs)).toBe('');
+  });
+
+  test('one card, or the board, is enough', () => {
+    card('eth0', '52:54:00:00:00:01');
+    const byCard = hardwareOf(sysfs);
+    expect(byCard).toMatch(/^[0-9a-f]{32}$/);
+    board('7d1a2b6e-31a5-4a7c-9d52-000000000001');
+    const byBoth = hardwareOf(sysfs);
+    rmSync(path.join(sysfs, 'class/net'), { recursive: true });
+    const byBoard = hardwareOf(sysfs);
+    expect(byBoard).toMatch(/^[0-9a-f]{32}$/);
+    expect(new Set([byCard, byBoth, byBoard]).size).toBe(3);
+  });
+
+  test('names and order of the cards do not matter, their addresses do', () => {
+    card('eth0', '52:54:00:00:00:01');
+    card('eth1', '52:54:00:00:00:02');
+    const before = hardwareOf(sysfs);
+    card('eth0', '52:54:00:00:00:02');
+    card('eth1', '52:54:00:00:00:01');
+    card('tap0', '02:00:00:00:00:09', { device: false });
+    expect(hardwareOf(sysfs)).toBe(before);
+    card('eth1', '52:54:00:00:00:03');
+    expect(hardwareOf(sysfs)).not.toBe(before);
   });
 });
