@@ -16,7 +16,12 @@
  * slower than the primary's slows the primary down, and memory does not fill up here:
  *
  *   held ──▶ backlog small ──────────────────────────────▶ ack
- *              └ large ─▶ looked at every BACKLOG_POLL_MS ─┘ (the newest epoch held, once)
+ *              └ large ─▶ looked at every BACKLOG_POLL_MS ─┤ (the newest epoch held, once)
+ *                            └ not smaller in BACKLOG_STUCK_MS of looks ──▶ onDisksStuck, no ack
+ *
+ * A disk that hangs for good (a network mount whose server is gone) returns no error, and a healthy
+ * primary's guest would wait for its acks for ever; so it counts as one that failed. Looks are
+ * counted, not time: a process that was stopped for a while has not seen its disks hang.
  *
  * The word that the guest ends itself comes before the epoch in which it does; it counts from the
  * moment that epoch is held, in which case nothing is ever resumed from here.
@@ -44,12 +49,18 @@ export interface ApplierHandlers {
   onMismatch(epoch: number, gfns: readonly number[]): void;
   /** The guest ended itself, and the epoch in which it did is held. */
   onGuestEnd(end: GuestEnd): void;
+  /**
+   * FT_ERR_DISK_STUCK: acks wait for the disks, and nothing reaches the images. Said once; no ack
+   * follows before begin() or the next epoch.
+   */
+  onDisksStuck(error: FtError): void;
 }
 
 const SLICE_US = 2000;
 const HELD_SLACK_BYTES = 64 * 1024 * 1024;
 const DISK_BACKLOG_BYTES_MAX = 16 * 1024 * 1024;
 const BACKLOG_POLL_MS = 1;
+const BACKLOG_STUCK_MS = 10_000;
 
 interface HeldBody {
   readonly epoch: number;
@@ -84,6 +95,8 @@ export class CheckpointApplier {
   /** The newest epoch whose ack waits for the disks; 0 for none. */
   private ackDue = 0;
   private backlogTimer: Timer | undefined;
+  /** Looks in a row that found the backlog no smaller than it was before. */
+  private looksInVain = 0;
   private kept: KeptFrame[] = [];
   private readonly heldBytesMax: number;
 
@@ -308,13 +321,30 @@ export class CheckpointApplier {
 
   private readonly lookAtBacklog = (): void => {
     this.backlogTimer = undefined;
+    const before = this.diskBacklogBytes;
     this.diskBacklogBytes = this.machine.diskBacklogBytes();
-    this.ack(this.ackDue);
+    this.looksInVain = this.diskBacklogBytes < before ? 0 : this.looksInVain + 1;
+    if (this.looksInVain * BACKLOG_POLL_MS < BACKLOG_STUCK_MS) {
+      this.ack(this.ackDue);
+      return;
+    }
+    this.stopPolling();
+    this.handlers.onDisksStuck(this.stuck());
   };
+
+  private stuck(): FtError {
+    const backlogBytes = this.diskBacklogBytes;
+    const message =
+      `Nothing of ${backlogBytes} bytes has reached the disk images here for ` +
+      `${BACKLOG_STUCK_MS / 1000} s: their storage hangs. See to the device, mount or network ` +
+      'that they lie on.';
+    return new FtError('FT_ERR_DISK_STUCK', message, { backlogBytes });
+  }
 
   private stopPolling(): void {
     this.backlogTimer?.cancel();
     this.backlogTimer = undefined;
+    this.looksInVain = 0;
   }
 
   private hold(epoch: number, body: Uint8Array, last: boolean): HeldBody | FtError {
@@ -378,6 +408,7 @@ export class CheckpointApplier {
     const result = this.machine.apply(body);
     this.stats.applyUs.record(this.clock.nowUs() - startUs);
     this.stats.pagesApplied += result.pages;
+    if (result.diskBacklogBytes < this.diskBacklogBytes) this.looksInVain = 0;
     this.diskBacklogBytes = result.diskBacklogBytes;
     // Before the base epoch the image is not meant to match: pages and epochs are still crossing.
     const whole = this.baseEpoch !== 0 && epoch >= this.baseEpoch;

@@ -102,6 +102,7 @@ export class StandbyRole {
       onRestorable: (epoch) => this.restorable(epoch),
       onMismatch: (epoch, gfns) => this.mismatch(epoch, gfns),
       onGuestEnd: (end) => this.heardGuestEnd(end),
+      onDisksStuck: (error) => this.diskFailed(error),
     });
     this.doorkeeper = new Doorkeeper(
       { ...options, machine: machine.description },
@@ -194,7 +195,7 @@ export class StandbyRole {
       const message = `Node ${nodeId} is busy: it protects ${busyWith}.`;
       return refusal('FT_ERR_BUSY', 'session', busyWith, hello.nodeId, message);
     }
-    if (this.diskError !== undefined && this.options.clock.nowUs() < this.restUntilUs) {
+    if (this.diskError !== undefined && this.rests(this.diskError)) {
       const { code, message } = this.diskError;
       const what = `A disk of node ${nodeId} failed, so it protects nobody for now: ${message}`;
       return refusal(code, 'disk', 'failed', 'whole', what.slice(0, TEXT_CHARS_MAX));
@@ -207,6 +208,13 @@ export class StandbyRole {
       return refusal('FT_ERR_GENERATION_STALE', 'generation', ours, `${generation}`, message);
     }
     return undefined;
+  }
+
+  /** A disk that hung is tried again when it moves: a sync would only stall the guest once more. */
+  private rests(why: FtError): boolean {
+    const { clock, machine } = this.options;
+    if (clock.nowUs() < this.restUntilUs) return true;
+    return why.code === 'FT_ERR_DISK_STUCK' && machine.diskBacklogBytes() > 0;
   }
 
   /** A replication connection begins: from here on the image is that primary's. */

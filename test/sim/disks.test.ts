@@ -297,6 +297,37 @@ describe('a disk that fails', () => {
     expect(world.violations).toEqual([]);
   }, 30_000);
 
+  test('by hanging, on the standby: the guest waits ten seconds, not for ever', async () => {
+    const world = new World();
+    const { a, b } = await world.protectedPair();
+    const { apply, diskBacklogBytes } = b.machine;
+    const backlogBytes = 32 * 1024 * 1024;
+    b.machine.apply = (body) => ({
+      ...apply.call(b.machine, body),
+      diskBacklogBytes: backlogBytes,
+    });
+    b.machine.diskBacklogBytes = () => backlogBytes;
+    await writes(world, 2);
+    await world.advance(9_000, 5);
+    expect([a.state, b.state]).toEqual(['protected', 'ready']);
+    const answers = world.answers.length;
+    await world.until('solo', () => a.state === 'solo', 2000);
+    expect(a.said.join()).toContain('runs on unprotected: FT_ERR_DISK_STUCK');
+    await writes(world, 2);
+    expect(world.answers.length).toBeGreaterThan(answers);
+    // The rest is long over, and what hangs would stall the guest in a sync as well.
+    await world.advance(70_000, 20);
+    expect(a.state).toBe('solo');
+    expect(a.refused?.code).toBe('FT_ERR_DISK_STUCK');
+    expect(b.node.standby?.stats.diskFailures).toBe(1);
+    b.machine.apply = apply;
+    b.machine.diskBacklogBytes = diskBacklogBytes;
+    await isProtectedBy(world, a, b);
+    expect(world.witness.owners).toEqual(['a']);
+    await takesOver(world, a, b);
+    expect(world.violations).toEqual([]);
+  }, 60_000);
+
   test('during the first sync: never ready, and nobody is harmed', async () => {
     const world = new World();
     const a = world.add('a', 'b');

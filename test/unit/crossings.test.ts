@@ -77,6 +77,7 @@ function shipEpochs(dirtyPages: number, backlogBytes = 0): Record<string, number
     onRestorable: () => undefined,
     onMismatch: () => undefined,
     onGuestEnd: () => undefined,
+    onDisksStuck: () => undefined,
   });
   const held: number[] = [];
   const frames: Frame[] = [];

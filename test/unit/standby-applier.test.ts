@@ -48,6 +48,7 @@ class Bench {
   readonly mismatches: number[] = [];
   restorable = 0;
   readonly ends: GuestEnd[] = [];
+  readonly stuck: FtError[] = [];
   readonly applier: CheckpointApplier;
 
   constructor(decompressor: BodyDecompressor = { decompress: (body) => body }) {
@@ -63,6 +64,7 @@ class Bench {
         },
         onMismatch: (epoch) => this.mismatches.push(epoch),
         onGuestEnd: (end) => this.ends.push(end),
+        onDisksStuck: (error) => this.stuck.push(error),
       },
     );
     this.applier.begin([]);
@@ -320,6 +322,60 @@ describe('a backlog of the disks', () => {
     expect(bench.applier.thaw()).toBeUndefined();
     bench.clock.advance(2);
     expect(bench.acks).toEqual([1, 2, 3]);
+  });
+
+  test('that does not shrink for ten seconds is a disk that hangs; said once', () => {
+    const bench = new Bench().ready();
+    bench.machine.backlogBytes = MUCH;
+    bench.epoch(2, 'two');
+    bench.epoch(3, 'three');
+    bench.clock.advance(9_000);
+    bench.machine.backlogBytes += 4096;
+    bench.epoch(4, 'four');
+    bench.clock.advance(999);
+    expect(bench.stuck).toEqual([]);
+    bench.clock.advance(1);
+    expect(bench.stuck).toHaveLength(1);
+    expect(bench.stuck[0]?.code).toBe('FT_ERR_DISK_STUCK');
+    expect(bench.stuck[0]?.message).toMatch(/^Nothing of 16781313 bytes .* for 10 s: /);
+    bench.clock.advance(30_000);
+    expect(bench.stuck).toHaveLength(1);
+    expect(bench.acks).toEqual([1, 2]);
+    expect(bench.clock.timers).toBe(0);
+  });
+
+  test('that shrinks, however slowly, is waited for', () => {
+    const bench = new Bench().ready();
+    bench.machine.backlogBytes = MUCH + 20;
+    bench.epoch(2, 'two');
+    bench.epoch(3, 'three');
+    for (let i = 0; i < 20; i += 1) {
+      bench.clock.advance(9_999);
+      bench.machine.backlogBytes -= 1;
+      bench.clock.advance(1);
+    }
+    expect(bench.stuck).toEqual([]);
+    expect(bench.acks).toEqual([1, 2]);
+    bench.machine.backlogBytes -= 1;
+    bench.clock.advance(1);
+    expect(bench.acks).toEqual([1, 2, 3]);
+    bench.clock.advance(30_000);
+    expect(bench.stuck).toEqual([]);
+  });
+
+  test('frozen, nothing is said of it; thawed, it has ten seconds anew', () => {
+    const bench = new Bench().ready();
+    bench.machine.backlogBytes = MUCH;
+    bench.epoch(2, 'two');
+    bench.epoch(3, 'three');
+    bench.clock.advance(9_000);
+    bench.applier.freeze();
+    bench.clock.advance(60_000);
+    expect(bench.applier.thaw()).toBeUndefined();
+    bench.clock.advance(9_999);
+    expect(bench.stuck).toEqual([]);
+    bench.clock.advance(1);
+    expect(bench.stuck).toHaveLength(1);
   });
 
   test('stopped: what waited is never acknowledged', () => {
