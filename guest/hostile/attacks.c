@@ -178,6 +178,19 @@ static void set_up_badly(uint64_t base, unsigned queue, unsigned kind) {
 }
 #define BAD_SET_UPS 10
 
+/* Takes a queue away while a request in it is under way, and puts its rings where none can be: what
+ * ends then has nowhere to be told. */
+static void withdraw(uint64_t base, uint32_t id, uint64_t rings) {
+  const unsigned queue = id == ID_NET ? 1 : 0;
+  bring_up(base, queue_count(id));
+  post(base, id);
+  write32(base + REG_QUEUE_SEL, queue);
+  write32(base + REG_QUEUE_READY, 0);
+  write32(base + REG_QUEUE_DEVICE, (uint32_t)rings);
+  write32(base + REG_QUEUE_DEVICE + 4, (uint32_t)(rings >> 32));
+}
+#define WITHDRAWALS 64
+
 void attack_registers(uint64_t base, uint32_t id, struct score* score) {
   for (unsigned kind = 0; kind < BAD_SET_UPS; kind++) {
     for (unsigned queue = 0; queue < queue_count(id); queue++) {
@@ -197,4 +210,9 @@ void attack_registers(uint64_t base, uint32_t id, struct score* score) {
     for (unsigned queue = 0; queue < 9; queue++) write32(base + REG_QUEUE_NOTIFY, queue);
   }
   judge(score, device_name(id), "works after odd states", 0, works(base, id));
+  for (unsigned round = 0; round < WITHDRAWALS; round++) {
+    withdraw(base, id, round % 2 == 0 ? BEYOND_MEMORY : 1);
+    for (unsigned turn = 0; turn < 16; turn++) read32(base + REG_STATUS);
+  }
+  judge(score, device_name(id), "works after its queue was withdrawn", 0, works(base, id));
 }

@@ -89,30 +89,36 @@ static bool is_used(uint64_t base, unsigned queue) {
   return false;
 }
 
-static bool rng_works(uint64_t base) {
+static void post_rng(uint64_t base) {
   set_desc(0, 0, (uint64_t)buffer, 64, DESC_WRITE, 0);
   offer(base, 0, 0);
-  return is_used(base, 0) && queues[0].used.ring[0].len == 64;
 }
 
-static bool net_works(uint64_t base) {
+static void post_net(uint64_t base) {
   clear(buffer, 128);
   set_desc(1, 0, (uint64_t)buffer, 12 + 60, 0, 0);
   offer(base, 1, 0);
-  return is_used(base, 1);
 }
 
-static bool blk_works(uint64_t base) {
+static void post_blk(uint64_t base) {
   clear(buffer, 16);
   buffer[1024] = 0xff;
   set_desc(0, 0, (uint64_t)buffer, 16, DESC_NEXT, 1);
   set_desc(0, 1, (uint64_t)buffer + 512, 512, DESC_NEXT | DESC_WRITE, 2);
   set_desc(0, 2, (uint64_t)buffer + 1024, 1, DESC_WRITE, 0);
   offer(base, 0, 0);
-  return is_used(base, 0) && *(volatile uint8_t*)&buffer[1024] == 0;
+}
+
+void post(uint64_t base, uint32_t id) {
+  if (id == ID_NET) post_net(base);
+  if (id == ID_BLK) post_blk(base);
+  if (id == ID_RNG) post_rng(base);
 }
 
 bool works(uint64_t base, uint32_t id) {
   bring_up(base, queue_count(id));
-  return id == ID_NET ? net_works(base) : id == ID_BLK ? blk_works(base) : rng_works(base);
+  post(base, id);
+  if (!is_used(base, id == ID_NET ? 1 : 0)) return false;
+  if (id == ID_RNG) return queues[0].used.ring[0].len == 64;
+  return id != ID_BLK || *(volatile uint8_t*)&buffer[1024] == 0;
 }

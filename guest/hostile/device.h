@@ -82,5 +82,7 @@ void offer(uint64_t base, unsigned queue, uint16_t head);
 bool needs_reset(uint64_t base);
 /* Waits for NEEDS_RESET; false when it does not come. */
 bool waits_for_reset(uint64_t base);
+/* Posts an honest request and does not wait for it. */
+void post(uint64_t base, uint32_t id);
 /* An honest request; false when the device does not serve it. */
 bool works(uint64_t base, uint32_t id);

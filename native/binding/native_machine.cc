@@ -135,7 +135,11 @@ void NativeMachine::at_exit(void* self) {
 void NativeMachine::shut_down() {
   if (closed_) return;
   closed_ = true;
-  if (machine_) machine_->stop();
+  if (machine_) {
+    machine_->stop();
+    // The last transfers may still have something to say, which nobody may after the releases.
+    disks_closed_ = machine_->close_disks();
+  }
   on_cut_.Release();
   on_guest_end_.Release();
   on_stopped_.Release();
@@ -386,9 +390,8 @@ void NativeMachine::close(const Napi::CallbackInfo& info) {
   if (closed_) return;
   shut_down();
   if (!machine_) return;
-  const auto disks = machine_->close_disks();
   machine_.reset();
-  if (!disks.ok()) throw_error(info.Env(), disks.error());
+  if (!disks_closed_.ok()) throw_error(info.Env(), disks_closed_.error());
 }
 
 }  // namespace ft

@@ -82,6 +82,7 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   std::atomic<bool> cut_notified_{false};
   std::vector<uint32_t> mismatches_;
   bool closed_ = false;
+  Status disks_closed_ = Ok{};
 };
 
 /// Throws `error` into JavaScript: an Error with `code` and `errno`.

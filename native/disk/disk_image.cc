@@ -128,7 +128,13 @@ Result<uint32_t> DiskImage::fingerprint() const {
 
 Result<ImageStamp> DiskImage::stamp() const {
   ImageStamp stamp;
-  if (block_device_) return stamp;
+  if (block_device_) {
+    // Grows with every device that comes, so that another one under the same name is another one;
+    // kernels before 5.15 do not tell.
+    uint64_t sequence = 0;
+    if (::ioctl(fd(), BLKGETDISKSEQ, &sequence) == 0) stamp.inode = sequence;
+    return stamp;
+  }
   struct stat info = {};
   if (::fstat(fd(), &info) != 0) {
     return sys_error("FT_ERR_DISK_IO", "Cannot examine the disk image " + path_);

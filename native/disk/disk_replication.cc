@@ -9,7 +9,7 @@ namespace ft {
 namespace {
 
 /// Neighbouring zero records are joined up to here.
-constexpr uint64_t kZeroBytesMax = 1ull << 30;
+constexpr uint64_t kZeroBytesMax = 64ull << 20;
 
 }  // namespace
 
@@ -248,7 +248,7 @@ void ReplicatedDisk::apply(DiskRecord record) {
            "a record without its bytes");
   std::lock_guard lock(mutex_);
   op.sequence = next_sequence_++;
-  facts_.backlog_bytes += cost_of(op);
+  facts_.backlog_bytes += backlog_of(op);
   if (op.changes() && mode_ == Mode::kStandby) {
     FT_CHECK(applied_ < promised_, "a record is applied that was not promised");
     applied_++;

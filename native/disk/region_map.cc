@@ -20,6 +20,8 @@ namespace {
 constexpr char kMagic[8] = {'F', 'T', 'D', 'S', 'K', 'M', 'A', 'P'};
 constexpr uint32_t kVersion = 1;
 constexpr size_t kBootIdBytes = 40;
+constexpr int kLockTries = 50;
+constexpr useconds_t kLockRetryUs = 20'000;
 
 /// Names this run of the host's kernel; empty when it cannot be read, which never matches.
 std::string this_boot() {
@@ -108,7 +110,13 @@ Status RegionMap::create_file(const std::string& path, const ImageStamp& stamp) 
   struct flock lock = {};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
-  if (::fcntl(fd_.get(), F_OFD_SETLK, &lock) != 0) return map_error("Cannot lock", path);
+  // A killed process lets go of the image first and of its map a moment later.
+  for (int tries = 0; ::fcntl(fd_.get(), F_OFD_SETLK, &lock) != 0; tries++) {
+    if ((errno != EAGAIN && errno != EACCES) || tries == kLockTries) {
+      return map_error("Cannot lock", path);
+    }
+    ::usleep(kLockRetryUs);
+  }
 
   bool whole = info.st_size == static_cast<off_t>(file_bytes);
   if (!whole && ::ftruncate(fd_.get(), 0) != 0) return map_error("Cannot empty", path);
@@ -147,12 +155,15 @@ bool RegionMap::believe(const ImageStamp& stamp, const std::string& boot_id) {
     return false;
   }
   const size_t bits_bytes = legacy_.size() * 8;
+  const std::string theirs(header.boot_id, ::strnlen(header.boot_id, kBootIdBytes));
+  const bool same_boot = !theirs.empty() && theirs == boot_id;
+  // A device has no time of its last change, and its number is good for one boot alone.
+  if (stamp.modified_ns == 0 && (!same_boot || stamp.inode == 0)) return false;
   if (header.clean == 1) {
     if (header.modified_ns != stamp.modified_ns) return false;
     if (header.bits_crc != crc32c({mapped_.data() + kHeaderBytes, bits_bytes})) return false;
-  } else {
-    const std::string theirs(header.boot_id, ::strnlen(header.boot_id, kBootIdBytes));
-    if (theirs.empty() || theirs != boot_id) return false;
+  } else if (!same_boot) {
+    return false;
   }
   // Bits past the last region mean that the file is not what it says it is.
   const uint64_t spare = legacy_.size() * 64 - regions_;
@@ -190,9 +201,13 @@ void RegionMap::set(std::vector<uint64_t>& marks, uint64_t offset, uint64_t byte
   FT_CHECK(bytes > 0 && offset < image_bytes_ && bytes <= image_bytes_ - offset,
            "a mark lies outside the disk");
   const uint64_t last = (offset + bytes - 1) / region_bytes_;
-  for (uint64_t region = offset / region_bytes_; region <= last; region++) {
-    marks[region / 64] |= 1ull << (region % 64);
-    bits()[region / 64] |= 1ull << (region % 64);
+  for (uint64_t region = offset / region_bytes_; region <= last;) {
+    const uint64_t word = region / 64;
+    const uint64_t end = std::min(last, word * 64 + 63);
+    const uint64_t mask = (~0ull << (region % 64)) & (~0ull >> (63 - end % 64));
+    marks[word] |= mask;
+    bits()[word] |= mask;
+    region = end + 1;
   }
   keep_order();
 }

@@ -21,6 +21,12 @@ uint64_t ReplicatedDisk::cost_of(const DiskOp& op) {
   return kRecordBytes + (op.kind == IoKind::kWrite ? op.bytes : 0);
 }
 
+// A hole costs a file next to nothing. A device may have to write the zeroes one by one.
+uint64_t ReplicatedDisk::backlog_of(const DiskOp& op) const {
+  const bool zeroes = op.kind == IoKind::kZero && image_.block_device();
+  return zeroes ? kRecordBytes + op.bytes : cost_of(op);
+}
+
 Result<std::unique_ptr<ReplicatedDisk>> ReplicatedDisk::create(DiskImage image,
                                                                const std::string& map_path,
                                                                Hooks hooks) {
@@ -81,7 +87,7 @@ void ReplicatedDisk::submit(IoKind kind, uint64_t offset, uint64_t bytes,
            "a write to a read-only disk");
   std::lock_guard lock(mutex_);
   op.sequence = next_sequence_++;
-  facts_.backlog_bytes += cost_of(op);
+  facts_.backlog_bytes += backlog_of(op);
   device_under_way_++;
   waiting_.push_back(std::move(op));
   kick();
@@ -176,7 +182,7 @@ void ReplicatedDisk::issue_ready(std::vector<DiskCompletion>& out, News& news) {
       continue;
     }
     if (op.origin == OpOrigin::kDevice && op.sequence < device_from_) {
-      facts_.backlog_bytes -= cost_of(op);
+      facts_.backlog_bytes -= backlog_of(op);
       device_under_way_--;
       out.push_back({op.cookie, ECANCELED, nullptr});
       window_.leave(slot);
@@ -241,7 +247,7 @@ void ReplicatedDisk::settle(const IoDone& done, std::vector<DiskCompletion>& out
   } else {
     (op.kind == IoKind::kFlush ? facts_.flushes : facts_.zeroes)++;
   }
-  facts_.backlog_bytes -= cost_of(op);
+  facts_.backlog_bytes -= backlog_of(op);
   uncount(op);
   try_retire();
   if (op.origin != OpOrigin::kDevice) return;

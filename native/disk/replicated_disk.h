@@ -172,6 +172,7 @@ class ReplicatedDisk {
 
   /// What an operation counts for in the log and the backlog.
   static uint64_t cost_of(const DiskOp& op);
+  uint64_t backlog_of(const DiskOp& op) const;
 
   // replicated_disk.cc: the queue. All but pump's own parts need the lock.
   void kick();

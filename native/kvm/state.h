@@ -123,10 +123,10 @@ class VcpuStateAccess {
   /// The processor model was changed (Vcpu::set_cpuid): finds the MSRs that travel anew. The vCPU
   /// has not run.
   void probe_again(const Vcpu& vcpu) { msrs_ = find_msrs(vcpu); }
-  /// Whether restore() would take this state, as far as can be said without touching the vCPU:
-  /// every entry is there and of this host's size, every MSR is one that it keeps, and the TSC can
-  /// be made to count as the guest's did. Errors: FT_ERR_STATE_FORMAT, FT_ERR_STATE_RESTORE.
-  Status check(Vcpu& vcpu, const StateReader& reader) const;
+  /// Whether restore() would take this state: every entry is there and of this host's size, every
+  /// MSR is one that it keeps, and the TSC can be made to count as the guest's did (from here on it
+  /// does). Errors: FT_ERR_STATE_FORMAT, FT_ERR_STATE_RESTORE.
+  Status check(Vcpu& vcpu, const StateReader& reader);
 
   /// The MSRs that travel, TSC_DEADLINE last. Two hosts that replicate must agree on them.
   std::span<const uint32_t> msrs() const { return msrs_; }

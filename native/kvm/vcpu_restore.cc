@@ -196,6 +196,20 @@ Status put_msrs(Vcpu& vcpu, std::span<const kvm_msr_entry> msrs) {
   return Ok{};
 }
 
+// Before Linux 6.8, KVM takes a TSC that is within a second of what the VM would show anyway for an
+// attempt to keep the vCPUs together, and leaves it as it is: a VM that is about as old as the
+// guest would keep its own. So the first vCPU goes somewhere far off first, which begins a new
+// count; the captured value is then far from it, and the other vCPUs' are close to the first one's.
+Status leave_own_tsc(Vcpu& vcpu, std::span<const kvm_msr_entry> msrs) {
+  if (vcpu.id() != 0) return Ok{};
+  for (kvm_msr_entry msr : msrs) {
+    if (msr.index != kMsrTsc) continue;
+    msr.data += 1ull << 40;
+    return put_msrs(vcpu, {&msr, 1});
+  }
+  return Ok{};
+}
+
 Status put_nested(Vcpu& vcpu, const Captured& in) {
   if (in.nested.empty()) return Ok{};
   // Entering nested mode is allowed only once feature control says so.
@@ -215,10 +229,12 @@ Status put_tsc_khz(Vcpu& vcpu, uint32_t captured, uint32_t own) {
 
 }  // namespace
 
-Status VcpuStateAccess::check(Vcpu& vcpu, const StateReader& reader) const {
+Status VcpuStateAccess::check(Vcpu& vcpu, const StateReader& reader) {
   Captured in;
   FT_TRY(read_all(vcpu, reader, caps_, msrs_, &in));
-  return put_tsc_khz(vcpu, in.tsc_khz, tsc_khz_);
+  FT_TRY(put_tsc_khz(vcpu, in.tsc_khz, tsc_khz_));
+  tsc_khz_ = in.tsc_khz;  // in force from now on, whatever guest comes later
+  return Ok{};
 }
 
 Status VcpuStateAccess::restore(Vcpu& vcpu, const StateReader& reader) {
@@ -233,6 +249,7 @@ Status VcpuStateAccess::restore(Vcpu& vcpu, const StateReader& reader) {
   FT_TRY(put_tsc_khz(vcpu, in.tsc_khz, tsc_khz_));
   tsc_khz_ = in.tsc_khz;  // what the next capture says
   FT_TRY(put(vcpu, KVM_SET_LAPIC, &in.lapic, StateKind::kLapic));
+  FT_TRY(leave_own_tsc(vcpu, in.msrs));
   FT_TRY(put_msrs(vcpu, in.msrs));
   FT_TRY(put(vcpu, KVM_SET_DEBUGREGS, &in.debugregs, StateKind::kDebugRegs));
   FT_TRY(put(vcpu, KVM_SET_MP_STATE, &in.mp_state, StateKind::kMpState));

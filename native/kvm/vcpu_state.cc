@@ -120,13 +120,17 @@ std::vector<uint32_t> VcpuStateAccess::find_msrs(const Vcpu& vcpu) const {
 Status VcpuStateAccess::capture(Vcpu& vcpu, StateWriter& writer) {
   FT_CHECK(!vcpu.access_pending(), "captured with an access half done");
   const uint16_t index = index_of(vcpu);
+  kvm_mp_state mp_state{.mp_state = KVM_MP_STATE_RUNNABLE};
+  // Asked for this, KVM lets the vCPU take an INIT that another one has sent, which resets the
+  // local APIC as well; so it comes first wherever there is another one.
+  const bool has_others = vcpu.vm_facts().vcpus.load(std::memory_order_relaxed) > 1;
+  if (has_others) FT_TRY(get(vcpu, KVM_GET_MP_STATE, &mp_state, StateKind::kMpState));
   auto* lapic = writer.add_struct<kvm_lapic_state>(StateKind::kLapic, index);
   FT_TRY(get(vcpu, KVM_GET_LAPIC, lapic, StateKind::kLapic));
   const bool changes = changes_while_stopped(vcpu, *lapic);
   const bool runs = !changes && user_mode_runs(vcpu, caps_, *lapic);
-  auto* mp_state = writer.add_struct<kvm_mp_state>(StateKind::kMpState, index);
-  mp_state->mp_state = KVM_MP_STATE_RUNNABLE;
-  if (!runs) FT_TRY(get(vcpu, KVM_GET_MP_STATE, mp_state, StateKind::kMpState));
+  if (!has_others && !runs) FT_TRY(get(vcpu, KVM_GET_MP_STATE, &mp_state, StateKind::kMpState));
+  *writer.add_struct<kvm_mp_state>(StateKind::kMpState, index) = mp_state;
   if (changes) FT_TRY(vcpu.refresh_synced_regs());
   FT_TRY(capture_registers(vcpu, writer));
 

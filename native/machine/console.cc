@@ -25,6 +25,7 @@ namespace {
 constexpr size_t kWriteBytesMax = 4096;
 constexpr auto kFarewell = std::chrono::milliseconds(200);
 constexpr int kWaitingClients = 4;
+constexpr int kLockTries = 50;
 
 constexpr uint8_t kEscape = 0x01;  // Ctrl-A
 
@@ -134,7 +135,7 @@ int Console::reader_fd() const {
 }
 
 int Console::writer_fd() const {
-  if (options_.kind == Kind::kStdio) return direct_ || output_broken_ ? -1 : STDOUT_FILENO;
+  if (options_.kind == Kind::kStdio) return direct_ || output_broken_ ? -1 : stdout_fd();
   return client_.get();
 }
 
@@ -309,6 +310,12 @@ Status Console::open_stdio() {
   struct stat out {};
   // Output that goes to a file loses nothing, however fast it comes.
   direct_ = ::fstat(STDOUT_FILENO, &out) == 0 && S_ISREG(out.st_mode);
+  // A terminal that poll() calls writable may still make a writer wait, and so may a pipe that
+  // others write to as well. Not waiting is a property of the open file, which is shared with
+  // whoever started us; so this one is opened anew.
+  if (!direct_ && !S_ISSOCK(out.st_mode)) {
+    own_stdout_ = UniqueFd(::open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  }
   if (::isatty(STDIN_FILENO) == 0) return Ok{};
   const bool foreground = ::tcgetpgrp(STDIN_FILENO) == ::getpgrp();
   if (!foreground || ::tcgetattr(STDIN_FILENO, &terminal_before_) != 0) {
@@ -355,7 +362,12 @@ Status Console::bind_socket(const std::string& path) {
   const auto folder = std::filesystem::path(path).parent_path();
   const UniqueFd lock(
       ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (lock.valid()) ::flock(lock.get(), LOCK_EX);
+  // Bounded, since in a folder such as /tmp anybody may hold the lock; going on without it is no
+  // worse than what an unlucky moment does.
+  for (int tries = 0; lock.valid() && tries < kLockTries; tries++) {
+    if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
   const auto in_use = [&](const char* what) {
     return Error{"FT_ERR_CONSOLE", EADDRINUSE,
                  "The console socket " + path + " cannot be made: " + what};

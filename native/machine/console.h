@@ -89,12 +89,14 @@ class Console {
   void wake();
   int reader_fd() const;
   int writer_fd() const;
+  int stdout_fd() const { return own_stdout_.valid() ? own_stdout_.get() : 1; }
 
   Options options_;
   Input input_;
   UniqueFd wake_;
   UniqueFd listener_;
   UniqueFd client_;
+  UniqueFd own_stdout_;  // the terminal or pipe, opened anew so that writing never waits
   std::thread thread_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> active_{false};

@@ -134,7 +134,8 @@ std::vector<std::string> DiskSet::sync_ids() const {
 
 void DiskSet::in_step(const std::string& session) {
   for (size_t i = 0; i < disks_.size(); i++) {
-    if (replicated(i)) disks_[i]->in_step(session);
+    // With the disk's number, so that disks given in another order are not taken for each other.
+    if (replicated(i)) disks_[i]->in_step(session + "." + std::to_string(i));
   }
 }
 

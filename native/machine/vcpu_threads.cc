@@ -365,7 +365,12 @@ void VcpuThreads::serve_leader() {
       if (!cutter.can_cut()) return;
     }
   }
-  with_others_parked([&] { cutter.cut(); });
+  // Only now that all stand still can no vCPU end the guest any more. A cut behind such an end
+  // would let the standby go on behind it, too: the last cut, which says so, is made instead.
+  with_others_parked([&] {
+    if (guest_end_.load() == GuestEnd::kNone) cutter.cut();
+  });
+  if (guest_end_.load() != GuestEnd::kNone) return;
   cut_wanted_.store(behind_schedule());
   if (full) ring_served();
 }
@@ -375,7 +380,7 @@ void VcpuThreads::serve_leader() {
 void VcpuThreads::hold_past_budget() {
   over_budget_.store(true);
   for (size_t i = 1; i < tids_.size(); i++) kick(i);
-  wait_until([&] { return parts_.cutter.can_cut(); });
+  wait_until([&] { return parts_.cutter.can_cut() || guest_end_.load() != GuestEnd::kNone; });
   {
     const std::lock_guard lock(gate_mutex_);
     over_budget_.store(false);

@@ -168,6 +168,10 @@ bool VirtQueue::walk(uint16_t head, DescriptorChain* chain) {
 }
 
 void VirtQueue::push_used(uint16_t head, uint32_t bytes_written) {
+  // A driver may withdraw the queue while a device still holds its requests, and put it somewhere
+  // else: the rings are then no longer where they were checked to be. (A broken queue is still
+  // ready, and its rings have not moved.)
+  if (s_.ready == 0) return;
   const uint64_t slot = s_.used_idx & (s_.size - 1u);
   const UsedEntry entry = {head, bytes_written};
   // The rings were inside guest memory when the queue was enabled, and memory does not shrink.
