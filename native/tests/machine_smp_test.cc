@@ -11,6 +11,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <thread>
 
@@ -122,11 +123,16 @@ GUEST_CODE(smp_back, ".code16", R"(
 
 // Calls come with the machine lock held; the test reads the count at any time.
 struct Sink : Device {
-  void write(uint64_t, std::span<const uint8_t>) override { writes++; }
+  void write(uint64_t offset, std::span<const uint8_t>) override {
+    writes++;
+    if (offset == 1 && armed.exchange(false)) on_other();
+  }
   void read(uint64_t, std::span<uint8_t> out) override {
     std::fill(out.begin(), out.end(), uint8_t{0});
   }
   std::atomic<uint64_t> writes{0};
+  std::atomic<bool> armed{false};
+  std::function<void()> on_other;  // a vCPU but the first writes, and we are armed: once
 };
 
 /// A machine without devices but a port that counts, and a standby's image of it.
@@ -156,7 +162,7 @@ struct Rig {
                                                     .machine_lock = lock,
                                                     .capture_devices = [](StateWriter&) {},
                                                     .take_disk_logs = {},
-                                                    .on_cut = [] {},
+                                                    .on_cut = [this] { made++; },
                                                     .faults = {}});
     threads = std::make_unique<VcpuThreads>(
         VcpuThreads::Parts{.vcpus = vcpus,
@@ -227,9 +233,11 @@ struct Rig {
   void drain() {
     while (const EpochSlot* slot = slots->front()) {
       const uint64_t epoch = slot->facts.epoch;
+      const GuestEnd end = slot->facts.guest_end;
       const EncodedBody piece = encoder->encode_slot(*slot, body);
       take(piece);
       if (!piece.last) continue;
+      ends.push_back(end);
       slots->retire();
       REQUIRE(outbox.release(epoch));
       cutter->commit(epoch);
@@ -275,6 +283,8 @@ struct Rig {
   std::unique_ptr<Cutter> cutter;
   std::unique_ptr<VcpuThreads> threads;
   uint64_t cuts = 0;
+  std::atomic<uint64_t> made{0};  // known before any vCPU goes on
+  std::vector<GuestEnd> ends;     // what each drained cut says of the guest's end
 };
 
 /// The last applied epoch of `from`, resumed on another machine.
@@ -392,5 +402,29 @@ TEST_SUITE("threads") {
     const VcpuThreads::Parked parked(*rig.threads);
     CHECK(rig.image_is_equal());
     CHECK_FALSE(rig.broken);
+  }
+
+  KVM_TEST_CASE("smp: no ordinary cut follows an end that another vCPU says") {
+    for (int run = 0; run < 20; run++) {
+      Rig rig(3);
+      rig.boot();
+      REQUIRE(rig.goes_on());
+      rig.begin();
+      uint64_t made_before = 0;
+      rig.sink.on_other = [&] {
+        made_before = rig.made;
+        rig.threads->guest_ended(GuestEnd::kResetPort);
+      };
+      REQUIRE(rig.goes_on(1 + static_cast<uint32_t>(run % 4)));
+      rig.sink.armed = true;
+      const auto is_over = [&] { return !rig.ends.empty() && rig.ends.back() != GuestEnd::kNone; };
+      for (int i = 0; i < 50'000 && !is_over(); i++) {
+        rig.threads->request_cut();
+        rig.drain();
+        std::this_thread::sleep_for(std::chrono::microseconds(20));
+      }
+      REQUIRE(rig.ends.size() == made_before + 1);
+      CHECK(rig.ends.back() == GuestEnd::kResetPort);
+    }
   }
 }
