@@ -43,6 +43,7 @@ MachineOptions read_options(const Napi::Object& from) {
   options.first_cpu = static_cast<int>(number("vcpuCpu"));
   options.outbox_bytes_max = static_cast<uint64_t>(number("outboxBytesMax"));
   options.kvm_path = text("kvmPath");
+  options.floor_interval_us = static_cast<uint32_t>(number("floorIntervalUs"));
   options.faults.hide_dirty_page = from.Get("hideDirtyPage").ToBoolean();
   options.faults.release_early = from.Get("releaseEarly").ToBoolean();
   return options;
@@ -372,6 +373,8 @@ Napi::Value NativeMachine::stats(const Napi::CallbackInfo& info) {
   put("framesReleased", facts.frames_released);
   put("framesDropped", facts.frames_dropped);
   put("auditPagesHealed", machine_->pages_healed());
+  put("floorEpochs", machine_->floor_facts().cuts);
+  put("floorPages", machine_->floor_facts().pages);
   static constexpr const char* kExitNames[VcpuThreads::kExitKinds] = {
       "interrupted",   "io",        "mmio", "halt", "shutdown", "systemEvent", "dirtyRingFull",
       "internalError", "failEntry", "other"};

@@ -36,6 +36,15 @@ struct CutPolicy {
   bool cut_on_output = true;
   uint32_t in_flight_max = 8;
   uint32_t audit_pages = 2;
+  /// Harvest and reset only: nothing is copied, kept or shipped, and no output is held. What dirty
+  /// tracking alone costs on this host, to compare with.
+  bool floor = false;
+};
+
+/// What floor cuts have counted.
+struct FloorFacts {
+  uint64_t cuts = 0;
+  uint64_t pages = 0;
 };
 
 /// Faults that tests plant to prove that the oracle and the audit can fail. Off in any real use.
@@ -102,11 +111,16 @@ class Cutter {
   void cut(GuestEnd guest_end = GuestEnd::kNone);
   bool final_cut_made() const { return final_cut_made_.load(); }
 
+  // Any thread.
+  FloorFacts floor_facts() const { return {floor_cuts_.load(), floor_pages_.load()}; }
+
  private:
   uint32_t harvest(CutFacts& facts);
+  void reset(uint32_t harvested);
   void copy_pages(EpochSlot& slot);
   void capture_state(EpochSlot& slot);
   void hash_audit_pages(EpochSlot& slot);
+  void cut_floor();
 
   Parts parts_;
   CutPolicy policy_;
@@ -122,6 +136,8 @@ class Cutter {
   uint64_t last_pause_ns_ = 0;
   uint64_t stopping_ns_ = 0;  // 0: the cut begins when it is made
   uint64_t audit_cursor_ = 0;
+  std::atomic<uint64_t> floor_cuts_{0};
+  std::atomic<uint64_t> floor_pages_{0};
 };
 
 }  // namespace ft

@@ -258,7 +258,12 @@ Status Machine::boot() {
   write_mp_table(*memory_, describe_cpus(cpu_, options_.vcpus));
   FT_TRY(enter_kernel(vcpus_[0], entry.value()));
   start_threads();
-  return Ok{};
+  if (options_.floor_interval_us == 0) return Ok{};
+  CutPolicy floor;
+  floor.interval_us = options_.floor_interval_us;
+  floor.cut_on_output = false;
+  floor.floor = true;
+  return begin_replication(floor, 1, DiskSet::Maps(disks_->count()));
 }
 
 Status Machine::begin_replication(const CutPolicy& policy, uint64_t first_epoch,

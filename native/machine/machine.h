@@ -56,6 +56,8 @@ struct MachineOptions {
   uint64_t outbox_bytes_max = 64ull << 20;
   std::string kvm_path = "/dev/kvm";
   TestFaults faults;
+  /// Not 0: from boot() on, floor cuts this often instead of replication (CutPolicy::floor).
+  uint32_t floor_interval_us = 0;
 };
 
 /// The guest's clock (kvmclock) at the cut that it was resumed from, and when its vCPUs were let
@@ -129,6 +131,7 @@ class Machine {
 
   Outbox::Facts outbox_facts() const { return outbox_.facts(); }
   uint64_t exits(Vcpu::Exit kind) const { return threads_ ? threads_->exits(kind) : 0; }
+  FloorFacts floor_facts() const { return cutter_->floor_facts(); }
   uint64_t pages_healed() const { return encoder_->pages_healed(); }
 
  private:

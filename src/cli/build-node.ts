@@ -179,6 +179,7 @@ function openMachine(guest: GuestConfig, console: KvmConsole): Machine {
     console,
     vcpuCpu: guest.vcpuCpu,
     outboxBytesMax: guest.outboxBytesMax,
+    floorIntervalUs: guest.floorIntervalUs,
     testFault: guest.faults[0],
   });
 }

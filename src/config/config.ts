@@ -22,6 +22,7 @@ import { readWitness, type WitnessConfig } from './witness';
 
 /** As many as the native machine takes (kVcpusMax). */
 const VCPUS_MAX = 8;
+const INTERVAL_US_MIN = 20;
 
 export type ConsoleConfig =
   | { readonly kind: 'none' }
@@ -53,6 +54,8 @@ export interface GuestConfig {
   readonly vcpuCpu: number | undefined;
   readonly simPort: number;
   readonly outboxBytesMax: number;
+  /** Only measure what dirty tracking costs, at this interval. */
+  readonly floorIntervalUs: number | undefined;
   readonly faults: readonly TestFault[];
 }
 
@@ -139,7 +142,7 @@ function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {
     witness: readWitness(flags),
     standbys: readStandbys(flags),
     policy: {
-      intervalUs: integer('interval-us', 50, 10_000_000),
+      intervalUs: integer('interval-us', INTERVAL_US_MIN, 10_000_000),
       inFlightMax: integer('in-flight', 1, 64),
       dirtyBudgetPages: integer('dirty-budget', 16, 60_000),
       auditPages: integer('audit-pages', 0, 64),
@@ -200,12 +203,19 @@ function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
     vcpuCpu: cpu === undefined ? undefined : parseInteger('vcpu-cpu', cpu, 0, 1023),
     simPort,
     outboxBytesMax: parseSize('outbox-bytes-max', outbox, 64 * 1024, 16 * 1024 ** 3),
+    floorIntervalUs: readFloor(flags),
     faults: flags
       .all('test-fault')
       .map((text) =>
         parseChoice('test-fault', text, ['hide-dirty-page', 'release-early'] as const),
       ),
   };
+}
+
+function readFloor(flags: Flags): number | undefined {
+  if (!flags.has('measure-floor')) return undefined;
+  if (flags.has('standby')) throw configError('measure-floor', '', 'used without --standby only');
+  return parseInteger('interval-us', flags.text('interval-us') ?? '', INTERVAL_US_MIN, 10_000_000);
 }
 
 function readVcpus(flags: Flags, kind: GuestConfig['kind']): number {

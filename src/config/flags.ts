@@ -290,6 +290,14 @@ export const FLAGS: readonly FlagSpec[] = [
   { group: 'Operation', name: 'version', help: 'prints the version' },
   {
     group: 'Testing',
+    name: 'measure-floor',
+    only: 'ft-primary',
+    help:
+      'harvests dirty pages every --interval-us and replicates nothing: what dirty tracking alone ' +
+      'costs here; not with --standby',
+  },
+  {
+    group: 'Testing',
     name: 'test-fault',
     value: 'hide-dirty-page|release-early',
     repeats: true,

@@ -46,6 +46,9 @@ export interface KvmMachineOptions {
   readonly vcpuCpu?: number | undefined;
   readonly outboxBytesMax: number;
   readonly kvmPath?: string | undefined;
+  /** From boot on, only harvest dirty pages and arm them again, this often (µs), to measure what
+   * that alone costs; such a machine cannot be replicated. */
+  readonly floorIntervalUs?: number | undefined;
   readonly testFault?: 'hide-dirty-page' | 'release-early' | undefined;
 }
 
@@ -104,6 +107,7 @@ export class KvmMachine implements Machine {
             vcpuCpu: options.vcpuCpu ?? -1,
             outboxBytesMax: options.outboxBytesMax,
             kvmPath: options.kvmPath ?? '/dev/kvm',
+            floorIntervalUs: options.floorIntervalUs ?? 0,
             hideDirtyPage: options.testFault === 'hide-dirty-page',
             releaseEarly: options.testFault === 'release-early',
           },

@@ -172,6 +172,9 @@ export interface MachineStats {
   readonly framesDropped: number;
   readonly exits: Readonly<Record<string, number>>;
   readonly auditPagesHealed: number;
+  /** Floor cuts, and the pages in them; they are made for comparisons only. */
+  readonly floorEpochs: number;
+  readonly floorPages: number;
   /** In the order of description.disks. */
   readonly disks: readonly DiskStats[];
 }

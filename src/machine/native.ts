@@ -29,6 +29,8 @@ export interface NativeMachineOptions {
   readonly vcpuCpu: number;
   readonly outboxBytesMax: number;
   readonly kvmPath: string;
+  /** Not 0: floor cuts this often instead of replication. */
+  readonly floorIntervalUs: number;
   readonly hideDirtyPage: boolean;
   readonly releaseEarly: boolean;
 }
@@ -39,6 +41,8 @@ export interface NativeStats {
   framesReleased: number;
   framesDropped: number;
   auditPagesHealed: number;
+  floorEpochs: number;
+  floorPages: number;
   exits: Record<string, number>;
   disks: DiskStats[];
 }

@@ -307,6 +307,8 @@ export class SimulatedMachine implements Machine {
       framesDropped: this.outbox.framesDropped,
       exits: {},
       auditPagesHealed: this.healed,
+      floorEpochs: 0,
+      floorPages: 0,
       disks: this.disks.stats(),
     };
   }

@@ -95,6 +95,9 @@ function primaryFields(node: RunningNode, stats: PrimaryStats): StatusLine {
     auditMismatches: stats.auditMismatches,
     auditPagesHealed: machine.auditPagesHealed,
     overruns: stats.overruns,
+    ...(machine.floorEpochs === 0
+      ? {}
+      : { floorEpochs: machine.floorEpochs, floorPages: machine.floorPages }),
     compressedChunks: stats.compressedChunks,
     chunks: stats.chunks,
     linksLost: stats.linksLost,
