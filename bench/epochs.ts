@@ -1,212 +1,172 @@
 /**
- * How many epochs a second are committed, and what they cost: pause, guest progress, latency, wire.
+ * How many epochs a second are committed, and what they cost: pause, guest progress, latency, wire;
+ * beside what dirty tracking alone costs on the same machine (the floor) and the same guest
+ * unprotected.
  *
- *   node dist/bench/epochs.js [--seconds 30] [--short-seconds 10] [--pages 16,64] [--flags "…"]
- *                             [--back-to-back-us N] [--fixed-interval-us 400]
+ *   highest rates   of the floor and of ours, in turns
+ *   matrix          dirty pages × changed bytes × rate; each run between runs of the floor and of
+ *                   the unprotected guest, so that what else the host does falls on all of them
+ *   light load      what protection adds to the latency of a guest that does little
  *
- * Each protected run stands between two unprotected ones of the same guest under the same load, so
- * that what else the host does falls on both. Prints one table; writes build/bench/epochs.json.
+ * Prints tables; writes build/bench/epochs.json. `--help` lists the flags.
  */
 import os from 'node:os';
-import { parseArgs } from 'node:util';
-import { describeSite, figure, table, writeReport } from '../test/support/report';
-import { kvmMissing, measure, type Run } from './measure';
+import { sleep } from '../test/support/pair';
+import {
+  cpuSeconds,
+  cpusBetween,
+  describeSite,
+  figure,
+  table,
+  writeReport,
+} from '../test/support/report';
+import { judgeBars, tellBars } from './bars';
+import { fitFloor, HIGHEST_HEADS, type Highest, highestCells, measureHighest } from './highest';
+import { Matrix } from './matrix';
+import { GUEST_MEMORY_MIB, kvmMissing, measure, type RunOptions } from './measure';
+import { type Options, readOptions, USAGE } from './options';
+import { cellName, makeRow, type Row, type Skipped } from './rows';
+import { stagesTable } from './stages';
 
-const CHANGED_BYTES = 8;
 const INCR_PER_SECOND = 200;
-const UNPROTECTED_SECONDS = 4;
-const FIXED_RATE = 2500;
-/**
- * Back to back: the next cut as soon as the guest had the time to dirty its working set again. That
- * takes about 2.5 us a page here (the first write to each page after a cut is a fault) on top of
- * the pause; cutting still sooner gives more epochs with less in them and a guest that stands still.
- */
-const BACK_TO_BACK_US = 220;
-const BACK_TO_BACK_US_PER_PAGE = 2.5;
-const BAR_EPOCHS_PER_SECOND = 2500;
-const BAR_PAGES = 16;
-const BAR_SECONDS = 30;
-
-interface Options {
-  readonly machine: 'kvm' | 'simulated';
-  readonly seconds: number;
-  readonly shortSeconds: number;
-  readonly pages: readonly number[];
-  readonly flags: readonly string[];
-  readonly fixedIntervalUs: number;
-  readonly backToBackUs: number | undefined;
-}
-
-interface Row {
-  readonly dirtyPages: number;
-  readonly targetEpochsPerSecond: number | null;
-  readonly seconds: number;
-  readonly committedEpochsPerSecond: number;
-  readonly committedEpochsPerSecondMin: number;
-  readonly dirtyPagesPerEpoch: number;
-  readonly pauseUsP50: number;
-  readonly pauseUsP99: number;
-  readonly guestGapUsP50: number;
-  readonly guestGapUsP99: number;
-  readonly guestProgressVsUnprotected: number;
-  readonly unprotectedProgressSpread: number;
-  readonly latencyUsP50: number;
-  readonly latencyUsP99: number;
-  readonly addedLatencyUsP50: number;
-  readonly addedLatencyUsP99: number;
-  readonly wireBytesPerDirtyByte: number;
-  readonly auditMismatches: number;
-  readonly violations: number;
-}
-
-function readOptions(): Options {
-  const { values } = parseArgs({
-    options: {
-      seconds: { type: 'string', default: '30' },
-      'short-seconds': { type: 'string', default: '10' },
-      pages: { type: 'string', default: '16,64' },
-      flags: { type: 'string', default: '' },
-      'fixed-interval-us': { type: 'string', default: `${1e6 / FIXED_RATE}` },
-      'back-to-back-us': { type: 'string' },
-      simulated: { type: 'boolean', default: false },
-    },
-  });
-  const number = (name: string, text: string, min: number, max: number): number => {
-    const value = Number(text);
-    if (value >= min && value <= max) return value;
-    throw new Error(`--${name} is "${text}"; it must be a number from ${min} to ${max}.`);
-  };
-  return {
-    machine: values.simulated ? 'simulated' : 'kvm',
-    seconds: number('seconds', values.seconds, 3, 3600),
-    shortSeconds: number('short-seconds', values['short-seconds'], 3, 3600),
-    pages: values.pages.split(',').map((text) => number('pages', text, 1, 4096)),
-    flags: values.flags.split(' ').filter((flag) => flag !== ''),
-    backToBackUs:
-      values['back-to-back-us'] === undefined
-        ? undefined
-        : number('back-to-back-us', values['back-to-back-us'], 50, 1e6),
-    fixedIntervalUs: number('fixed-interval-us', values['fixed-interval-us'], 50, 1e6),
-  };
-}
+const CHANGED_BYTES = 8;
+const LOOK_AROUND_MS = 1000;
+const BUSY_CPUS_MAX = 0.2;
 
 function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** The runs of all rows, each protected one between two unprotected ones. */
-async function runAll(options: Options): Promise<Row[]> {
-  const rows: Row[] = [];
-  for (const dirtyPages of options.pages) {
-    const common = {
-      machine: options.machine,
-      dirtyPages,
-      changedBytes: CHANGED_BYTES,
-      incrPerSecond: INCR_PER_SECOND,
-    };
-    const unprotected = async (): Promise<Run> => {
-      say(`${dirtyPages} pages, unprotected, ${UNPROTECTED_SECONDS} s ...`);
-      return measure({ ...common, protect: false, seconds: UNPROTECTED_SECONDS, flags: [] });
-    };
-    let before = await unprotected();
-    for (const target of [null, FIXED_RATE]) {
-      const seconds = dirtyPages === BAR_PAGES ? options.seconds : options.shortSeconds;
-      const backToBackUs =
-        options.backToBackUs ?? Math.round(BACK_TO_BACK_US + BACK_TO_BACK_US_PER_PAGE * dirtyPages);
-      const intervalUs = target === null ? backToBackUs : options.fixedIntervalUs;
-      say(`${dirtyPages} pages, protected, ${rateName(target)}, ${seconds} s ...`);
-      const flags = ['--interval-us', `${intervalUs}`, ...options.flags];
-      const run = await measure({ ...common, protect: true, seconds, flags });
-      const after = await unprotected();
-      rows.push(compare(dirtyPages, target, seconds, run, [before, after]));
-      before = after;
-    }
+/** What all runs have in common. */
+function commonOf(options: Options): Pick<RunOptions, 'machine' | 'warmUpMs' | 'incrPerSecond'> {
+  return { machine: options.machine, warmUpMs: options.warmUpMs, incrPerSecond: INCR_PER_SECOND };
+}
+
+async function runHighest(options: Options): Promise<Highest[]> {
+  const found: Highest[] = [];
+  if (!options.withFloor) return found;
+  for (const pages of options.highestPages) {
+    say(`${pages} pages, highest rates of the floor and of ours ...`);
+    const one = await measureHighest(
+      (kind, dirtyPages, changedBytes, intervalUs, seconds) =>
+        measure({
+          ...commonOf(options),
+          kind,
+          dirtyPages,
+          changedBytes,
+          intervalUs,
+          seconds,
+          spin: true,
+          // What is tried with --flags is the protected side.
+          flags: kind === 'ours' ? options.flags : [],
+        }),
+      pages,
+      CHANGED_BYTES,
+      options,
+    );
+    if (one === undefined) say(`${pages} pages: no interval gave full epochs.`);
+    else found.push(one);
   }
-  return rows;
+  return found;
 }
 
-function rateName(target: number | null): string {
-  return target === null ? 'back to back' : `${figure(target)}/s`;
-}
-
-function compare(
-  dirtyPages: number,
-  target: number | null,
-  seconds: number,
-  run: Run,
-  bare: readonly [Run, Run],
-): Row {
-  const mean = (of: (one: Run) => number): number => (of(bare[0]) + of(bare[1])) / 2;
-  const progress = mean((one) => one.progressPerSecond);
-  const spread = Math.abs(bare[0].progressPerSecond - bare[1].progressPerSecond);
-  return {
-    dirtyPages,
-    targetEpochsPerSecond: target,
-    seconds,
-    committedEpochsPerSecond: run.committedEpochsPerSecond,
-    committedEpochsPerSecondMin: run.committedEpochsPerSecondMin,
-    dirtyPagesPerEpoch: run.dirtyPagesPerEpoch,
-    pauseUsP50: run.pauseUsP50,
-    pauseUsP99: run.pauseUsP99,
-    guestGapUsP50: run.gapUsP50,
-    guestGapUsP99: run.gapUsP99,
-    guestProgressVsUnprotected: progress > 0 ? run.progressPerSecond / progress : 0,
-    unprotectedProgressSpread: progress > 0 ? spread / progress : 0,
-    latencyUsP50: run.latencyUsP50,
-    latencyUsP99: run.latencyUsP99,
-    addedLatencyUsP50: run.latencyUsP50 - mean((one) => one.latencyUsP50),
-    addedLatencyUsP99: run.latencyUsP99 - mean((one) => one.latencyUsP99),
-    wireBytesPerDirtyByte: run.wireBytesPerDirtyByte,
-    auditMismatches: run.auditMismatches,
-    violations: run.violations + bare[0].violations + bare[1].violations,
-  };
+/** A guest that sleeps but for a few requests, protected as by default, between unprotected ones. */
+async function runLight(options: Options): Promise<Row | undefined> {
+  if (!options.withLight) return undefined;
+  const once = (kind: 'bare' | 'ours'): ReturnType<typeof measure> =>
+    measure({
+      ...commonOf(options),
+      kind,
+      dirtyPages: 0,
+      changedBytes: CHANGED_BYTES,
+      spin: false,
+      seconds: kind === 'ours' ? options.seconds : options.referenceSeconds,
+      intervalUs: undefined,
+      flags: options.flags,
+    });
+  say('light load ...');
+  const samples = [];
+  for (let n = 0; n < options.runs; n++) {
+    const before = await once('bare');
+    const ours = await once('ours');
+    samples.push({ ours, floors: [], bares: [before, await once('bare')] });
+  }
+  const cell = { dirtyPages: 0, changedBytes: CHANGED_BYTES, targetEpochsPerSecond: null };
+  return makeRow(cell, samples);
 }
 
 const HEADS = [
-  'dirty pages, rate',
+  'pages x bytes, rate',
   'epochs/s (worst s)',
-  'pages/epoch',
+  'pages',
+  'floor/s',
+  'vs floor',
+  'vs bare',
   'pause us p50/p99',
-  'guest gap us p50/p99',
-  'progress',
+  'guest gap us p50/p99/max',
   'added incr us p50/p99',
   'wire/dirty',
-  'violations',
+  'bad',
 ];
 
-function cells(row: Row): string[] {
+function cells(row: Row, name: string): string[] {
+  const share = (value: number): string => (value > 0 ? `${figure(value * 100, 1)} %` : '-');
   return [
-    `${row.dirtyPages}, ${rateName(row.targetEpochsPerSecond)}`,
+    name,
     `${figure(row.committedEpochsPerSecond)} (${figure(row.committedEpochsPerSecondMin)})`,
     figure(row.dirtyPagesPerEpoch, 1),
-    `${figure(row.pauseUsP50)} / ${figure(row.pauseUsP99)}`,
-    `${figure(row.guestGapUsP50)} / ${figure(row.guestGapUsP99)}`,
-    `${figure(row.guestProgressVsUnprotected * 100, 1)} %`,
+    row.floorEpochsPerSecond > 0 ? figure(row.floorEpochsPerSecond) : '-',
+    share(row.guestProgressVsFloor),
+    share(row.guestProgressVsUnprotected),
+    `${figure(row.pauseUsP50, 1)} / ${figure(row.pauseUsP99, 1)}`,
+    [row.guestGapUsP50, row.guestGapUsP99, row.guestGapUsMax].map((us) => figure(us)).join(' / '),
     `${figure(row.addedLatencyUsP50)} / ${figure(row.addedLatencyUsP99)}`,
     figure(row.wireBytesPerDirtyByte, 4),
     figure(row.violations + row.auditMismatches),
   ];
 }
 
-/** The first bar: said openly whether it was reached. */
-function tellBar(rows: readonly Row[]): void {
-  for (const row of rows.filter((one) => one.dirtyPages === BAR_PAGES)) {
-    // Epochs with less in them are no answer to the question.
-    const full = row.dirtyPagesPerEpoch >= 0.9 * BAR_PAGES;
-    const fast = row.committedEpochsPerSecond >= BAR_EPOCHS_PER_SECOND;
-    const reached = full && fast && row.seconds >= BAR_SECONDS;
-    say(
-      `Bar, ${rateName(row.targetEpochsPerSecond)}: ${figure(BAR_EPOCHS_PER_SECOND)} committed ` +
-        `epochs/s of ${BAR_PAGES} dirty pages for ${BAR_SECONDS} s: ` +
-        `${reached ? 'reached' : 'NOT reached'} (${figure(row.committedEpochsPerSecond)}/s of ` +
-        `${figure(row.dirtyPagesPerEpoch, 1)} pages over ${row.seconds} s, worst second ` +
-        `${figure(row.committedEpochsPerSecondMin)}/s).`,
-    );
+function tell(
+  highest: readonly Highest[],
+  rows: readonly Row[],
+  skipped: readonly Skipped[],
+  light: Row | undefined,
+): void {
+  if (highest.length > 0) {
+    say(`\nHighest rate of full epochs\n${table(HIGHEST_HEADS, highest.map(highestCells))}`);
   }
+  const lines = rows.map((row) => cells(row, cellName(row)));
+  if (light !== undefined) lines.push(cells(light, 'light load, by default'));
+  say(`\nThe matrix\n${table(HEADS, lines)}\n`);
+  say('floor: dirty pages harvested and armed again at the same interval, nothing else.');
+  say('vs floor, vs bare: progress of the guest against the floor, and against no protection.');
+  say(
+    'pause: work in the pause, measured by the primary. guest gap: seen by the guest (over 10 us,',
+  );
+  say('the way out of the guest and in again included). wire/dirty: wire bytes by bytes of pages.');
+  say('bad: answers lost or taken back, and pages that differed. Anything but 0 is a defect.');
+  for (const one of skipped) say(`Not run: ${cellName(one)}: ${one.reason}`);
+  const stages = stagesTable(rows.map((row) => ({ name: cellName(row), stages: row.stages })));
+  if (stages !== '') say(`\nWhere the time of an epoch goes\n${stages}`);
+}
+
+/** CPUs that others keep busy: what is measured beside them is worth little. */
+async function lookAround(): Promise<number> {
+  const before = cpuSeconds();
+  await sleep(LOOK_AROUND_MS);
+  const { busy } = cpusBetween(before, cpuSeconds());
+  if (busy > BUSY_CPUS_MAX) {
+    say(`CAUTION: others keep ${figure(busy, 2)} CPUs busy. Do not believe these figures.\n`);
+  }
+  return busy;
 }
 
 async function main(): Promise<number> {
-  const options = readOptions();
+  const options = readOptions(process.argv.slice(2));
+  if (options === undefined) {
+    say(USAGE);
+    return 0;
+  }
   const missing = options.machine === 'kvm' ? kvmMissing() : undefined;
   if (missing !== undefined) {
     process.stderr.write(`${missing}\n`);
@@ -215,26 +175,39 @@ async function main(): Promise<number> {
   const site = describeSite();
   const loadBefore = os.loadavg()[0] ?? 0;
   say(`${site.machine}\n${site.kernel}, commit ${site.commit}, load ${figure(loadBefore, 1)}\n`);
-  const rows = await runAll(options);
-  say(`\n${table(HEADS, rows.map(cells))}\n`);
-  say(
-    'pause: measured by the primary. guest gap: seen by the guest itself (stretches over 10 us).',
-  );
-  say('progress: of the same guest unprotected. wire/dirty: wire bytes per byte of dirty pages.');
-  tellBar(rows);
+  const busyCpusBefore = await lookAround();
+  const cpusBefore = cpuSeconds();
+  const startMs = performance.now();
+  const highest = await runHighest(options);
+  const matrix = new Matrix(options, INCR_PER_SECOND, fitFloor(highest), highest, say);
+  const { rows, skipped } = await matrix.run();
+  const light = await runLight(options);
+  tell(highest, rows, skipped, light);
+  const bars = judgeBars({ rows, highest, light });
+  const minutes = (performance.now() - startMs) / 60_000;
+  const stolenCpus = cpusBetween(cpusBefore, cpuSeconds()).stolen;
+  say(`\n${tellBars(bars)}\n`);
+  say(`Took ${figure(minutes, 1)} minutes; ${figure(stolenCpus, 3)} CPUs were stolen meanwhile.`);
   const parameters = {
     ...options,
     loadBefore,
-    changedBytesPerPage: CHANGED_BYTES,
+    busyCpusBefore,
+    stolenCpus,
+    minutes,
+    guestMemoryMiB: GUEST_MEMORY_MIB,
     incrPerSecond: INCR_PER_SECOND,
-    unprotectedSeconds: UNPROTECTED_SECONDS,
-    backToBackUs:
-      options.backToBackUs ?? `${BACK_TO_BACK_US} + ${BACK_TO_BACK_US_PER_PAGE} x pages`,
-    pausePercentiles: 'median over the seconds of the run of the percentiles of each second',
+    highestChangedBytes: CHANGED_BYTES,
+    backToBack: 'the interval with the most full epochs a second, searched for',
+    full: 'an epoch is full with 90 % of its pages',
+    pausePercentiles: 'median over the status lines of the run of the percentiles of each',
+    guestProgress: 'against the mean of the runs before and after',
+    rows: 'medians of the runs; samples has each run',
     wireBytesPerDirtyByte: 'bytes sent for epochs / (4096 x dirty pages)',
   };
-  say(`Written to ${writeReport('bench/epochs.json', { ...site, parameters, rows })}.`);
-  return rows.some((row) => row.violations > 0) ? 1 : 0;
+  const report = { ...site, parameters, bars, highest, rows, light: light ?? null, skipped };
+  say(`Written to ${writeReport(options.output, report)}.`);
+  const violations = [...rows, ...highest, ...(light === undefined ? [] : [light])];
+  return violations.some((one) => one.violations > 0) ? 1 : 0;
 }
 
 main().then(

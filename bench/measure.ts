@@ -1,45 +1,67 @@
 /**
  * One measured run: a guest that spins over its working set and answers a light load of `incr`,
- * protected or not, watched for some seconds.
+ * watched for some seconds. It is run in one of three ways:
+ *
+ *   bare   alone: what it does without anything of ours
+ *   floor  alone, its dirty pages harvested and armed again at each interval, nothing else: what
+ *          dirty tracking costs on this host
+ *   ours   protected: cut, delta, wire, apply, ack and release, two processes
+ *
+ * The guest has the last CPU to itself; both nodes and the clients share the others.
  */
-import { accessSync, constants, existsSync } from 'node:fs';
-import { quantileOf } from '../test/support/oracle-meter';
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import os from 'node:os';
 import type { BeaconStats } from '../test/support/oracle-process';
 import { OracleProcess } from '../test/support/oracle-process';
 import { beaconPath, Pair, type PairNode, sleep } from '../test/support/pair';
-import type { Line } from '../test/support/process';
+import { NO_FIGURES, type NodeFigures, readFloor, readReplication } from './status-figures';
+
+export type RunKind = 'bare' | 'floor' | 'ours';
 
 export interface RunOptions {
   readonly machine: 'kvm' | 'simulated';
-  readonly protect: boolean;
+  readonly kind: RunKind;
+  /** The guest's working set; 0: it writes nothing by itself. */
   readonly dirtyPages: number;
   readonly changedBytes: number;
+  /** The guest never sleeps, and counts its progress. Default true. */
+  readonly spin?: boolean;
   readonly seconds: number;
+  /** Before the measured stretch. Default 1200. */
+  readonly warmUpMs?: number;
   readonly incrPerSecond: number;
+  /** --interval-us; undefined: the default of the commands. */
+  readonly intervalUs?: number | undefined;
+  /** More flags for both nodes. */
   readonly flags: readonly string[];
 }
 
-export interface Run {
+/** What a run showed. Percentiles are in µs. */
+export interface Run extends NodeFigures {
+  readonly kind: RunKind;
+  readonly intervalUs: number | undefined;
+  readonly seconds: number;
   /** Work units of the guest's spinning loop a second of guest time. */
   readonly progressPerSecond: number;
   readonly latencyUsP50: number;
   readonly latencyUsP99: number;
-  /** Stretches in which the guest's loop did not run, as the guest saw them. */
+  readonly latencyUsMax: number;
+  /** Stretches over 10 µs in which the guest's loop did not run, as the guest saw them. */
   readonly gapUsP50: number;
   readonly gapUsP99: number;
-  readonly committedEpochsPerSecond: number;
-  /** The worst full second. */
-  readonly committedEpochsPerSecondMin: number;
-  readonly pauseUsP50: number;
-  readonly pauseUsP99: number;
-  readonly dirtyPagesPerEpoch: number;
-  readonly wireBytesPerDirtyByte: number;
-  readonly auditMismatches: number;
+  readonly gapUsMax: number;
+  readonly primaryMemoryMiB: number;
+  /** 0 without a standby. */
+  readonly standbyMemoryMiB: number;
   /** Violations that the oracle found: a fast run of a broken engine is worth nothing. */
   readonly violations: number;
 }
 
-const WARM_UP_MS = 1500;
+export const GUEST_MEMORY_MIB = 64;
+const STATUS_MS = 250;
+const CLIENTS = 4;
+const WARM_UP_MS = 1200;
 
 /** Why no real guest can be measured here; undefined when it can. */
 export function kvmMissing(): string | undefined {
@@ -52,46 +74,29 @@ export function kvmMissing(): string | undefined {
   return existsSync(beaconPath) ? undefined : 'The guest is missing: run `make build` first.';
 }
 
-/** Starts a guest, measures, ends it. */
+/** Starts a guest, measures, ends it. Throws with what the nodes said when something fails. */
 export async function measure(options: RunOptions): Promise<Run> {
+  const interval =
+    options.intervalUs === undefined ? [] : ['--interval-us', `${options.intervalUs}`];
+  const floor = options.kind === 'floor' ? ['--measure-floor'] : [];
   const pair = new Pair({
     machine: options.machine,
-    name: 'bench',
-    statusIntervalMs: 1000,
-    flags: options.flags,
+    name: `bench-${options.kind}`,
+    memory: `${GUEST_MEMORY_MIB}M`,
+    statusIntervalMs: STATUS_MS,
+    flags: [...interval, ...floor, ...options.flags],
   });
   let oracle: OracleProcess | undefined;
   try {
-    const node = await begin(pair, options.protect);
-    const settings = { clients: 4, ratePerSecond: options.incrPerSecond, mix: [1, 0, 0] as const };
-    oracle = await OracleProcess.start({ ...pair.guest, ...settings }, pair.netns?.name);
-    await oracle.load({
-      pagesPerMs: 'max',
-      bytesPerPage: options.changedBytes,
-      workingSetPages: options.dirtyPages,
-      spin: true,
-    });
-    await oracle.start();
-    await sleep(WARM_UP_MS);
-    const from = node.process.lines.length;
-    await oracle.sample();
-    const before = await oracle.stats();
-    await sleep(options.seconds * 1000);
-    const after = await oracle.stats();
-    const { latency } = await oracle.sample();
-    const lines = node.process.lines
-      .slice(from)
-      .filter((line) => line.fields['event'] === undefined);
-    const verdict = await oracle.finish();
-    return {
-      progressPerSecond: progressRate(before, after),
-      latencyUsP50: latency.usP50,
-      latencyUsP99: latency.usP99,
-      gapUsP50: after.gapP50Ns / 1000,
-      gapUsP99: after.gapP99Ns / 1000,
-      ...replication(lines),
-      violations: verdict.lost + verdict.regressed,
+    const node = await begin(pair, options.kind);
+    const settings = {
+      clients: CLIENTS,
+      ratePerSecond: options.incrPerSecond,
+      mix: [1, 0, 0] as const,
     };
+    oracle = await OracleProcess.start({ ...pair.guest, ...settings }, pair.netns?.name);
+    if (options.machine === 'kvm') keepOffGuestCpu(oracle.process.pid);
+    return await watch(options, pair, node, oracle);
   } catch (thrown) {
     const message = thrown instanceof Error ? thrown.message : String(thrown);
     throw new Error(`${message}\n=== what the nodes said\n${pair.story()}`);
@@ -101,8 +106,57 @@ export async function measure(options: RunOptions): Promise<Run> {
   }
 }
 
-async function begin(pair: Pair, protect: boolean): Promise<PairNode> {
-  if (protect) {
+async function watch(
+  options: RunOptions,
+  pair: Pair,
+  node: PairNode,
+  oracle: OracleProcess,
+): Promise<Run> {
+  await oracle.load({
+    pagesPerMs: options.dirtyPages > 0 ? 'max' : 0,
+    bytesPerPage: options.changedBytes,
+    workingSetPages: Math.max(1, options.dirtyPages),
+    spin: options.spin ?? true,
+  });
+  await oracle.start();
+  await sleep(options.warmUpMs ?? WARM_UP_MS);
+  const from = node.process.lines.length;
+  const standbyFrom = pair.standby?.process.lines.length ?? 0;
+  await oracle.sample();
+  const before = await oracle.stats();
+  await sleep(options.seconds * 1000);
+  const after = await oracle.stats();
+  const { latency } = await oracle.sample();
+  const lines = node.process.lines.slice(from);
+  const standbyLines = pair.standby?.process.lines.slice(standbyFrom) ?? [];
+  const primaryMemoryMiB = memoryMiB(node.process.pid);
+  const standbyMemoryMiB = pair.standby === undefined ? 0 : memoryMiB(pair.standby.process.pid);
+  const verdict = await oracle.finish();
+  const figures = {
+    bare: () => NO_FIGURES,
+    floor: () => readFloor(lines),
+    ours: () => readReplication(lines, standbyLines),
+  }[options.kind]();
+  return {
+    ...figures,
+    kind: options.kind,
+    intervalUs: options.intervalUs,
+    seconds: options.seconds,
+    progressPerSecond: progressRate(before, after),
+    latencyUsP50: latency.usP50,
+    latencyUsP99: latency.usP99,
+    latencyUsMax: latency.usMax,
+    gapUsP50: after.gapP50Ns / 1000,
+    gapUsP99: after.gapP99Ns / 1000,
+    gapUsMax: after.gapMaxNs / 1000,
+    primaryMemoryMiB,
+    standbyMemoryMiB,
+    violations: verdict.lost + verdict.regressed,
+  };
+}
+
+async function begin(pair: Pair, kind: RunKind): Promise<PairNode> {
+  if (kind === 'ours') {
     await pair.start();
     if (pair.active === undefined) throw new Error('The pair has no active side.');
     return pair.active;
@@ -112,41 +166,22 @@ async function begin(pair: Pair, protect: boolean): Promise<PairNode> {
   return node;
 }
 
+/** The nodes keep off the guest's CPU by themselves (--vcpu-cpu); the clients are told to. */
+function keepOffGuestCpu(pid: number): void {
+  const last = os.cpus().length - 1;
+  if (last < 1) return;
+  const others = last === 1 ? '0' : `0-${last - 1}`;
+  const { status, stderr } = spawnSync('taskset', ['-acp', others, `${pid}`], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`The clients cannot be kept off CPU ${last}: ${stderr}`);
+}
+
 function progressRate(before: BeaconStats, after: BeaconStats): number {
   const ns = after.uptimeNs - before.uptimeNs;
   return ns > 0 ? ((after.progress - before.progress) / ns) * 1e9 : 0;
 }
 
-type Replication = Omit<
-  Run,
-  'progressPerSecond' | 'latencyUsP50' | 'latencyUsP99' | 'gapUsP50' | 'gapUsP99' | 'violations'
->;
-
-/** From the status lines of the measured stretch; zeros when nothing was replicated. */
-function replication(lines: readonly Line[]): Replication {
-  const of = (line: Line | undefined, name: string): number => {
-    const value = line?.fields[name];
-    return typeof value === 'number' ? value : 0;
-  };
-  const column = (name: string): number[] => lines.map((line) => of(line, name));
-  const first = lines[0];
-  const last = lines[lines.length - 1];
-  const committed = of(last, 'epochCommitted') - of(first, 'epochCommitted');
-  const seconds = ((last?.atUs ?? 0) - (first?.atUs ?? 0)) / 1e6;
-  const bySecond = lines.slice(1).map((line, at) => {
-    const before = lines[at];
-    const span = (line.atUs - (before?.atUs ?? 0)) / 1e6;
-    return (of(line, 'epochCommitted') - of(before, 'epochCommitted')) / span;
-  });
-  const sum = (name: string): number => column(name).reduce((total, value) => total + value, 0);
-  const raw = sum('rawBytesPerSecond');
-  return {
-    committedEpochsPerSecond: seconds > 0 ? committed / seconds : 0,
-    committedEpochsPerSecondMin: bySecond.length > 0 ? Math.min(...bySecond) : 0,
-    pauseUsP50: quantileOf(column('pauseUsP50'), 0.5),
-    pauseUsP99: quantileOf(column('pauseUsP99'), 0.5),
-    dirtyPagesPerEpoch: quantileOf(column('dirtyPagesPerEpoch'), 0.5),
-    wireBytesPerDirtyByte: raw > 0 ? sum('wireBytesPerSecond') / raw : 0,
-    auditMismatches: of(last, 'auditMismatches'),
-  };
+/** What a process holds of the machine's memory, guest memory included. */
+function memoryMiB(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+  return Number(/^Pss:\s+(\d+) kB$/m.exec(text)?.[1] ?? 0) / 1024;
 }

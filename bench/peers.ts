@@ -134,7 +134,7 @@ class Comparison {
     say(`unprotected, QEMU and ours, ${UNPROTECTED_SECONDS} s each ...`);
     const load = { ...this.load, seconds: UNPROTECTED_SECONDS };
     const qemu: GuestFigures = await measureUnprotected(load);
-    const ours = await measure({ ...load, machine: 'kvm', protect: false, flags: [] });
+    const ours = await measure({ ...load, machine: 'kvm', kind: 'bare', flags: [] });
     this.bareProgress.qemu.push(qemu.progressPerSecond);
     this.bareProgress.ours.push(ours.progressPerSecond);
   }
@@ -176,8 +176,9 @@ class Comparison {
 
   private oursOnce(intervalUs: number, seconds: number): Promise<Run> {
     say(`ours, every ${figure(intervalUs)} us, ${seconds} s ...`);
-    const flags = ['--interval-us', `${Math.round(intervalUs)}`, ...this.options.flags];
-    return measure({ ...this.load, seconds, machine: 'kvm', protect: true, flags });
+    const { flags } = this.options;
+    const own = { kind: 'ours', intervalUs: Math.round(intervalUs), flags } as const;
+    return measure({ ...this.load, ...own, seconds, machine: 'kvm' });
   }
 
   async migrations(): Promise<MigrationFigures[]> {

@@ -25,6 +25,35 @@ export function describeSite(): Site {
   };
 }
 
+/** How the CPUs of the machine spent their time since boot, in seconds of all of them together. */
+export interface CpuSeconds {
+  readonly busy: number;
+  /** What a hypervisor below us gave to others although we wanted it. */
+  readonly stolen: number;
+  readonly total: number;
+}
+
+export function cpuSeconds(): CpuSeconds {
+  // user nice system idle iowait irq softirq steal, in hundredths of a second
+  const line = /^cpu +(.*)$/m.exec(readText('/proc/stat'))?.[1] ?? '';
+  const [user = 0, nice = 0, system = 0, idle = 0, wait = 0, irq = 0, soft = 0, stolen = 0] = line
+    .split(' ')
+    .map((text) => Number(text) / 100);
+  const busy = user + nice + system + irq + soft;
+  return { busy, stolen, total: busy + idle + wait + stolen };
+}
+
+/** CPUs that were busy, and that were stolen, on average between two looks. */
+export function cpusBetween(
+  before: CpuSeconds,
+  after: CpuSeconds,
+): { readonly busy: number; readonly stolen: number } {
+  const total = Math.max(1e-9, after.total - before.total);
+  const share = (of: 'busy' | 'stolen'): number =>
+    ((after[of] - before[of]) / total) * os.cpus().length;
+  return { busy: share('busy'), stolen: share('stolen') };
+}
+
 /** Writes `build/<name>` whole or not at all; returns the path relative to the project. */
 export function writeReport(name: string, value: unknown): string {
   const file = path.join(projectRoot, 'build', name);
