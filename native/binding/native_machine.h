@@ -3,10 +3,11 @@
 // that the hot path makes no JavaScript objects.
 //
 //   facts after nextCut()                        facts after encodeCut() / scanNext()
-//   0 epoch       4 outputFrames   8 resetUs     0 bytes   1 rawBytes   2 last
-//   1 base        5 pauseUs
-//   2 overrun     6 harvestUs … 7 copyUs, 9 stateUs
-//   3 dirtyPages  10 guestEnd (GuestEnd, 0: none)
+//   0 epoch       4 outputFrames   8 resetUs     0 bytes   1 rawBytes   2 last   3 crc
+//   1 base        5 pauseUs        9 stateUs
+//   2 overrun     6 harvestUs     10 guestEnd (GuestEnd, 0: none)
+//   3 dirtyPages  7 copyUs        11 wakeUs
+//   14 … 17: of its first piece, as after encodeCut()
 //
 //   facts after apply():  0 records   1 diskBacklogBytes
 //
@@ -33,7 +34,8 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   ~NativeMachine() override;
 
  private:
-  static constexpr size_t kFactsLength = 11;
+  static constexpr size_t kFactsLength = 18;
+  static constexpr size_t kFirstPiece = 14;
 
   Napi::Value cpu_features(const Napi::CallbackInfo& info);
   void boot(const Napi::CallbackInfo& info);
@@ -62,7 +64,7 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   void close(const Napi::CallbackInfo& info);
 
   bool alive(const Napi::CallbackInfo& info);
-  void store(const EncodedBody& body);
+  void store(const EncodedBody& body, std::span<const uint8_t> out, size_t at = 0);
   void notify_cut();
   void notify_guest_end(GuestEnd how);
   void notify_stopped(std::string message);

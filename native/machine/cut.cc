@@ -97,6 +97,7 @@ void Cutter::cut(GuestEnd guest_end) {
     facts.reset_ns = end - t3;
     facts.pause_ns = end - (stopping_ns_ != 0 ? std::min(stopping_ns_, start) : start);
     stopping_ns_ = 0;
+    facts.end_ns = end;
     last_cut_ns_ = end;
     last_pause_ns_ = facts.pause_ns;
     if (facts.overrun) frozen_.store(true);

@@ -35,6 +35,7 @@ struct CutFacts {
   uint64_t copy_ns = 0;
   uint64_t state_ns = 0;
   uint64_t reset_ns = 0;
+  uint64_t end_ns = 0;  // CLOCK_MONOTONIC at the end of the pause
 };
 
 struct AuditRecord {

@@ -117,3 +117,31 @@ export class Histogram {
     this.most = 0;
   }
 }
+
+/**
+ * Counts since the last status line, and since the start. A value is recorded once, on the hot path;
+ * the two are brought together when somebody asks, which is seldom.
+ */
+export class WindowedHistogram {
+  /** Since the last endWindow(). */
+  readonly window = new Histogram();
+  private readonly settled = new Histogram();
+
+  record(us: number): void {
+    this.window.record(us);
+  }
+
+  /** All that was ever recorded, as a histogram of the caller's own. */
+  get total(): Histogram {
+    const total = new Histogram();
+    total.merge(this.settled);
+    total.merge(this.window);
+    return total;
+  }
+
+  /** The window was shown; the next one begins. */
+  endWindow(): void {
+    this.settled.merge(this.window);
+    this.window.reset();
+  }
+}

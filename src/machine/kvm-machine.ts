@@ -54,7 +54,7 @@ export interface KvmMachineOptions {
 
 /** Smallest buffer that encodeCut and scanNext take (EpochEncoder::kChunkRoomMin). */
 const CHUNK_ROOM_MIN = 256 * 1024;
-const FACTS_LENGTH = 11;
+const FACTS_LENGTH = 18;
 /** By the numbers of native/machine/power.h. */
 const GUEST_ENDS: readonly (GuestEnd | undefined)[] = [
   undefined,
@@ -79,7 +79,7 @@ export class KvmMachine implements Machine {
     onDiskFailed() {},
   };
   readonly #cut = emptyCut();
-  readonly #chunk: EncodedChunk = { bytes: 0, rawBytes: 0, last: false };
+  readonly #chunk: EncodedChunk = { bytes: 0, rawBytes: 0, last: false, crc: 0 };
 
   /** Throws FtError: FT_ERR_KVM_…, FT_ERR_TAP_…, FT_ERR_DISK_…, FT_ERR_MEMORY_SIZE, FT_ERR_VCPU…,
    * FT_ERR_CONSOLE, FT_ERR_ADDON. */
@@ -190,8 +190,9 @@ export class KvmMachine implements Machine {
     this.#native.holdOutput();
   }
 
-  nextCut(): Cut | undefined {
-    if (!this.#native.nextCut()) return undefined;
+  nextCut(into: Buffer): Cut | undefined {
+    checkRoom(into);
+    if (!this.#native.nextCut(into)) return undefined;
     const facts = this.#facts;
     const cut = this.#cut;
     cut.epoch = facts[0] as number;
@@ -205,6 +206,8 @@ export class KvmMachine implements Machine {
     cut.resetUs = facts[8] as number;
     cut.stateUs = facts[9] as number;
     cut.guestEnd = GUEST_ENDS[facts[10] as number];
+    cut.wakeUs = facts[11] as number;
+    readChunk(cut.chunk, facts, 14);
     return cut;
   }
 
@@ -282,12 +285,17 @@ export class KvmMachine implements Machine {
   }
 
   #readChunk(): EncodedChunk {
-    const chunk = this.#chunk;
-    chunk.bytes = this.#facts[0] as number;
-    chunk.rawBytes = this.#facts[1] as number;
-    chunk.last = this.#facts[2] === 1;
-    return chunk;
+    readChunk(this.#chunk, this.#facts, 0);
+    return this.#chunk;
   }
+}
+
+/** An encoded piece as it stands in the facts from `at` on. */
+function readChunk(chunk: EncodedChunk, facts: Float64Array, at: number): void {
+  chunk.bytes = facts[at] as number;
+  chunk.rawBytes = facts[at + 1] as number;
+  chunk.last = facts[at + 2] === 1;
+  chunk.crc = facts[at + 3] as number;
 }
 
 /** Runs a native call; what it throws comes out as an FtError with the native code. */

@@ -91,6 +91,10 @@ export interface Cut {
   copyUs: number;
   stateUs: number;
   resetUs: number;
+  /** Pause over → taken by nextCut(). */
+  wakeUs: number;
+  /** What nextCut() encoded. */
+  chunk: EncodedChunk;
   /** True when the whole memory must be sent because the ring may have lost entries. */
   overrun: boolean;
   /** The guest ended itself in this epoch; no later cut follows. */
@@ -99,9 +103,10 @@ export interface Cut {
 
 /** A Cut to be filled in at each cut, so that the hot path makes no objects. */
 export function emptyCut(): Cut {
-  const times = { pauseUs: 0, harvestUs: 0, copyUs: 0, stateUs: 0, resetUs: 0 };
+  const times = { pauseUs: 0, harvestUs: 0, copyUs: 0, stateUs: 0, resetUs: 0, wakeUs: 0 };
   const end = { overrun: false, guestEnd: undefined };
-  return { epoch: 0, base: false, dirtyPages: 0, outputFrames: 0, ...end, ...times };
+  const chunk = { bytes: 0, rawBytes: 0, last: false };
+  return { epoch: 0, base: false, dirtyPages: 0, outputFrames: 0, chunk, ...end, ...times };
 }
 
 /** One encoded piece of an epoch or of the sync, in the caller's buffer. */
@@ -111,6 +116,8 @@ export interface EncodedChunk {
   rawBytes: number;
   /** True when nothing of this epoch (or of the scan) is left. */
   last: boolean;
+  /** CRC-32C of the piece, where the machine sums it on the way; else whoever sends it does. */
+  crc?: number;
 }
 
 export interface ApplyResult {
@@ -217,8 +224,11 @@ export interface Machine {
    * output is held; epochs from the base on are restorable.
    */
   holdOutput(): void;
-  /** The oldest waiting cut, or undefined. It stays current until encodeCut returned `last`. */
-  nextCut(): Cut | undefined;
+  /**
+   * Takes the oldest waiting cut, if there is one, and encodes its first piece into `into`, in one
+   * step. Unless that piece was the `last`, encodeCut() follows before the next nextCut().
+   */
+  nextCut(into: Buffer): Cut | undefined;
   /** Encodes the next piece of the current cut into `into` (at most its length). */
   encodeCut(into: Buffer): EncodedChunk;
   /** Epoch acknowledged: releases its output and everything older, and lets further cuts happen. */

@@ -63,7 +63,7 @@ export interface NativeMachine {
   scanNext(into: Uint8Array): void;
   scanProgress(): number;
   holdOutput(): void;
-  nextCut(): boolean;
+  nextCut(into: Uint8Array): boolean;
   encodeCut(into: Uint8Array): void;
   commit(epoch: number): void;
   heal(gfns: Uint32Array): void;

@@ -35,6 +35,8 @@ export class SimulatedSlot {
   pageCount = 0;
   outputFrames = 0;
   pauseUs = 0;
+  /** When the pause was over. */
+  cutAtUs = 0;
   readonly state = Buffer.alloc(STATE_BYTES);
   /** What the disks' logs held at the cut. */
   diskRecords: DiskRecord[] = [];

@@ -202,9 +202,9 @@ export class SimulatedMachine implements Machine {
     this.holdAtNextCut = true;
   }
 
-  nextCut(): Cut | undefined {
-    this.current ??= this.waiting.shift();
-    const slot = this.current;
+  nextCut(into: Buffer): Cut | undefined {
+    assert(this.current === undefined, 'a cut is encoded to its end before the next is taken');
+    const slot = this.waiting.shift();
     if (slot === undefined) return undefined;
     const facts = this.cutFacts;
     facts.epoch = slot.epoch;
@@ -214,12 +214,18 @@ export class SimulatedMachine implements Machine {
     facts.pauseUs = slot.pauseUs;
     facts.copyUs = slot.pauseUs;
     facts.guestEnd = slot.guestEnd;
+    facts.wakeUs = this.options.clock.nowUs() - slot.cutAtUs;
+    facts.chunk = this.encode(slot, into);
     return facts;
   }
 
   encodeCut(into: Buffer): EncodedChunk {
-    const slot = this.current;
-    assert(slot !== undefined, 'encodeCut follows nextCut');
+    assert(this.current !== undefined, 'encodeCut follows nextCut');
+    return this.encode(this.current, into);
+  }
+
+  private encode(slot: SimulatedSlot, into: Buffer): EncodedChunk {
+    this.current = slot;
     const chunk = slot.encode(into);
     if (chunk.last) {
       this.spare.push(slot);
@@ -441,7 +447,8 @@ export class SimulatedMachine implements Machine {
       this.outbox.hold();
     }
     if (this.basePassed) this.takeAudits(slot, policy.auditPages);
-    slot.pauseUs = this.options.clock.nowUs() - startUs;
+    slot.cutAtUs = this.options.clock.nowUs();
+    slot.pauseUs = slot.cutAtUs - startUs;
     this.waiting.push(slot);
     this.cutDue = false;
     this.cutTimer?.cancel();

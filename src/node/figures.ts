@@ -2,8 +2,12 @@
  * What the metrics page shows of a node: copies into the page's figures what the roles count.
  * Called once per scrape.
  */
+import type { WindowedHistogram } from '../common/histogram';
 import type { NodeFigures } from '../observe/metrics';
 import type { RunningNode } from './running-node';
+
+/** What histograms of stages look like from here: those of either role. */
+type Stages = Readonly<Record<string, WindowedHistogram>>;
 
 export function copyFigures(node: RunningNode, figures: NodeFigures): void {
   const machine = node.parts.machine.stats();
@@ -15,6 +19,11 @@ export function copyFigures(node: RunningNode, figures: NodeFigures): void {
     for (const [cause, count] of standby.stats.failovers) figures.failovers.set(cause, count);
     figures.guestClockStepUs = standby.stats.guestClockStepUs;
     figures.guestClockBehindUs = standby.stats.guestClockBehindUs;
+  }
+  figures.stages.clear();
+  const stages: Stages = { ...(primary?.stats.stages ?? standby?.stats.stages) };
+  for (const [stage, histogram] of Object.entries(stages)) {
+    figures.stages.set(stage, histogram.total);
   }
   if (primary === undefined) {
     figures.role = 'standby';

@@ -3,9 +3,10 @@
  * percentiles are those of the stretch since the last line; counters run from the start.
  */
 import type { Clock } from '../common/clock';
-import type { Histogram } from '../common/histogram';
+import type { Histogram, WindowedHistogram } from '../common/histogram';
 import type { DiskStats, MachineStats } from '../machine/machine';
-import type { PrimaryStats } from '../primary/primary-stats';
+import type { PrimaryStages, PrimaryStats } from '../primary/primary-stats';
+import type { StandbyStages } from '../standby/standby-stats';
 import type { RunningNode } from './running-node';
 
 export type StatusLine = Readonly<Record<string, number | string | boolean>>;
@@ -105,8 +106,9 @@ function primaryFields(node: RunningNode, stats: PrimaryStats): StatusLine {
     guestClockBehindUs: round(node.standby?.stats.guestClockBehindUs ?? 0),
     ...diskFields(machine),
     ...syncFields(node, machine),
+    ...stageFields(stats.stages),
   };
-  for (const histogram of [pauseUs, ackUs, outputDelayUs]) histogram.window.reset();
+  for (const histogram of [pauseUs, ackUs, outputDelayUs]) histogram.endWindow();
   return line;
 }
 
@@ -119,6 +121,7 @@ function standbyFields(node: RunningNode): StatusLine {
     auditMismatches: stats?.auditMismatches ?? 0,
     heldBytesMax: stats?.heldBytesMax ?? 0,
     connectionsRefused: stats?.refused ?? 0,
+    ...(stats === undefined ? {} : stageFields(stats.stages)),
     ...diskFields(node.parts.machine.stats()),
     ...(hasDisks(node) ? { acksDeferred: stats?.acksDeferred ?? 0 } : {}),
   };
@@ -154,6 +157,17 @@ function syncFields(node: RunningNode, { disks }: MachineStats): StatusLine {
     diskSyncBytes: disks.reduce((total, disk) => total + disk.syncBytes, 0),
     diskSyncBytesLeft: disks.reduce((total, disk) => total + disk.syncBytesLeft, 0),
   };
+}
+
+/** Where the time of an epoch went since the last line: "stageWakeUsP50" and so on. */
+function stageFields(stages: PrimaryStages | StandbyStages): StatusLine {
+  const line: Record<string, number> = {};
+  for (const [name, histogram] of Object.entries<WindowedHistogram>({ ...stages })) {
+    const stage = `stage${name.charAt(0).toUpperCase()}${name.slice(1)}Us`;
+    Object.assign(line, percentiles(stage, histogram.window));
+    histogram.endWindow();
+  }
+  return line;
 }
 
 function percentiles(name: string, histogram: Histogram): StatusLine {

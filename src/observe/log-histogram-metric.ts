@@ -1,6 +1,7 @@
 /**
  * Shows a common/histogram.ts to Prometheus as its histogram type: cumulative buckets at powers of
- * two microseconds, which are edges of its own buckets, so the counts are exact.
+ * two microseconds, which are edges of its own buckets, so the counts are exact. Several histograms
+ * can share a name; a label tells them apart then.
  */
 import { Histogram as PromHistogram, type Registry } from 'prom-client';
 import type { Histogram } from '../common/histogram';
@@ -10,16 +11,28 @@ const BOUNDS_US: readonly number[] = Array.from({ length: 21 }, (_, i) => 2 ** (
 
 type Shown = Awaited<ReturnType<PromHistogram<string>['get']>>;
 
-export class LogHistogramMetric extends PromHistogram<string> {
-  private readonly metricName: string;
-  private readonly metricHelp: string;
-  private readonly read: () => Histogram;
+export interface LogHistogramOptions {
+  readonly name: string;
+  readonly help: string;
+  readonly registers: Registry[];
+  /** Of the label whose values `read` gives as keys; without, `read` gives one histogram. */
+  readonly label?: string;
+  /** Upper edges of the buckets, powers of two. */
+  readonly boundsUs?: readonly number[];
+  /** Asked at each scrape. */
+  readonly read: () => Histogram | ReadonlyMap<string, Histogram>;
+}
 
-  constructor(name: string, help: string, registers: Registry[], read: () => Histogram) {
-    super({ name, help, registers, buckets: BOUNDS_US.map((us) => us / 1e6) });
-    this.metricName = name;
-    this.metricHelp = help;
-    this.read = read;
+export class LogHistogramMetric extends PromHistogram<string> {
+  private readonly shown: LogHistogramOptions;
+  private readonly boundsUs: readonly number[];
+
+  constructor(options: LogHistogramOptions) {
+    const { name, help, registers, label, boundsUs = BOUNDS_US } = options;
+    const labelNames = label === undefined ? [] : [label];
+    super({ name, help, registers, labelNames, buckets: boundsUs.map((us) => us / 1e6) });
+    this.shown = options;
+    this.boundsUs = boundsUs;
   }
 
   /** What the registry asks for when it writes the text page. */
@@ -28,25 +41,37 @@ export class LogHistogramMetric extends PromHistogram<string> {
   }
 
   override get(): Promise<Shown> {
-    const histogram = this.read();
-    const bucket = `${this.metricName}_bucket`;
-    const values: Shown['values'] = BOUNDS_US.map((us) => ({
-      labels: { le: us / 1e6 },
-      value: histogram.countUpTo(us),
-      metricName: bucket,
-    }));
-    values.push(
-      { labels: { le: '+Inf' }, value: histogram.count, metricName: bucket },
-      { labels: {}, value: histogram.sumUs / 1e6, metricName: `${this.metricName}_sum` },
-      { labels: {}, value: histogram.count, metricName: `${this.metricName}_count` },
-    );
+    const { name, help, label } = this.shown;
+    const values: Shown['values'] = [];
+    const read = this.shown.read();
+    if (label === undefined || !(read instanceof Map)) this.show(values, read as Histogram, {});
+    else for (const [key, one] of read) this.show(values, one, { [label]: key });
     const template: Omit<Shown, 'values'> = {
-      name: this.metricName,
-      help: this.metricHelp,
+      name,
+      help,
       type: 'histogram' as unknown as Shown['type'],
       aggregator: 'sum',
       collect() {},
     };
     return Promise.resolve({ ...template, values });
+  }
+
+  private show(
+    values: Shown['values'],
+    histogram: Histogram,
+    labels: Readonly<Record<string, string>>,
+  ): void {
+    const { name } = this.shown;
+    const bucket = `${name}_bucket`;
+    for (const us of this.boundsUs) {
+      const le = { ...labels, le: us / 1e6 };
+      values.push({ labels: le, value: histogram.countUpTo(us), metricName: bucket });
+    }
+    const { count, sumUs } = histogram;
+    values.push(
+      { labels: { ...labels, le: '+Inf' }, value: count, metricName: bucket },
+      { labels, value: sumUs / 1e6, metricName: `${name}_sum` },
+      { labels, value: count, metricName: `${name}_count` },
+    );
   }
 }

@@ -50,6 +50,8 @@ export interface NodeFigures {
   guestClockBehindUs: number;
   /** Cause ("silence", "closed", "switchover") → how often this node took over for it. */
   readonly failovers: Map<string, number>;
+  /** Stage of an epoch's way on this node ("wake", "encode") → what it took. */
+  readonly stages: Map<string, Histogram>;
   /** Replaced by the owner when it counts in histograms of its own. */
   pauseUs: Histogram;
   ackUs: Histogram;
@@ -77,6 +79,7 @@ export function newNodeFigures(): NodeFigures {
     guestClockStepUs: 0,
     guestClockBehindUs: 0,
     failovers: new Map(),
+    stages: new Map(),
     pauseUs: new Histogram(),
     ackUs: new Histogram(),
     outputDelayUs: new Histogram(),
@@ -207,8 +210,17 @@ export class NodeMetrics {
       });
     }
     for (const [name, help, read] of HISTOGRAMS) {
-      new LogHistogramMetric(name, help, registers, () => read(figures));
+      new LogHistogramMetric({ name, help, registers, read: () => read(figures) });
     }
+    new LogHistogramMetric({
+      name: 'ft_epoch_stage_seconds',
+      help: 'What each stage of an epoch took on this node.',
+      registers,
+      label: 'stage',
+      // A stage takes microseconds: 1 µs … 2^17 µs (131 ms).
+      boundsUs: Array.from({ length: 18 }, (_, i) => 2 ** i),
+      read: () => figures.stages,
+    });
     this.labelled(registers);
     this.disks(registers);
   }

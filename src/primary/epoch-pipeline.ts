@@ -2,18 +2,21 @@
  * From cuts to frames: takes waiting cuts from the machine in order, has each encoded in pieces,
  * compresses a piece where that pays, and sends it.
  *
- *   onCut ─▶ pump ─▶ nextCut ─▶ encodeCut ─▶ compress? ─▶ send ─┐
- *             ▲                    ▲                            │ piece not the last
- *             │                    └────────────────────────────┤
- *             │        the turn's time is used up: clock.soon   │ last: noteSent, next cut
- *             └──────── queue of the link is full: onDrain ◀────┘
+ *   onCut ─▶ pump ─▶ cork ─▶ nextCut, with its first piece ─▶ compress? ─▶ send ─┐   ┌▶ uncork
+ *             ▲              ▲   encodeCut ─▶ compress? ─▶ send                    │   │ none waits
+ *             │              │       ▲ piece not the last                          │   │
+ *             │              │       └─────────────────────────────────────────────┤   │
+ *             │              └──────────────────── last: noteSent, next cut ───────┴───┤
+ *             │        the turn's time is used up: clock.soon   ◀──────────────────────┤
+ *             └──────── queue of the link is full: onDrain  ◀──────────────────────────┘
  *
- * A turn of the event loop is held for about SLICE_US at most, however large the epoch. When the
- * connection does not take more, encoding stops too; then cuts wait for commits, and at last the
+ * All cuts that wait are taken in one turn and leave in one system call: the more the machine cuts,
+ * the less each cut costs. A lone cut finds nobody to wait for and leaves at once. A turn of the
+ * event loop is held for about SLICE_US at most, however large the epoch. When the connection does not take more, encoding stops too; then cuts wait for commits, and at last the
  * guest waits: nothing grows without bound.
  */
 import type { Clock } from '../common/clock';
-import type { Cut, GuestEnd, Machine } from '../machine/machine';
+import type { Cut, EncodedChunk, GuestEnd, Machine } from '../machine/machine';
 import type { Connection } from '../transport/connection';
 import { allocFrameBuffer } from '../wire/buffer-pool';
 import { FrameFlag, FrameType } from '../wire/frame';
@@ -44,7 +47,12 @@ export class EpochPipeline {
   private epoch = 0;
   private base = false;
   private pumpAsked = false;
+  /** Where the stage that goes on now began. */
+  private stageUs = 0;
+  /** What the epoch's pieces took so far, summed. */
   private encodeUs = 0;
+  private compressUs = 0;
+  private frameUs = 0;
   private epochBytes = 0;
 
   constructor(
@@ -72,16 +80,20 @@ export class EpochPipeline {
 
   /** The machine has cuts waiting, or the connection has room again. */
   pump(): void {
-    const endUs = this.clock.nowUs() + SLICE_US;
-    while (this.connection !== undefined) {
-      if (!this.encoding && !this.takeCut(this.connection)) return;
-      if (this.connection.bytesQueued >= QUEUED_BYTES_MAX) return;
-      this.sendPiece(this.connection);
-      if (this.clock.nowUs() >= endUs) {
-        this.pumpSoon();
-        return;
-      }
+    const { connection } = this;
+    if (connection === undefined || connection.bytesQueued >= QUEUED_BYTES_MAX) return;
+    this.stageUs = this.clock.nowUs();
+    const endUs = this.stageUs + SLICE_US;
+    connection.cork();
+    while (this.connection === connection && connection.bytesQueued < QUEUED_BYTES_MAX) {
+      if (this.encoding) this.sendPiece(connection, this.machine.encodeCut(this.sender.scratch));
+      else if (!this.takeCut(connection)) break;
+      if (this.stageUs < endUs) continue;
+      this.pumpSoon();
+      break;
     }
+    connection.uncork();
+    if (this.connection === connection) this.commit.noteFlushed(this.clock.nowUs());
   }
 
   private pumpSoon(): void {
@@ -96,16 +108,19 @@ export class EpochPipeline {
   };
 
   private takeCut(connection: Connection): boolean {
-    const cut = this.machine.nextCut();
+    const cut = this.machine.nextCut(this.sender.scratch);
     if (cut === undefined) return false;
     this.encoding = true;
     this.epoch = cut.epoch;
     this.base = cut.base;
     this.encodeUs = 0;
+    this.compressUs = 0;
+    this.frameUs = 0;
     this.epochBytes = 0;
     this.count(cut);
-    this.commit.noteCut(cut);
+    this.commit.noteCut(cut, this.stageUs);
     if (cut.guestEnd !== undefined) this.sendGuestEnd(connection, cut.epoch, cut.guestEnd);
+    this.sendPiece(connection, cut.chunk);
     return true;
   }
 
@@ -131,31 +146,41 @@ export class EpochPipeline {
       this.handlers.onOverrun(cut.epoch);
     }
     stats.pauseUs.record(cut.pauseUs);
-    stats.harvestUs.record(cut.harvestUs);
-    stats.copyUs.record(cut.copyUs);
-    stats.stateUs.record(cut.stateUs);
-    stats.resetUs.record(cut.resetUs);
     stats.dirtyPagesPerEpoch.record(cut.dirtyPages);
+    const { stages } = stats;
+    stages.harvest.record(cut.harvestUs);
+    stages.copy.record(cut.copyUs);
+    stages.state.record(cut.stateUs);
+    stages.reset.record(cut.resetUs);
+    stages.wake.record(cut.wakeUs);
   }
 
-  private sendPiece(connection: Connection): void {
-    const startUs = this.clock.nowUs();
-    const chunk = this.machine.encodeCut(this.sender.scratch);
+  /** Sends a piece that was just encoded into the sender's scratch. */
+  private sendPiece(connection: Connection, chunk: EncodedChunk): void {
+    const encodedUs = this.clock.nowUs();
+    this.encodeUs += encodedUs - this.stageUs;
+    const { last } = chunk;
     this.stats.rawBytes += chunk.rawBytes;
-    const flags = (chunk.last ? FrameFlag.last : 0) | (this.base ? FrameFlag.base : 0);
-    this.epochBytes += this.sender.send(
+    const flags = (last ? FrameFlag.last : 0) | (this.base ? FrameFlag.base : 0);
+    const { epoch, sender } = this;
+    this.epochBytes += sender.send(
       connection,
       FrameType.epoch,
       flags,
       this.generation,
-      this.epoch,
-      chunk.bytes,
+      epoch,
+      chunk,
     );
-    this.encodeUs += this.clock.nowUs() - startUs;
-    if (!chunk.last) return;
+    this.stageUs = this.clock.nowUs();
+    this.compressUs += sender.compressUs;
+    this.frameUs += this.stageUs - encodedUs - sender.compressUs;
+    if (!last) return;
     this.encoding = false;
-    this.stats.encodeUs.record(this.encodeUs);
-    this.commit.noteSent(this.epoch, this.epochBytes);
-    if (this.base) this.handlers.onBaseSent(this.epoch);
+    const { stages } = this.stats;
+    stages.encode.record(this.encodeUs);
+    stages.compress.record(this.compressUs);
+    stages.frame.record(this.frameUs);
+    this.commit.noteSent(epoch, this.epochBytes, this.stageUs);
+    if (this.base) this.handlers.onBaseSent(epoch);
   }
 }

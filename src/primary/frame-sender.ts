@@ -2,6 +2,8 @@
  * Sends bodies that were encoded into `scratch`, compressed where that pays. Buffers come from a
  * pool and go back when the connection has let go of them; nothing is copied on the way.
  */
+import type { Clock } from '../common/clock';
+import type { EncodedChunk } from '../machine/machine';
 import type { Connection } from '../transport/connection';
 import type { FrameBufferPool } from '../wire/buffer-pool';
 import {
@@ -15,6 +17,8 @@ import type { PrimaryStats } from './primary-stats';
 
 /** Decides by measurement, body by body, whether to compress. */
 export interface BodyCompressor {
+  /** False for a body of which it is known before that compressing it does not pay. */
+  worthTrying(bodyBytes: number, rawBytes: number): boolean;
   /** Compresses `body` into `into`; 0 when it does not pay (then the body goes as it is). */
   compress(body: Buffer, into: Buffer): number;
   /** The link took `bytes` within `us`: what a saved byte is worth. */
@@ -22,10 +26,20 @@ export interface BodyCompressor {
 }
 
 export class FrameSender {
+  /** How long the last body took to compress, or to be found not worth it; 0 when untried. */
+  compressUs = 0;
   private next: FrameBuffer;
-  private readonly header: FrameHeader = { type: 1, flags: 0, generation: 0, epoch: 0 };
+  private readonly header: FrameHeader = {
+    type: 1,
+    flags: 0,
+    generation: 0,
+    epoch: 0,
+    rawBytes: 0,
+    bodyCrc: undefined,
+  };
 
   constructor(
+    private readonly clock: Clock,
     private readonly pool: FrameBufferPool,
     private readonly compressor: BodyCompressor | undefined,
     private readonly stats: PrimaryStats,
@@ -38,40 +52,58 @@ export class FrameSender {
     return this.next.body;
   }
 
-  /** Sends the first `bytes` bytes of `scratch`; returns the bytes that go on the wire. */
+  /** Sends the piece that was encoded into `scratch`; returns the bytes that go on the wire. */
   send(
     connection: Connection,
     type: FrameType,
     flags: number,
     generation: number,
     epoch: number,
-    bytes: number,
+    chunk: EncodedChunk,
   ): number {
-    const { header, stats } = this;
-    const packed = this.packed(bytes);
-    const body = packed === undefined ? this.next : packed.buffer;
-    const bodyBytes = packed === undefined ? bytes : packed.bytes;
+    const { header, stats, compressor } = this;
     header.type = type;
-    header.flags = packed === undefined ? flags : flags | FrameFlag.lz4;
     header.generation = generation;
     header.epoch = epoch;
-    if (packed === undefined) delete header.rawBytes;
-    else header.rawBytes = bytes;
-    if (packed === undefined) this.next = this.pool.acquire();
     stats.chunks += 1;
-    stats.bodyBytes += bytes;
-    stats.wireBytes += bodyBytes + FRAME_HEADER_BYTES;
-    if (packed !== undefined) stats.compressedChunks += 1;
-    connection.send(header, body, bodyBytes, () => this.pool.release(body));
-    return bodyBytes + FRAME_HEADER_BYTES;
+    stats.bodyBytes += chunk.bytes;
+    this.compressUs = 0;
+    if (compressor?.worthTrying(chunk.bytes, chunk.rawBytes)) {
+      const startUs = this.clock.nowUs();
+      const wireBytes = this.sendPacked(connection, flags, chunk, compressor);
+      this.compressUs = this.clock.nowUs() - startUs;
+      if (wireBytes > 0) return wireBytes;
+    }
+    const body = this.next;
+    this.next = this.pool.acquire();
+    header.flags = flags;
+    header.rawBytes = chunk.bytes;
+    header.bodyCrc = chunk.crc;
+    stats.wireBytes += chunk.bytes + FRAME_HEADER_BYTES;
+    connection.send(header, body, chunk.bytes, () => this.pool.release(body));
+    return chunk.bytes + FRAME_HEADER_BYTES;
   }
 
-  private packed(bytes: number): { buffer: FrameBuffer; bytes: number } | undefined {
-    if (this.compressor === undefined || bytes === 0) return undefined;
+  /** Compresses and sends; 0 when it did not pay, and then nothing was sent. */
+  private sendPacked(
+    connection: Connection,
+    flags: number,
+    chunk: EncodedChunk,
+    compressor: BodyCompressor,
+  ): number {
+    const { header, stats } = this;
     const buffer = this.pool.acquire();
-    const packedBytes = this.compressor.compress(this.next.body.subarray(0, bytes), buffer.body);
-    if (packedBytes > 0 && packedBytes < bytes) return { buffer, bytes: packedBytes };
-    this.pool.release(buffer);
-    return undefined;
+    const bytes = compressor.compress(this.next.body.subarray(0, chunk.bytes), buffer.body);
+    if (bytes === 0 || bytes >= chunk.bytes) {
+      this.pool.release(buffer);
+      return 0;
+    }
+    header.flags = flags | FrameFlag.lz4;
+    header.rawBytes = chunk.bytes;
+    header.bodyCrc = undefined;
+    stats.compressedChunks += 1;
+    stats.wireBytes += bytes + FRAME_HEADER_BYTES;
+    connection.send(header, buffer, bytes, () => this.pool.release(buffer));
+    return bytes + FRAME_HEADER_BYTES;
   }
 }

@@ -76,6 +76,8 @@ export interface LinkPeer {
 export interface LinkHandlers {
   onUp(connection: Connection, peer: LinkPeer): void;
   onFrame(frame: Frame): void;
+  /** No frame of what was read is left. */
+  onTurn(): void;
   onDown(down: LinkDown): void;
   /** The standby refuses this node, or answers nonsense; the link keeps trying. */
   onRefused(error: FtError): void;
@@ -300,6 +302,9 @@ export class Link {
     this.refusedBefore = '';
     this.upAtUs = this.options.clock.nowUs();
     replication.onFrame = (frame) => this.received(frame);
+    replication.onTurn = () => {
+      if (this.state === 'up') this.handlers.onTurn();
+    };
     replication.onClose = (error) => this.closed(error);
     heartbeat.onFrame = (frame) => this.heardBeat(frame);
     heartbeat.onClose = (error) => this.closed(error);
@@ -326,6 +331,9 @@ export class Link {
 
   /** A bye counts only when it speaks of the generation that runs here. */
   private saidBye(frame: Frame): void {
+    // What came before the word counts as before it.
+    this.handlers.onTurn();
+    if (this.state !== 'up') return;
     const bye = unpackBye(frame.body);
     if (bye instanceof FtError) this.fail(bye);
     else if (frame.generation !== this.options.generation()) {
@@ -399,6 +407,7 @@ export class Link {
     for (const connection of [replication, heartbeat]) {
       if (connection === undefined) continue;
       connection.onFrame = () => undefined;
+      connection.onTurn = () => undefined;
       connection.onDrain = () => undefined;
       connection.onClose = () => undefined;
       connection.close(error);

@@ -122,7 +122,7 @@ export class PrimaryRole {
     private readonly handlers: PrimaryHandlers,
   ) {
     const { clock, machine } = options;
-    const sender = new FrameSender(options.pool, options.compressor, this.stats);
+    const sender = new FrameSender(clock, options.pool, options.compressor, this.stats);
     this.commit = new OutputCommit(clock, machine, this.stats, (bytes, us) => {
       options.compressor?.observeLink(bytes, us);
     });
@@ -153,6 +153,7 @@ export class PrimaryRole {
     this.link = new Link(linkOptions, {
       onUp: (connection, peer) => this.linkUp(connection, peer),
       onFrame: (frame) => this.received(frame),
+      onTurn: () => this.turnEnded(),
       onDown: (down) => this.linkDown(down),
       onRefused: (error) => this.refused(error),
     });
@@ -289,10 +290,13 @@ export class PrimaryRole {
 
   private acked(epoch: number): void {
     const error = this.commit.ack(epoch);
-    if (error !== undefined) {
-      this.link.fail(error);
-      return;
-    }
+    if (error !== undefined) this.link.fail(error);
+  }
+
+  /** Output leaves for the acks that came; what follows from them comes after that. */
+  private turnEnded(): void {
+    const epoch = this.commit.settle();
+    if (epoch === 0) return;
     if (this.current === 'syncing' && this.baseEpoch !== 0 && epoch >= this.baseEpoch) {
       this.stats.syncsDone += 1;
       this.options.machine.inStep(this.session);

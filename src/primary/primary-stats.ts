@@ -2,17 +2,41 @@
  * What a primary counts, as plain numbers and histograms that are bumped in place: no labels, no
  * allocation. Whoever shows them reads them when asked (status line, metrics scrape).
  */
-import { Histogram } from '../common/histogram';
+import { Histogram, WindowedHistogram } from '../common/histogram';
 
-/** Counts since the start, and since the last status line. */
-export class WindowedHistogram {
-  readonly total = new Histogram();
-  readonly window = new Histogram();
-
-  record(value: number): void {
-    this.total.record(value);
-    this.window.record(value);
-  }
+/**
+ * Where the time of an epoch goes on this side, in order; one value an epoch and stage, µs. Each
+ * stage begins where the one before it ended, so that neighbours share a reading of the clock.
+ *
+ *   in the pause     kick      asked to stop ─▶ vCPU 0 is out of the guest
+ *                    barrier   ─▶ every other vCPU is, too
+ *                    harvest   ─▶ the set of dirty pages is known
+ *                    copy      ─▶ they are copied
+ *                    state     ─▶ state of vCPUs, VM and devices is captured, audit pages hashed
+ *                    reset     ─▶ pages are protected anew, the outbox is sealed
+ *   after it         wake      the cut is published ─▶ the event loop takes it
+ *                    encode    ─▶ page and state deltas are written
+ *                    compress  ─▶ LZ4, where it is tried
+ *                    frame     ─▶ checksum and header
+ *                    send      ─▶ the last byte is with the system; other epochs of the same turn
+ *                              may be encoded meanwhile, since a turn is sent in one go
+ *                    wire      ─▶ the ack is here: the way there, the standby's work, the way back
+ *                    release   ─▶ its output is written to TAP and console
+ */
+export class PrimaryStages {
+  readonly kick = new WindowedHistogram();
+  readonly barrier = new WindowedHistogram();
+  readonly harvest = new WindowedHistogram();
+  readonly copy = new WindowedHistogram();
+  readonly state = new WindowedHistogram();
+  readonly reset = new WindowedHistogram();
+  readonly wake = new WindowedHistogram();
+  readonly encode = new WindowedHistogram();
+  readonly compress = new WindowedHistogram();
+  readonly frame = new WindowedHistogram();
+  readonly send = new WindowedHistogram();
+  readonly wire = new WindowedHistogram();
+  readonly release = new WindowedHistogram();
 }
 
 export class PrimaryStats {
@@ -36,11 +60,7 @@ export class PrimaryStats {
   linksLost = 0;
   claims = 0;
   readonly pauseUs = new WindowedHistogram();
-  readonly harvestUs = new Histogram();
-  readonly copyUs = new Histogram();
-  readonly stateUs = new Histogram();
-  readonly resetUs = new Histogram();
-  readonly encodeUs = new Histogram();
+  readonly stages = new PrimaryStages();
   readonly ackUs = new WindowedHistogram();
   readonly outputDelayUs = new WindowedHistogram();
   /** Handed-over pages per epoch (recorded as if they were µs; the buckets are logarithmic). */

@@ -60,7 +60,7 @@ export class SyncDriver {
     const chunk = this.machine.scanNext(this.sender.scratch);
     this.stats.syncBytes += chunk.rawBytes;
     const flags = chunk.last ? FrameFlag.last : 0;
-    this.sender.send(connection, FrameType.syncPages, flags, this.generation, 0, chunk.bytes);
+    this.sender.send(connection, FrameType.syncPages, flags, this.generation, 0, chunk);
     if (!chunk.last) {
       this.resume();
       return;

@@ -1,27 +1,23 @@
 /**
  * Turns the stream of sync pieces and epoch pieces into the standby's image, each epoch whole or
- * not at all.
+ * not at all. What comes together is handled together: a turn is all frames of one read.
  *
- *   frame ─▶ order checked ─▶ decompressed ─▶ machine.verify ─┬─ a whole epoch, nothing queued:
- *                                                            │    ack, then apply at once
- *                                                            └─ else copied and held
- *              last piece of an epoch ─▶ ack (all of it is held and verified) ─▶ into the queue
- *              queue ─▶ machine.apply in order, SLICE_US per turn of the loop ─▶ image
+ *   take      frame ─▶ order checked ─▶ decompressed ─▶ machine.verify ─▶ in line
+ *               └ again for each frame of the turn            last piece of an epoch: it is held
+ *   endTurn   newest epoch held ─▶ one ack for all ─▶ line ─▶ machine.apply in order ─▶ image
+ *                                                      └ SLICE_US are over: what is left is copied,
+ *                                                        and applied in later turns, in order
+ *
+ *   line      ┌ scan ┬ 7 ┬ 8 a ┬ 8 b (last) ┬ 9 a ┬ scan ┐
+ *             └──────┴───┴─────┴────────────┴─────┴──────┘   applied up to here: an epoch that is
+ *                                       ready ▲              not whole stops all behind it, since
+ *                                                            each piece builds on those before it
  *
  * An ack means that nothing but memory already held is needed to reach that epoch, so an ack may
- * precede the applying: `drain` finishes it, synchronously, before a promotion. Only the images of
- * the disks may be behind by then; the machine writes them in order while the guest runs already.
- *
- * Acks wait while more than DISK_BACKLOG_BYTES_MAX is on its way into the images. So a disk that is
- * slower than the primary's slows the primary down, and memory does not fill up here:
- *
- *   held ──▶ backlog small ──────────────────────────────▶ ack
- *              └ large ─▶ looked at every BACKLOG_POLL_MS ─┤ (the newest epoch held, once)
- *                            └ not smaller in BACKLOG_STUCK_MS of looks ──▶ onDisksStuck, no ack
- *
- * A disk that hangs for good (a network mount whose server is gone) returns no error, and a healthy
- * primary's guest would wait for its acks for ever; so it counts as one that failed. Looks are
- * counted, not time: a process that was stopped for a while has not seen its disks hang.
+ * precede the applying: `drain` finishes it, synchronously, before a promotion. A body that is not
+ * applied by the end of its turn is copied then, before its receive buffer is used again; no event
+ * comes between. Only the images of the disks may be behind when a promotion happens; the machine
+ * writes them in order while the guest runs already. See ack-gate.ts for acks that wait for them.
  *
  * The word that the guest ends itself comes before the epoch in which it does; it counts from the
  * moment that epoch is held, in which case nothing is ever resumed from here.
@@ -29,14 +25,15 @@
  * freeze(): later frames are kept as they came: no ack, no epoch. thaw(): they are taken as usual.
  */
 import { assert } from '../common/assert';
-import type { Clock, Timer } from '../common/clock';
+import type { Clock } from '../common/clock';
 import { FtError } from '../common/errors';
 import type { GuestEnd, Machine } from '../machine/machine';
 import { type Frame, FrameFlag, FrameType } from '../wire/frame';
 import { unpackGuestEnd } from '../wire/messages';
+import { AckGate } from './ack-gate';
 import type { StandbyStats } from './standby-stats';
 
-/** Undoes compression. The result is valid until the next call. */
+/** Undoes compression. The result is the caller's. */
 export interface BodyDecompressor {
   decompress(body: Uint8Array, rawBytes: number): Uint8Array | FtError;
 }
@@ -58,15 +55,18 @@ export interface ApplierHandlers {
 
 const SLICE_US = 2000;
 const HELD_SLACK_BYTES = 64 * 1024 * 1024;
-const DISK_BACKLOG_BYTES_MAX = 16 * 1024 * 1024;
-const BACKLOG_POLL_MS = 1;
-const BACKLOG_STUCK_MS = 10_000;
+/** So many applied bodies may stand at the head of a line that does not become empty. */
+const LINE_DONE_MAX = 64;
 
 interface HeldBody {
+  /** 0: a piece of the scan. */
   readonly epoch: number;
-  readonly body: Uint8Array;
+  /** Until the end of its turn a view of the receive buffer, then a copy. */
+  body: Uint8Array;
   /** True for the piece that completes its epoch. */
   readonly last: boolean;
+  /** The body is a copy, and counts as held. */
+  owned: boolean;
 }
 
 interface KeptFrame extends Frame {
@@ -82,21 +82,22 @@ export class CheckpointApplier {
   /** The epoch whose pieces are coming in; 0 between epochs. */
   private openEpoch = 0;
   private openIsBase = false;
-  private openPieces: HeldBody[] = [];
   /** The guest's last epoch, once announced. */
   private final: { readonly epoch: number; readonly end: GuestEnd } | undefined;
-  private queue: HeldBody[] = [];
-  private queueHead = 0;
+  private line: HeldBody[] = [];
+  /** The line's next one to apply, and where the part ends that may be applied. */
+  private lineHead = 0;
+  private lineReady = 0;
   private heldBytes = 0;
+  /** The newest epoch held and not yet handed to the gate; 0 for none. */
+  private ackDue = 0;
+  /** Something was taken, and endTurn() was not called yet. */
+  private inTurn = false;
+  /** Where the stage that goes on now began. */
+  private stageUs = 0;
+  private readonly gate: AckGate;
   private stepAsked = false;
   private frozen = false;
-  /** As of the body applied last, or of the last look. */
-  private diskBacklogBytes = 0;
-  /** The newest epoch whose ack waits for the disks; 0 for none. */
-  private ackDue = 0;
-  private backlogTimer: Timer | undefined;
-  /** Looks in a row that found the backlog no smaller than it was before. */
-  private looksInVain = 0;
   private kept: KeptFrame[] = [];
   private readonly heldBytesMax: number;
 
@@ -108,6 +109,7 @@ export class CheckpointApplier {
     private readonly handlers: ApplierHandlers,
   ) {
     this.heldBytesMax = machine.description.memoryBytes + HELD_SLACK_BYTES;
+    this.gate = new AckGate(clock, machine, stats, handlers);
   }
 
   /** The newest epoch held whole: what a promotion would resume from. */
@@ -137,26 +139,25 @@ export class CheckpointApplier {
     this.final = undefined;
     this.stats.epochHeld = 0;
     this.stats.epochApplied = 0;
-    this.diskBacklogBytes = 0;
+    this.gate.begin();
     return this.machine.beginSync(peerSyncIds);
   }
 
   /** Forgets what is held; nothing more is applied. */
   stop(): void {
     this.openEpoch = 0;
-    this.openPieces = [];
-    this.queue = [];
-    this.queueHead = 0;
+    this.clearLine();
     this.heldBytes = 0;
     this.frozen = false;
     this.kept = [];
     this.ackDue = 0;
-    this.stopPolling();
+    this.inTurn = false;
+    this.gate.forget();
   }
 
   freeze(): void {
     this.frozen = true;
-    this.stopPolling();
+    this.gate.rest();
   }
 
   /** Takes what came since freeze(). Errors as for `take`. */
@@ -164,22 +165,24 @@ export class CheckpointApplier {
     const frames = this.kept;
     this.frozen = false;
     this.kept = [];
-    if (this.ackDue !== 0) this.ack(this.ackDue);
+    this.gate.resume();
     for (const frame of frames) {
       this.heldBytes -= frame.body.length;
       const error = this.take(frame);
       if (error !== undefined) return error;
     }
-    return undefined;
+    return this.endTurn();
   }
 
   /**
-   * Takes a syncPages, epoch or guestEnd frame. Returns FT_ERR_EPOCH_ORDER, FT_ERR_EPOCH_BODY (or
-   * the machine's own code), FT_ERR_HELD_BYTES, FT_ERR_MESSAGE, or the decompressor's error; the
-   * session is then over.
+   * Takes a syncPages, epoch or guestEnd frame, whose body stays as it is until endTurn(). Returns
+   * FT_ERR_EPOCH_ORDER, FT_ERR_EPOCH_BODY (or the machine's own code), FT_ERR_HELD_BYTES,
+   * FT_ERR_MESSAGE, or the decompressor's error; the session is then over.
    */
   take(frame: Frame): FtError | undefined {
     if (this.frozen) return this.keep(frame);
+    if (!this.inTurn) this.stageUs = this.clock.nowUs();
+    this.inTurn = true;
     if (frame.type === FrameType.guestEnd) return this.takeGuestEnd(frame);
     const disorder = frame.type === FrameType.syncPages ? this.scanOrder() : this.epochOrder(frame);
     if (disorder !== undefined) return disorder;
@@ -194,16 +197,32 @@ export class CheckpointApplier {
     const damaged = this.machine.verify(body);
     if (damaged !== undefined) return damaged;
     const last = (frame.flags & FrameFlag.last) !== 0;
-    return frame.type === FrameType.syncPages
-      ? this.takeScan(body, last)
-      : this.takeEpoch(frame, body, last);
+    if (frame.type === FrameType.syncPages) this.takeScan(body, last);
+    else this.takeEpoch(frame.epoch, body, last);
+    const nowUs = this.clock.nowUs();
+    this.stats.stages.decode.record(nowUs - this.stageUs);
+    this.stageUs = nowUs;
+    return undefined;
+  }
+
+  /**
+   * No frame of this read is left: acknowledges what is held whole now, once, and then applies it.
+   * Error: FT_ERR_HELD_BYTES; the session is then over.
+   */
+  endTurn(): FtError | undefined {
+    if (!this.inTurn) return undefined;
+    if (this.ackDue !== 0) this.acknowledge();
+    this.applyReady(this.stageUs + SLICE_US);
+    this.inTurn = false;
+    return this.own();
   }
 
   /** Applies everything that is held whole; pieces of an unfinished epoch are dropped. */
   drain(): void {
     this.openEpoch = 0;
-    this.openPieces = [];
-    while (this.applyOne());
+    this.ackDue = 0;
+    this.applyReady(Number.POSITIVE_INFINITY);
+    this.clearLine();
     assert(this.appliedEpoch === this.heldEpoch, 'what was acknowledged is in the image');
   }
 
@@ -258,37 +277,19 @@ export class CheckpointApplier {
 
   // ── taking ─────────────────────────────────────────────────────────────────────────────────────
 
-  private takeScan(body: Uint8Array, last: boolean): FtError | undefined {
+  private takeScan(body: Uint8Array, last: boolean): void {
     this.stats.syncBytes += body.length;
     if (last) this.scanDone = true;
-    if (this.queueHead === this.queue.length) {
-      this.applyBody(0, body);
-      return undefined;
-    }
-    const piece = this.hold(0, body, false);
-    if (piece instanceof FtError) return piece;
-    this.queue.push(piece);
-    return undefined;
+    this.line.push({ epoch: 0, body, last: false, owned: false });
+    // Inside an open epoch it waits for the end of that: it was written on top of those pieces.
+    if (this.openEpoch === 0) this.lineReady = this.line.length;
   }
 
-  private takeEpoch(frame: Frame, body: Uint8Array, last: boolean): FtError | undefined {
-    const { epoch } = frame;
-    const atOnce = last && this.openPieces.length === 0 && this.queueHead === this.queue.length;
-    if (atOnce) {
-      this.complete(epoch);
-      this.applyBody(epoch, body);
-      this.applied(epoch);
-      return undefined;
-    }
-    const piece = this.hold(epoch, body, last);
-    if (piece instanceof FtError) return piece;
-    this.openPieces.push(piece);
-    if (!last) return undefined;
-    for (const one of this.openPieces) this.queue.push(one);
-    this.openPieces = [];
+  private takeEpoch(epoch: number, body: Uint8Array, last: boolean): void {
+    this.line.push({ epoch, body, last, owned: false });
+    if (!last) return;
+    this.lineReady = this.line.length;
     this.complete(epoch);
-    this.stepSoon();
-    return undefined;
   }
 
   /** All of `epoch` is here and verified: from now on it will be in the image, come what may. */
@@ -302,54 +303,18 @@ export class CheckpointApplier {
     this.stats.epochsHeld += 1;
     if (isBase) this.baseEpoch = epoch;
     if (isBase) this.handlers.onRestorable(epoch);
-    this.ack(epoch);
-    if (this.final?.epoch === epoch) this.handlers.onGuestEnd(this.final.end);
-  }
-
-  /** Acknowledges now, or when the disks have caught up; acks are cumulative. */
-  private ack(epoch: number): void {
-    if (this.diskBacklogBytes <= DISK_BACKLOG_BYTES_MAX) {
-      this.ackDue = 0;
-      this.stopPolling();
-      this.handlers.onHeld(epoch);
-      return;
-    }
-    if (this.ackDue === 0) this.stats.acksDeferred += 1;
     this.ackDue = epoch;
-    this.backlogTimer ??= this.clock.after(BACKLOG_POLL_MS, this.lookAtBacklog);
   }
 
-  private readonly lookAtBacklog = (): void => {
-    this.backlogTimer = undefined;
-    const before = this.diskBacklogBytes;
-    this.diskBacklogBytes = this.machine.diskBacklogBytes();
-    this.looksInVain = this.diskBacklogBytes < before ? 0 : this.looksInVain + 1;
-    if (this.looksInVain * BACKLOG_POLL_MS < BACKLOG_STUCK_MS) {
-      this.ack(this.ackDue);
-      return;
-    }
-    this.stopPolling();
-    this.handlers.onDisksStuck(this.stuck());
-  };
-
-  private stuck(): FtError {
-    const backlogBytes = this.diskBacklogBytes;
-    const message =
-      `Nothing of ${backlogBytes} bytes has reached the disk images here for ` +
-      `${BACKLOG_STUCK_MS / 1000} s: their storage hangs. See to the device, mount or network ` +
-      'that they lie on.';
-    return new FtError('FT_ERR_DISK_STUCK', message, { backlogBytes });
-  }
-
-  private stopPolling(): void {
-    this.backlogTimer?.cancel();
-    this.backlogTimer = undefined;
-    this.looksInVain = 0;
-  }
-
-  private hold(epoch: number, body: Uint8Array, last: boolean): HeldBody | FtError {
-    const error = this.account(body.length);
-    return error ?? { epoch, body: Buffer.from(body), last };
+  /** One ack for every epoch that became whole in this turn. */
+  private acknowledge(): void {
+    const epoch = this.ackDue;
+    this.ackDue = 0;
+    this.gate.ack(epoch);
+    const nowUs = this.clock.nowUs();
+    this.stats.stages.ack.record(nowUs - this.stageUs);
+    this.stageUs = nowUs;
+    if (this.final?.epoch === epoch) this.handlers.onGuestEnd(this.final.end);
   }
 
   private keep(frame: Frame): FtError | undefined {
@@ -380,36 +345,65 @@ export class CheckpointApplier {
 
   private readonly step = (): void => {
     this.stepAsked = false;
-    const endUs = this.clock.nowUs() + SLICE_US;
-    while (this.applyOne()) {
-      if (this.clock.nowUs() < endUs) continue;
-      this.stepSoon();
-      return;
-    }
+    // A turn that is not over will go on with the line by itself.
+    if (this.inTurn) return;
+    this.stageUs = this.clock.nowUs();
+    this.applyReady(this.stageUs + SLICE_US);
   };
 
-  /** Applies the oldest held piece; false when there is none. */
-  private applyOne(): boolean {
-    const piece = this.queue[this.queueHead];
-    if (piece === undefined) return false;
-    this.queueHead += 1;
-    if (this.queueHead === this.queue.length) {
-      this.queue = [];
-      this.queueHead = 0;
+  /** Applies what is ready, in order, until the clock stands at `endUs`; the rest soon. */
+  private applyReady(endUs: number): void {
+    while (this.lineHead < this.lineReady) {
+      if (this.stageUs >= endUs) {
+        this.stepSoon();
+        break;
+      }
+      const piece = this.line[this.lineHead];
+      assert(piece !== undefined, 'what is ready is in the line');
+      this.lineHead += 1;
+      if (piece.owned) this.heldBytes -= piece.body.length;
+      this.applyBody(piece.epoch, piece.body);
+      if (piece.last) this.applied(piece.epoch);
+      // A handler may have ended all this.
+      if (this.line.length === 0) return;
     }
-    this.heldBytes -= piece.body.length;
-    this.applyBody(piece.epoch, piece.body);
-    if (piece.last) this.applied(piece.epoch);
-    return true;
+    if (this.lineHead === this.line.length) this.clearLine();
+    else if (this.lineHead >= LINE_DONE_MAX) this.forgetDone();
+  }
+
+  /** Lets go of what was applied, when the line has not been empty for long. */
+  private forgetDone(): void {
+    this.line.splice(0, this.lineHead);
+    this.lineReady -= this.lineHead;
+    this.lineHead = 0;
+  }
+
+  private clearLine(): void {
+    this.line.length = 0;
+    this.lineHead = 0;
+    this.lineReady = 0;
+  }
+
+  /** The receive buffer is about to be used again: what is still in line becomes ours. */
+  private own(): FtError | undefined {
+    for (let at = this.line.length - 1; at >= this.lineHead; at -= 1) {
+      const piece = this.line[at];
+      if (piece === undefined || piece.owned) return undefined;
+      const error = this.account(piece.body.length);
+      if (error !== undefined) return error;
+      piece.body = Buffer.from(piece.body);
+      piece.owned = true;
+    }
+    return undefined;
   }
 
   private applyBody(epoch: number, body: Uint8Array): void {
-    const startUs = this.clock.nowUs();
     const result = this.machine.apply(body);
-    this.stats.applyUs.record(this.clock.nowUs() - startUs);
+    const nowUs = this.clock.nowUs();
+    this.stats.stages.apply.record(nowUs - this.stageUs);
+    this.stageUs = nowUs;
     this.stats.pagesApplied += result.pages;
-    if (result.diskBacklogBytes < this.diskBacklogBytes) this.looksInVain = 0;
-    this.diskBacklogBytes = result.diskBacklogBytes;
+    this.gate.noteBacklog(result.diskBacklogBytes);
     // Before the base epoch the image is not meant to match: pages and epochs are still crossing.
     const whole = this.baseEpoch !== 0 && epoch >= this.baseEpoch;
     if (result.auditMismatches.length > 0 && whole) {

@@ -35,6 +35,8 @@ export type SuspicionCause = 'silence' | 'closed';
 export interface SessionHandlers {
   /** A sync, epoch or guestEnd frame of this session's generation. */
   onFrame(frame: Frame): void;
+  /** No frame of what was read is left; bodies handed out since the last call are valid until now. */
+  onTurn(): void;
   onBye(bye: Bye): void;
   /** The primary broke the protocol; the session is of no use any more. */
   onBroken(error: FtError): void;
@@ -77,6 +79,7 @@ export class PeerSession {
       handlers.onBroken(new FtError('FT_ERR_SESSION', 'The heartbeat connection did not come.'));
     });
     replication.onFrame = (frame) => this.received(frame);
+    replication.onTurn = () => handlers.onTurn();
     replication.onClose = (error) => this.closed(error);
   }
 
@@ -149,6 +152,7 @@ export class PeerSession {
     for (const connection of [this.replication, this.heartbeat]) {
       if (connection === undefined) continue;
       connection.onFrame = () => undefined;
+      connection.onTurn = () => undefined;
       connection.onClose = () => undefined;
       connection.close(error);
     }
@@ -187,6 +191,8 @@ export class PeerSession {
   }
 
   private saidBye(frame: Frame): void {
+    // What came before the word counts as before it.
+    this.handlers.onTurn();
     const bye = unpackBye(frame.body);
     if (bye instanceof FtError) this.handlers.onBroken(bye);
     else this.handlers.onBye(bye);

@@ -255,6 +255,7 @@ export class StandbyRole {
       connection,
       {
         onFrame: (frame) => this.received(frame),
+        onTurn: () => this.turnEnded(),
         onBye: (bye) => this.saidBye(bye),
         onBroken: (error) => this.broken(error),
         onSuspect: (why, silentMs) => this.suspect(why, silentMs),
@@ -266,6 +267,11 @@ export class StandbyRole {
 
   private received(frame: Frame): void {
     const error = this.applier.take(frame);
+    if (error !== undefined) this.broken(error);
+  }
+
+  private turnEnded(): void {
+    const error = this.applier.endTurn();
     if (error !== undefined) this.broken(error);
   }
 

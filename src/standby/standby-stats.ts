@@ -1,5 +1,19 @@
 /** What a standby counts, bumped in place; read by whoever shows it. */
-import { Histogram } from '../common/histogram';
+import { WindowedHistogram } from '../common/histogram';
+
+/**
+ * Where the time of an epoch goes on this side; one value a piece of an epoch and stage, µs.
+ *
+ *   decode   the piece is next in what was read ─▶ checksum, order and every record are sound
+ *   ack      the epoch is held whole ─▶ its acknowledgement is with the system; acks of epochs that
+ *            came together are one
+ *   apply    its records are written to the image
+ */
+export class StandbyStages {
+  readonly decode = new WindowedHistogram();
+  readonly ack = new WindowedHistogram();
+  readonly apply = new WindowedHistogram();
+}
 
 export class StandbyStats {
   /** The newest epoch held whole, and the newest applied to the image. */
@@ -29,7 +43,7 @@ export class StandbyStats {
    */
   guestClockStepUs = 0;
   takeoverUs = 0;
-  readonly applyUs = new Histogram();
+  readonly stages = new StandbyStages();
 
   /** By how much the guest's clock fell behind real time in the takeover. */
   get guestClockBehindUs(): number {

@@ -19,11 +19,19 @@ export interface Connection {
    */
   send(header: FrameHeader, buffer: FrameBuffer, bodyBytes: number, onFlushed?: () => void): void;
 
+  /** Frames sent from now on leave together, in as few system calls as it takes. */
+  cork(): void;
+  /** Hands over what was sent since cork(), and what is sent later at once. */
+  uncork(): void;
+
   /**
    * Set by the owner; nothing is read before the first handler is set, and a new one holds from the
-   * next frame on. `frame` and `frame.body` are valid only during the call; frames come in order.
+   * next frame on. `frame` is valid only during the call, `frame.body` until onTurn; frames come in
+   * order.
    */
   onFrame: (frame: Frame) => void;
+  /** Called after the last frame of what was read in one go, so that they can be answered as one. */
+  onTurn: () => void;
   /**
    * Called once. `error` is undefined for an orderly end by either side. An end proves no intent: a
    * killed process's sockets end in order too, and the system may report a reset as an end when

@@ -79,6 +79,9 @@ export class MemoryLink {
   }
 }
 
+/** No read of a socket brings more at a time, so that pieces come in several turns here, too. */
+const READ_BYTES_MAX = 256 * 1024;
+
 const noop = (): void => {};
 
 /** One end of a MemoryLink. */
@@ -86,6 +89,7 @@ export class MemoryConnection implements Connection {
   readonly remote: string;
   onClose: (error: FtError | undefined) => void = noop;
   onDrain: () => void = noop;
+  onTurn: () => void = noop;
 
   private readonly link: MemoryLink;
   private readonly clock: Clock;
@@ -139,6 +143,10 @@ export class MemoryConnection implements Connection {
     this.post(Buffer.from(buffer.bytes.subarray(0, frameBytes)), onFlushed);
   }
 
+  /** Nothing to gather here: what is due at one moment arrives together, as from one read. */
+  cork(): void {}
+  uncork(): void {}
+
   setMaxBodyBytes(bytes: number): void {
     this.decoder.setMaxBodyBytes(bytes);
   }
@@ -170,8 +178,16 @@ export class MemoryConnection implements Connection {
     );
   }
 
-  /** Hands over to the peer what is due; called by timers, by heal and by a new handler. */
+  /**
+   * Hands over to the peer what is due, as one read; called by timers, by heal and by a new handler.
+   */
   pump(): void {
+    this.deliverDue();
+    this.peer?.turnOver();
+  }
+
+  private deliverDue(): void {
+    let turnBytes = 0;
     while (!this.link.cutNow) {
       const parcel = this.outgoing[0];
       if (parcel === undefined) return;
@@ -182,11 +198,16 @@ export class MemoryConnection implements Connection {
       if (parcel.bytes !== undefined && this.peer?.waitsForHandler()) return;
       this.outgoing.shift();
       if (parcel.bytes === undefined) {
+        this.peer?.turnOver();
         this.peer?.finished();
         continue;
       }
       this.settle(parcel);
       this.peer?.received(parcel.bytes);
+      turnBytes += parcel.bytes.length;
+      if (turnBytes < READ_BYTES_MAX) continue;
+      this.peer?.turnOver();
+      turnBytes = 0;
     }
   }
 
@@ -221,7 +242,13 @@ export class MemoryConnection implements Connection {
     if (this.isReset) this.peer?.broken('reset by the peer');
     if (this.isClosed) return;
     const error = this.decoder.push(bytes, this.dispatch);
-    if (error !== undefined) this.close(error);
+    if (error === undefined) return;
+    this.turnOver();
+    this.close(error);
+  }
+
+  private turnOver(): void {
+    if (!this.isClosed) this.onTurn();
   }
 
   /** The peer's orderly end arrived. */

@@ -1,6 +1,6 @@
 /**
- * Connections over TCP. Frames go out as one contiguous write each; what comes in runs through the
- * decoder. Whatever the peer sends or the network does ends in `onClose`, never in an exception.
+ * Connections over TCP. Frames go out as one write each, those sent between cork and uncork as one
+ * for all; what comes in runs through the decoder. Whatever the peer sends or the network does ends in `onClose`, never in an exception.
  *
  *   open ──close()──▶ closing (FIN after the last write) ──▶ closed: onClose(undefined)
  *    ├──close(error) ─────────────── RST ─────────────────▶ closed: onClose(error)
@@ -32,6 +32,8 @@ export const LOW_WATER_BYTES = 256 * 1024;
 /** How long an orderly close waits for the peer to take what is queued. */
 const CLOSE_WAIT_MS = 2000;
 const KEEP_ALIVE_MS = 1000;
+/** So many bytes are worth a system call of their own: the peer can begin with them. */
+const CORKED_BYTES_MAX = 64 * 1024;
 
 export interface TcpOptions {
   /** CRC-32C over bodies; the portable one unless the native one is handed in. */
@@ -49,6 +51,7 @@ export class TcpConnection implements Connection {
   readonly remote: string;
   onClose: (error: FtError | undefined) => void = noop;
   onDrain: () => void = noop;
+  onTurn: () => void = noop;
 
   private readonly socket: Socket;
   private readonly checksum: Checksum;
@@ -57,8 +60,9 @@ export class TcpConnection implements Connection {
   private pendingHead = 0;
   private queued = 0;
   private state: 'open' | 'closing' | 'closed' = 'open';
-  private sentThisTick = false;
   private corked = false;
+  /** Handed over since cork(), or since the last time that so much was. */
+  private corkedBytes = 0;
   /** What onClose is told at the end of an orderly close. */
   private closeReason: FtError | undefined;
   private closeTimer: NodeJS.Timeout | undefined;
@@ -110,8 +114,25 @@ export class TcpConnection implements Connection {
     const frameBytes = encodeFrame(header, buffer, bodyBytes, this.checksum);
     this.queued += frameBytes;
     this.pending.push({ bytes: frameBytes, onFlushed });
-    this.corkSecondSend();
     this.socket.write(buffer.bytes.subarray(0, frameBytes), this.flushedOne);
+    if (!this.corked) return;
+    this.corkedBytes += frameBytes;
+    if (this.corkedBytes < CORKED_BYTES_MAX) return;
+    this.uncork();
+    this.cork();
+  }
+
+  cork(): void {
+    if (this.corked || this.state !== 'open') return;
+    this.corked = true;
+    this.corkedBytes = 0;
+    this.socket.cork();
+  }
+
+  uncork(): void {
+    if (!this.corked) return;
+    this.corked = false;
+    this.socket.uncork();
   }
 
   setMaxBodyBytes(bytes: number): void {
@@ -126,6 +147,7 @@ export class TcpConnection implements Connection {
       return;
     }
     if (this.state === 'closing') return;
+    this.uncork();
     this.state = 'closing';
     this.decoder.stop();
     this.socket.resume();
@@ -138,28 +160,6 @@ export class TcpConnection implements Connection {
   whenHandshakeDone(call: () => void): void {
     this.handshakeDone = call;
   }
-
-  /**
-   * The first frame of a turn leaves at once. When a second follows in the same turn, it and all
-   * others of that turn are gathered and leave as one system call.
-   */
-  private corkSecondSend(): void {
-    if (!this.sentThisTick) {
-      this.sentThisTick = true;
-      process.nextTick(this.endOfTick);
-      return;
-    }
-    if (this.corked) return;
-    this.corked = true;
-    this.socket.cork();
-  }
-
-  private readonly endOfTick = (): void => {
-    this.sentThisTick = false;
-    if (!this.corked) return;
-    this.corked = false;
-    this.socket.uncork();
-  };
 
   /** Writes complete in order, so one callback serves them all. */
   private readonly flushedOne = (error?: Error | null): void => {
@@ -197,6 +197,7 @@ export class TcpConnection implements Connection {
   private received(chunk: Buffer): void {
     if (this.state !== 'open') return;
     const error = this.decoder.push(chunk, this.dispatch);
+    this.onTurn();
     if (error === undefined) return;
     if (error.code === 'FT_ERR_FRAME_VERSION' && this.decoder.frames === 0) {
       this.refuseVersion(error);

@@ -16,11 +16,16 @@ export function allocHeaderBuffer(): FrameBuffer {
   return allocFrameBuffer(0);
 }
 
+/** A buffer that knows where it belongs, so that giving one back costs no look-up. */
+interface PooledBuffer extends FrameBuffer {
+  readonly pool: FrameBufferPool;
+  out: boolean;
+}
+
 export class FrameBufferPool {
   /** Body room of each buffer. */
   readonly bodyBytes: number;
-  private readonly idle: FrameBuffer[] = [];
-  private readonly known = new WeakSet<FrameBuffer>();
+  private readonly idle: PooledBuffer[] = [];
   private readonly idleMax: number;
   private outCount = 0;
 
@@ -38,16 +43,22 @@ export class FrameBufferPool {
   /** Never fails; the caller bounds how many it has out. The content is whatever was there. */
   acquire(): FrameBuffer {
     this.outCount++;
-    const kept = this.idle.pop();
-    const buffer = kept ?? allocFrameBuffer(this.bodyBytes);
-    this.known.add(buffer);
+    const buffer = this.idle.pop() ?? this.allocate();
+    buffer.out = true;
     return buffer;
   }
 
   /** Gives a buffer of this pool back. Giving one back twice stops the process. */
   release(buffer: FrameBuffer): void {
-    assert(this.known.delete(buffer), 'a buffer goes back once, to the pool that it came from');
+    const pooled = buffer as Partial<PooledBuffer> & FrameBuffer;
+    const ours = pooled.pool === this && pooled.out === true;
+    assert(ours, 'a buffer goes back once, to the pool that it came from');
+    pooled.out = false;
     this.outCount--;
-    if (this.idle.length < this.idleMax) this.idle.push(buffer);
+    if (this.idle.length < this.idleMax) this.idle.push(pooled as PooledBuffer);
+  }
+
+  private allocate(): PooledBuffer {
+    return { ...allocFrameBuffer(this.bodyBytes), pool: this, out: false };
   }
 }

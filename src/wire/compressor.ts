@@ -15,6 +15,11 @@ import { BODY_BYTES_MAX } from './frame';
 
 /** Below this nothing is gained: the calls alone cost microseconds. */
 export const COMPRESS_BYTES_MIN = 1024;
+/**
+ * Of a body this many times smaller than the pages it stands for, the page deltas have left nothing
+ * but changed words: what LZ4 still saves there is worth less than the call.
+ */
+const SPARSE_TIMES = 8;
 /** A body that shrinks by less than this part goes as it is. */
 const SAVED_PART_MIN = 0.05;
 /** Assumed until the link was measured: 10 Gbit/s. */
@@ -65,6 +70,11 @@ export class Lz4Compressor {
   observeLink(bytes: number, us: number): void {
     if (bytes < LINK_SAMPLE_BYTES_MIN || !(us > 0)) return;
     this.linkRate += EWMA_WEIGHT * (bytes / us - this.linkRate);
+  }
+
+  /** False where it is known without a look that compressing does not pay. */
+  worthTrying(bodyBytes: number, rawBytes: number): boolean {
+    return bodyBytes >= COMPRESS_BYTES_MIN && bodyBytes * SPARSE_TIMES > rawBytes;
   }
 
   /**

@@ -45,7 +45,12 @@ export class FrameDecoder {
   /** The body being gathered, exactly as long as the header says; undefined between bodies. */
   private body: Buffer | undefined;
   private bodyFilled = 0;
+  /**
+   * Room for gathered bodies. Two, taken in turn: one push completes at most one body that an earlier
+   * push began, and begins at most one, which must not overwrite it.
+   */
   private bodyRoom = EMPTY;
+  private otherRoom = EMPTY;
   /** The frame being read, and handed out: one object for all frames. */
   private readonly frame: Frame = {
     type: 1,
@@ -90,12 +95,13 @@ export class FrameDecoder {
     this.stopped = true;
     this.body = undefined;
     this.bodyRoom = EMPTY;
+    this.otherRoom = EMPTY;
   }
 
   /**
    * Takes the next bytes of the stream and calls `onFrame` for every frame that they complete.
-   * The frame (one object, used again) and its body are valid only during the call. Returns the
-   * error that killed the decoder (`FT_ERR_FRAME_…`), now or earlier.
+   * The frame (one object, used again) is valid only during the call, its body until the next push,
+   * as long as the chunk stays what it is. Returns the error that killed the decoder (`FT_ERR_FRAME_…`), now or earlier.
    */
   push(chunk: Buffer, onFrame: (frame: Frame) => void): FtError | undefined {
     assert(!this.pushing, 'onFrame does not push into the decoder that called it');
@@ -171,6 +177,9 @@ export class FrameDecoder {
 
   /** A buffer of exactly `bytes`, cut from room that is kept while it is not too large. */
   private makeRoom(bytes: number): Buffer {
+    const other = this.bodyRoom;
+    this.bodyRoom = this.otherRoom;
+    this.otherRoom = other;
     if (this.bodyRoom.length < bytes) {
       const room = Buffer.allocUnsafeSlow(bytes);
       if (bytes > KEPT_BYTES_MAX) return room;
@@ -311,7 +320,6 @@ export class FrameDecoder {
     this.dead = error;
     this.headerDone = false;
     this.body = undefined;
-    this.bodyRoom = EMPTY;
     return error;
   }
 }

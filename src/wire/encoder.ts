@@ -19,7 +19,8 @@ const TWO_TO_32 = 2 ** 32;
 
 /**
  * Writes the header for the `bodyBytes` bytes that stand in `buffer.body`, and returns the length
- * of the whole frame. `checksum` runs over the body; the header's own 36 bytes are summed here.
+ * of the whole frame. `checksum` runs over the body, unless the header brings that sum along; the
+ * header's own 36 bytes are summed here.
  * A header that the decoder of a peer would refuse is a broken invariant of the caller and stops
  * the process. Allocates one view of the body, nothing else.
  */
@@ -40,10 +41,14 @@ export function encodeFrame(
   writeU64(bytes, header.epoch, 16);
   bytes.writeUInt32LE(bodyBytes, 24);
   bytes.writeUInt32LE(rawBytes, 28);
-  const bodyCrc = bodyBytes === 0 ? 0 : checksum(buffer.body.subarray(0, bodyBytes));
+  const bodyCrc = header.bodyCrc ?? bodyChecksum(buffer, bodyBytes, checksum);
   bytes.writeUInt32LE(bodyCrc >>> 0, 32);
   bytes.writeUInt32LE(crc32cRange(bytes, 0, 36), 36);
   return FRAME_HEADER_BYTES + bodyBytes;
+}
+
+function bodyChecksum(buffer: FrameBuffer, bodyBytes: number, checksum: Checksum): number {
+  return bodyBytes === 0 ? 0 : checksum(buffer.body.subarray(0, bodyBytes));
 }
 
 /** Holds what is sent to the very rules by which the peer's decoder will judge it. */

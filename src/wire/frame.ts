@@ -71,10 +71,12 @@ export interface FrameHeader {
   epoch: number;
   /** Only with FrameFlag.lz4. */
   rawBytes?: number;
+  /** CRC-32C of the body as sent, from who summed it already; undefined: the encoder does. */
+  bodyCrc?: number | undefined;
 }
 
 /**
- * A decoded frame. `body` points into a receive buffer and is valid only during the callback; the
+ * A decoded frame. `body` points into a receive buffer and is valid until that is read into again; the
  * frame object itself is used again for the next frame, so keep copies of fields, never the frame.
  * With FrameFlag.lz4 the body is still compressed: see compressor.ts.
  */

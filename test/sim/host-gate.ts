@@ -75,6 +75,7 @@ export class GatedConnection implements Connection {
   private frameHandler: ((frame: Frame) => void) | undefined;
   onClose: (error: FtError | undefined) => void = () => undefined;
   onDrain: () => void = () => undefined;
+  onTurn: () => void = () => undefined;
 
   constructor(
     private readonly inner: Connection,
@@ -82,6 +83,7 @@ export class GatedConnection implements Connection {
   ) {
     inner.onClose = (error) => gate.pass(() => this.onClose(error));
     inner.onDrain = () => gate.pass(() => this.onDrain());
+    inner.onTurn = () => gate.pass(() => this.onTurn());
   }
 
   get remote(): string {
@@ -109,6 +111,14 @@ export class GatedConnection implements Connection {
   send(header: FrameHeader, buffer: FrameBuffer, bodyBytes: number, onFlushed?: () => void): void {
     const flushed = onFlushed === undefined ? undefined : () => this.gate.pass(onFlushed);
     this.inner.send(header, buffer, bodyBytes, flushed);
+  }
+
+  cork(): void {
+    this.inner.cork();
+  }
+
+  uncork(): void {
+    this.inner.uncork();
   }
 
   setMaxBodyBytes(bytes: number): void {

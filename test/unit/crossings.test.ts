@@ -2,7 +2,7 @@
  * The machine is crossed a constant number of times per epoch, never per page: each method of Machine
  * is one call into native code (src/machine/kvm-machine.ts), so counting these calls counts crossings.
  */
-import type { ApplyResult, Cut, Machine } from '../../src/machine/machine';
+import { type ApplyResult, type Cut, emptyCut, type Machine } from '../../src/machine/machine';
 import { EpochPipeline } from '../../src/primary/epoch-pipeline';
 import { FrameSender } from '../../src/primary/frame-sender';
 import { OutputCommit } from '../../src/primary/output-commit';
@@ -30,20 +30,18 @@ class CountingMachine {
   private count(name: string): void {
     this.calls[name] = (this.calls[name] ?? 0) + 1;
   }
-  nextCut(): Cut | undefined {
+  nextCut(into: Buffer): Cut | undefined {
     this.count('nextCut');
     if (this.epoch === EPOCHS) return undefined;
     this.epoch += 1;
-    const times = { pauseUs: 0, harvestUs: 0, copyUs: 0, stateUs: 0, resetUs: 0 };
     const { epoch, dirtyPages } = this;
-    const flags = { base: false, overrun: false, guestEnd: undefined };
-    return { epoch, dirtyPages, outputFrames: 1, ...flags, ...times };
-  }
-  encodeCut(into: Buffer): { bytes: number; rawBytes: number; last: boolean } {
-    this.count('encodeCut');
     // What a page with one changed word takes.
-    const bytes = Math.min(into.length, 16 + 25 * this.dirtyPages);
-    return { bytes, rawBytes: 4096 * this.dirtyPages, last: true };
+    const bytes = Math.min(into.length, 16 + 25 * dirtyPages);
+    const chunk = { bytes, rawBytes: 4096 * dirtyPages, last: true };
+    return { ...emptyCut(), epoch, dirtyPages, outputFrames: 1, chunk };
+  }
+  encodeCut(): never {
+    throw new Error('Every cut here is encoded whole by nextCut.');
   }
   commit(): void {
     this.count('commit');
@@ -64,8 +62,15 @@ class CountingMachine {
   }
 }
 
-/** Ships every cut from the pipeline to the applier and its ack back; the calls it took. */
-function shipEpochs(dirtyPages: number, backlogBytes = 0): Record<string, number> {
+/**
+ * Ships every cut from the pipeline to the applier and its ack back; the calls it took. So many
+ * frames are read in one turn.
+ */
+function shipEpochs(
+  dirtyPages: number,
+  backlogBytes = 0,
+  perTurn = 1,
+): Record<string, number> & { acks: number } {
   const clock = new ManualClock();
   const counting = new CountingMachine(dirtyPages, backlogBytes);
   const machine = counting as unknown as Machine;
@@ -83,6 +88,8 @@ function shipEpochs(dirtyPages: number, backlogBytes = 0): Record<string, number
   const frames: Frame[] = [];
   const connection = {
     bytesQueued: 0,
+    cork() {},
+    uncork() {},
     send(header: FrameHeader, buffer: { body: Buffer }, bodyBytes: number, done?: () => void) {
       const { type, flags, generation, epoch } = header;
       const body = Buffer.from(buffer.body.subarray(0, bodyBytes));
@@ -90,29 +97,46 @@ function shipEpochs(dirtyPages: number, backlogBytes = 0): Record<string, number
       done?.();
     },
   } as unknown as Connection;
-  const sender = new FrameSender(new FrameBufferPool(CHUNK_BYTES), undefined, stats);
+  const sender = new FrameSender(clock, new FrameBufferPool(CHUNK_BYTES), undefined, stats);
   const nothing = (): void => undefined;
   const handlers = { onBaseSent: nothing, onOverrun: nothing, onFinal: nothing };
   const pipeline = new EpochPipeline(clock, machine, sender, commit, stats, handlers);
   applier.begin([]);
   pipeline.start(connection, 1, 1);
   pipeline.pump();
-  for (const frame of frames) expect(applier.take(frame)).toBeUndefined();
-  for (const epoch of held) expect(commit.ack(epoch)).toBeUndefined();
-  return counting.calls;
+  for (const [at, frame] of frames.entries()) {
+    expect(applier.take(frame)).toBeUndefined();
+    if (at % perTurn === perTurn - 1) expect(applier.endTurn()).toBeUndefined();
+  }
+  for (const epoch of held) {
+    expect(commit.ack(epoch)).toBeUndefined();
+    if (perTurn === 1) commit.settle();
+  }
+  commit.settle();
+  return { ...counting.calls, acks: held.length };
 }
 
-test('an epoch takes five crossings, both sides together, however many pages it has', () => {
+test('an epoch takes four crossings, both sides together, however many pages it has', () => {
   const few = shipEpochs(1);
   const many = shipEpochs(4096);
   expect(many).toEqual(few);
   // One nextCut more: the one that finds nothing.
   expect(few).toEqual({
     nextCut: EPOCHS + 1,
-    encodeCut: EPOCHS,
     commit: EPOCHS,
     verify: EPOCHS,
     apply: EPOCHS,
+    acks: EPOCHS,
+  });
+});
+
+test('epochs that are read together are acknowledged as one, and acks that are, committed as one', () => {
+  expect(shipEpochs(16, 0, 10)).toEqual({
+    nextCut: EPOCHS + 1,
+    commit: 1,
+    verify: EPOCHS,
+    apply: EPOCHS,
+    acks: EPOCHS / 10,
   });
 });
 
@@ -121,9 +145,9 @@ test('a backlog of the disks is looked at by the millisecond, not by the epoch',
   // The first epoch found no backlog yet; the others wait for the timer, which did not fire.
   expect(calls).toEqual({
     nextCut: EPOCHS + 1,
-    encodeCut: EPOCHS,
     commit: 1,
     verify: EPOCHS,
     apply: EPOCHS,
+    acks: 1,
   });
 });

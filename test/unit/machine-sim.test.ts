@@ -61,12 +61,13 @@ class Bench {
 
   /** Takes the next cut; its pieces, each as long as `pieceBytes` allows. */
   take(pieceBytes = 1024 * 1024): { epoch: number; base: boolean; pieces: Buffer[] } | undefined {
-    const cut = this.machine.nextCut();
+    let room = Buffer.alloc(pieceBytes);
+    const cut = this.machine.nextCut(room);
     if (cut === undefined) return undefined;
     const { epoch, base } = cut;
-    const pieces: Buffer[] = [];
-    for (let last = false; !last; ) {
-      const room = Buffer.alloc(pieceBytes);
+    const pieces = [room.subarray(0, cut.chunk.bytes)];
+    for (let { last } = cut.chunk; !last; ) {
+      room = Buffer.alloc(pieceBytes);
       const chunk = this.machine.encodeCut(room);
       pieces.push(room.subarray(0, chunk.bytes));
       last = chunk.last;

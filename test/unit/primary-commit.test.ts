@@ -24,6 +24,8 @@ function cutOf(epoch: number, outputFrames: number): Cut {
     copyUs: 0,
     stateUs: 0,
     resetUs: 0,
+    wakeUs: 0,
+    chunk: { bytes: 0, rawBytes: 0, last: true },
     overrun: false,
     guestEnd: undefined,
   };
@@ -49,30 +51,42 @@ test('acks are cumulative and timed', () => {
   const { commit, committed, stats, clock, links } = setUp();
   commit.begin(1);
   for (let epoch = 1; epoch <= 3; epoch += 1) {
-    commit.noteCut(cutOf(epoch, epoch === 2 ? 1 : 0));
-    commit.noteSent(epoch, 100);
+    commit.noteCut({ ...cutOf(epoch, epoch === 2 ? 1 : 0), wakeUs: 500 }, clock.nowUs());
+    commit.noteSent(epoch, 100, clock.nowUs());
   }
+  clock.advance(1);
+  commit.noteFlushed(clock.nowUs());
   clock.advance(2);
   expect(commit.unacked).toBe(3);
+  expect(commit.ack(2)).toBeUndefined();
   expect(commit.ack(3)).toBeUndefined();
+  expect(committed).toEqual([]);
+  expect(commit.settle()).toBe(3);
+  expect(committed).toEqual([3]);
+  expect(commit.settle()).toBe(0);
   expect(committed).toEqual([3]);
   expect(links).toEqual([[300, 2000]]);
   expect(commit.unacked).toBe(0);
   expect(stats.ackUs.total.count).toBe(3);
   expect(stats.outputDelayUs.total.count).toBe(1);
-  expect(stats.ackUs.total.minUs).toBeCloseTo(2000, 0);
+  expect(stats.ackUs.total.minUs).toBeCloseTo(3500, 0);
+  expect(stats.stages.send.total.minUs).toBeCloseTo(1000, 0);
+  expect(stats.stages.wire.total.minUs).toBeCloseTo(2000, 0);
+  expect(stats.stages.release.total.count).toBe(1);
 });
 
 test('an ack for what was not sent whole, or was acked before, releases nothing', () => {
   const { commit, committed } = setUp();
   commit.begin(5);
-  commit.noteCut(cutOf(5, 1));
+  commit.noteCut(cutOf(5, 1), 0);
   expect(commit.ack(5)?.code).toBe('FT_ERR_ACK');
-  commit.noteSent(5, 100);
+  commit.noteSent(5, 100, 0);
   expect(commit.ack(6)?.code).toBe('FT_ERR_ACK');
   expect(commit.ack(4)?.code).toBe('FT_ERR_ACK');
+  expect(commit.settle()).toBe(0);
   expect(committed).toEqual([]);
   expect(commit.ack(5)).toBeUndefined();
+  expect(commit.settle()).toBe(5);
   expect(commit.ack(5)?.code).toBe('FT_ERR_ACK');
   expect(committed).toEqual([5]);
 });
@@ -81,19 +95,24 @@ test('whatever a standby says, nothing is committed that was not sent whole', ()
   const step = fc.oneof(
     fc.record({ kind: fc.constant('send' as const), epoch: fc.constant(0) }),
     fc.record({ kind: fc.constant('ack' as const), epoch: fc.integer({ min: -3, max: 40 }) }),
+    fc.record({ kind: fc.constant('settle' as const), epoch: fc.constant(0) }),
   );
   fc.assert(
     fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
       const { commit, committed } = setUp();
       let sent = 0;
+      let acked = 0;
       commit.begin(1);
       for (const { kind, epoch } of steps) {
         if (kind === 'send') {
           sent += 1;
-          commit.noteCut(cutOf(sent, 1));
-          commit.noteSent(sent, 100);
+          commit.noteCut(cutOf(sent, 1), 0);
+          commit.noteSent(sent, 100, 0);
+        } else if (kind === 'ack') {
+          if (commit.ack(epoch) === undefined) acked = epoch;
         } else {
-          commit.ack(epoch);
+          commit.settle();
+          expect(committed.at(-1) ?? 0).toBe(acked);
         }
         expect(Math.max(0, ...committed)).toBeLessThanOrEqual(sent);
       }
