@@ -132,7 +132,7 @@ export function readOptions(args: readonly string[]): Options | undefined {
     referenceSeconds: number(
       'reference-seconds',
       values['reference-seconds'] ?? (full ? '10' : '3'),
-      1,
+      0.5,
       3600,
     ),
     probeSeconds: 2,
