@@ -174,6 +174,7 @@ function percentiles(name: string, histogram: Histogram): StatusLine {
   return {
     [`${name}P50`]: round(histogram.percentile(0.5)),
     [`${name}P99`]: round(histogram.percentile(0.99)),
+    [`${name}Max`]: round(histogram.maxUs),
   };
 }
 
