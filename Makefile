@@ -11,7 +11,7 @@ RUNS ?= 100
 DISK_RUNS ?= 50
 # Passed on by `make demo` and `make bench`, for example: make bench ARGS=--help
 ARGS ?=
-# What `make bench` measures: epochs peers. With ARGS, for which they are meant: epochs alone.
+# What `make bench` measures, one after the other. ARGS are for one of them: epochs, or PARTS=peers.
 PARTS ?= $(if $(ARGS),epochs,epochs peers)
 
 .PHONY: help setup setup-root build typescript native guest demo test test-linux bench drills lint \

@@ -2,11 +2,12 @@
  * Where an epoch's time goes: the stages in their order, as the status lines of both nodes tell
  * them, and the table of them.
  *
- *   the guest stands still           │ it runs on                                     standby
- *   kick barrier harvest copy state reset │ encode compress frame send wire │ decode apply │ ack release
+ *   in the pause   kick barrier harvest copy state reset
+ *   after it       wake encode compress frame send wire release
+ *   of wire, the standby's: decode ack apply (the last one behind the acknowledgement, or beside it)
  *
- * A status line has `<stage>UsP50`, `<stage>UsP99` and `<stage>UsMax` for each stage that its node
- * measures, over the stretch since the line before.
+ * A status line has `stage<Name>UsP50`, `…P99` and `…Max` for each stage of its node, over the
+ * stretch since the line before.
  */
 import { quantileOf } from '../test/support/oracle-meter';
 import type { Line } from '../test/support/process';
@@ -20,11 +21,11 @@ export interface StageTimes {
   readonly usMax: number;
 }
 
-/** In the order of an epoch's life; those of the standby come from its own lines. */
 const PAUSE_STAGES = ['kick', 'barrier', 'harvest', 'copy', 'state', 'reset'];
-const AFTER_STAGES = ['encode', 'compress', 'frame', 'send', 'wire'];
-const STANDBY_STAGES = ['decode', 'apply'];
-const END_STAGES = ['ack', 'release'];
+const AFTER_STAGES = ['wake', 'encode', 'compress', 'frame', 'send', 'wire'];
+const STANDBY_STAGES = ['decode', 'ack', 'apply'];
+const END_STAGES = ['release'];
+const ALL_STAGES = [...PAUSE_STAGES, ...AFTER_STAGES, ...STANDBY_STAGES, ...END_STAGES];
 
 /** The stages that the lines know, in the order of an epoch's life. */
 export function readStages(primary: readonly Line[], standby: readonly Line[]): StageTimes[] {
@@ -32,7 +33,7 @@ export function readStages(primary: readonly Line[], standby: readonly Line[]): 
     stages.flatMap((stage) => {
       const of = (name: string): number[] =>
         lines
-          .map((line) => line.fields[`${stage}Us${name}`])
+          .map((line) => line.fields[`stage${capital(stage)}Us${name}`])
           .filter((value): value is number => typeof value === 'number');
       if (of('P50').length === 0) return [];
       return [
@@ -56,16 +57,25 @@ export function stagesTable(
   rows: readonly { readonly name: string; readonly stages: readonly StageTimes[] }[],
 ): string {
   const measured = rows.filter((row) => row.stages.length > 0);
-  const names = [...PAUSE_STAGES, ...AFTER_STAGES, ...STANDBY_STAGES, ...END_STAGES].filter(
-    (stage) => measured.some((row) => row.stages.some((one) => one.stage === stage)),
+  const names = ALL_STAGES.filter((stage) =>
+    measured.some((row) => row.stages.some((one) => one.stage === stage)),
   );
   if (names.length === 0) return '';
   const lines = names.map((stage) => [
-    PAUSE_STAGES.includes(stage) ? `${stage} (pause)` : stage,
+    whereIs(stage),
     ...measured.map((row) => {
       const found = row.stages.find((one) => one.stage === stage);
       return found === undefined ? '-' : `${figure(found.usP50, 1)} / ${figure(found.usP99, 1)}`;
     }),
   ]);
   return table(['stage, us p50/p99', ...measured.map((row) => row.name)], lines);
+}
+
+function whereIs(stage: string): string {
+  if (PAUSE_STAGES.includes(stage)) return `pause: ${stage}`;
+  return STANDBY_STAGES.includes(stage) ? `  standby: ${stage}` : stage;
+}
+
+function capital(word: string): string {
+  return word.charAt(0).toUpperCase() + word.slice(1);
 }

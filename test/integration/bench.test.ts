@@ -82,5 +82,5 @@ kvmTest('one cell: the table, the bars and every field of the file', async () =>
     expect([name, row[name] > 0]).toEqual([name, true]);
   }
   expect(samples).toHaveLength(1);
-  expect(stages).toEqual(expect.arrayContaining([expect.objectContaining({ stage: 'ack' })]));
+  expect(stages).toEqual(expect.arrayContaining([expect.objectContaining({ stage: 'wire' })]));
 });

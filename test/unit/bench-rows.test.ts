@@ -98,23 +98,25 @@ describe('status lines', () => {
 
   test('stages of both nodes, in the order of an epoch', () => {
     const stage = (name: string, p50: number): Record<string, number> => ({
-      [`${name}UsP50`]: p50,
-      [`${name}UsP99`]: p50 * 2,
-      [`${name}UsMax`]: p50 * 9,
+      [`stage${name}UsP50`]: p50,
+      [`stage${name}UsP99`]: p50 * 2,
+      [`stage${name}UsMax`]: p50 * 9,
     });
-    const primary = [1, 2, 3].map((n) => line(n, { ...stage('ack', 50 * n), ...stage('copy', n) }));
-    const standby = [line(1, stage('apply', 7))];
+    const primary = [1, 2, 3].map((n) =>
+      line(n, { ...stage('Wire', 50 * n), ...stage('Copy', n) }),
+    );
+    const standby = [line(1, stage('Apply', 7))];
     const stages = readStages(primary, standby);
     expect(stages).toEqual([
       { stage: 'copy', usP50: 2, usP99: 4, usMax: 27 },
+      { stage: 'wire', usP50: 100, usP99: 200, usMax: 1350 },
       { stage: 'apply', usP50: 7, usP99: 14, usMax: 63 },
-      { stage: 'ack', usP50: 100, usP99: 200, usMax: 1350 },
     ]);
     const text = stagesTable([
       { name: 'a', stages },
       { name: 'none', stages: [] },
     ]);
-    expect(text).toMatch(/copy \(pause\) +2\.0 \/ 4\.0/);
+    expect(text).toMatch(/pause: copy +2\.0 \/ 4\.0/);
     expect(text).not.toMatch(/none/);
     expect(stagesTable([{ name: 'none', stages: [] }])).toBe('');
   });
