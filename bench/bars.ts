@@ -3,6 +3,7 @@
  * not measured in this run. Pure.
  */
 import { figure } from '../test/support/report';
+import { GROWTH_MIB_MAX, type Growth, growthText } from './growth';
 import type { Highest } from './highest';
 import { GUEST_MEMORY_MIB } from './measure';
 import { cellName, type Row } from './rows';
@@ -20,6 +21,7 @@ export interface Measured {
   readonly highest: readonly Highest[];
   /** A guest that does little, protected as by default. */
   readonly light: Row | undefined;
+  readonly growth: Growth | undefined;
 }
 
 const RATES: readonly (readonly [number, number])[] = [
@@ -31,6 +33,7 @@ const FLOOR_SHARE = 0.85;
 const PROGRESS_SHARE = 0.9;
 const MEMORY_MORE_MIB = 256;
 const EVENT_LOOP_US_MAX = 5000;
+const GROWTH_SECONDS = 600;
 const BAR_CHANGED_BYTES = 8;
 
 export function judgeBars(measured: Measured): Bar[] {
@@ -40,6 +43,7 @@ export function judgeBars(measured: Measured): Bar[] {
     ...latencyBars(measured.light),
     ...wireBars(measured.rows),
     ...resourceBars(measured),
+    growthBar(measured.growth),
   ];
 }
 
@@ -156,6 +160,15 @@ function resourceBars({ rows, light }: Measured): Bar[] {
       figures: `${figure(loop / 1000, 2)} ms`,
     },
   ];
+}
+
+function growthBar(growth: Growth | undefined): Bar {
+  const what = 'neither process grows over 10 minutes';
+  if (growth === undefined) return notMeasured(what);
+  const flat = Math.max(growth.primaryMiB, growth.standbyMiB) <= GROWTH_MIB_MAX;
+  // A shorter run can show growth, and cannot show that there is none.
+  const long = growth.seconds >= GROWTH_SECONDS;
+  return { what, reached: flat && !long ? undefined : flat, figures: growthText(growth) };
 }
 
 function notMeasured(what: string): Bar {

@@ -7,6 +7,7 @@
  *   matrix          dirty pages × changed bytes × rate; each run between runs of the floor and of
  *                   the unprotected guest, so that what else the host does falls on all of them
  *   light load      what protection adds to the latency of a guest that does little
+ *   growth          memory of both processes over a long run, when asked for
  *
  * Prints tables; writes build/bench/epochs.json. `--help` lists the flags.
  */
@@ -21,6 +22,7 @@ import {
   writeReport,
 } from '../test/support/report';
 import { judgeBars, tellBars } from './bars';
+import { type Growth, measureGrowth } from './growth';
 import { fitFloor, HIGHEST_HEADS, type Highest, highestCells, measureHighest } from './highest';
 import { Matrix } from './matrix';
 import { GUEST_MEMORY_MIB, kvmMissing, measure, type RunOptions } from './measure';
@@ -30,6 +32,7 @@ import { stagesTable } from './stages';
 
 const INCR_PER_SECOND = 200;
 const CHANGED_BYTES = 8;
+const GROWTH_INTERVAL_US = 400;
 const LOOK_AROUND_MS = 1000;
 const BUSY_CPUS_MAX = 0.2;
 
@@ -93,6 +96,21 @@ async function runLight(options: Options): Promise<Row | undefined> {
   }
   const cell = { dirtyPages: 0, changedBytes: CHANGED_BYTES, targetEpochsPerSecond: null };
   return makeRow(cell, samples);
+}
+
+/** The rate and the pages of most rows that are judged, for long. */
+async function runGrowth(options: Options): Promise<Growth | undefined> {
+  if (options.growthSeconds === 0) return undefined;
+  say(`memory over ${options.growthSeconds} s ...`);
+  return measureGrowth({
+    ...commonOf(options),
+    kind: 'ours',
+    dirtyPages: 64,
+    changedBytes: CHANGED_BYTES,
+    seconds: options.growthSeconds,
+    intervalUs: GROWTH_INTERVAL_US,
+    flags: options.flags,
+  });
 }
 
 const HEADS = [
@@ -182,8 +200,9 @@ async function main(): Promise<number> {
   const matrix = new Matrix(options, INCR_PER_SECOND, fitFloor(highest), highest, say);
   const { rows, skipped } = await matrix.run();
   const light = await runLight(options);
+  const growth = await runGrowth(options);
   tell(highest, rows, skipped, light);
-  const bars = judgeBars({ rows, highest, light });
+  const bars = judgeBars({ rows, highest, light, growth });
   const minutes = (performance.now() - startMs) / 60_000;
   const stolenCpus = cpusBetween(cpusBefore, cpuSeconds()).stolen;
   say(`\n${tellBars(bars)}\n`);
@@ -204,10 +223,11 @@ async function main(): Promise<number> {
     rows: 'medians of the runs; samples has each run',
     wireBytesPerDirtyByte: 'bytes sent for epochs / (4096 x dirty pages)',
   };
-  const report = { ...site, parameters, bars, highest, rows, light: light ?? null, skipped };
+  const more = { light: light ?? null, growth: growth ?? null, skipped };
+  const report = { ...site, parameters, bars, highest, rows, ...more };
   say(`Written to ${writeReport(options.output, report)}.`);
-  const violations = [...rows, ...highest, ...(light === undefined ? [] : [light])];
-  return violations.some((one) => one.violations > 0) ? 1 : 0;
+  const judged = [...rows, ...highest, light, growth];
+  return judged.some((one) => (one?.violations ?? 0) > 0) ? 1 : 0;
 }
 
 main().then(

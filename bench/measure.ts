@@ -58,10 +58,18 @@ export interface Run extends NodeFigures {
   readonly violations: number;
 }
 
+/** What both processes held, guest memory included, at some moment of a run. */
+export interface MemoryLook {
+  readonly atSeconds: number;
+  readonly primaryMiB: number;
+  readonly standbyMiB: number;
+}
+
 export const GUEST_MEMORY_MIB = 64;
 const STATUS_MS = 250;
 const CLIENTS = 4;
 const WARM_UP_MS = 1200;
+const LOOK_SECONDS = 2;
 
 /** Why no real guest can be measured here; undefined when it can. */
 export function kvmMissing(): string | undefined {
@@ -74,8 +82,14 @@ export function kvmMissing(): string | undefined {
   return existsSync(beaconPath) ? undefined : 'The guest is missing: run `make build` first.';
 }
 
-/** Starts a guest, measures, ends it. Throws with what the nodes said when something fails. */
-export async function measure(options: RunOptions): Promise<Run> {
+/**
+ * Starts a guest, measures, ends it. With `onLook`, the processes' memory is looked at during the
+ * run as well, every few seconds. Throws with what the nodes said when something fails.
+ */
+export async function measure(
+  options: RunOptions,
+  onLook?: (look: MemoryLook) => void,
+): Promise<Run> {
   const interval =
     options.intervalUs === undefined ? [] : ['--interval-us', `${options.intervalUs}`];
   const floor = options.kind === 'floor' ? ['--measure-floor'] : [];
@@ -96,7 +110,7 @@ export async function measure(options: RunOptions): Promise<Run> {
     };
     oracle = await OracleProcess.start({ ...pair.guest, ...settings }, pair.netns?.name);
     if (options.machine === 'kvm') keepOffGuestCpu(oracle.process.pid);
-    return await watch(options, pair, node, oracle);
+    return await watch(options, pair, node, oracle, onLook);
   } catch (thrown) {
     const message = thrown instanceof Error ? thrown.message : String(thrown);
     throw new Error(`${message}\n=== what the nodes said\n${pair.story()}`);
@@ -111,6 +125,7 @@ async function watch(
   pair: Pair,
   node: PairNode,
   oracle: OracleProcess,
+  onLook: ((look: MemoryLook) => void) | undefined,
 ): Promise<Run> {
   await oracle.load({
     pagesPerMs: options.dirtyPages > 0 ? 'max' : 0,
@@ -124,13 +139,13 @@ async function watch(
   const standbyFrom = pair.standby?.process.lines.length ?? 0;
   await oracle.sample();
   const before = await oracle.stats();
-  await sleep(options.seconds * 1000);
+  if (onLook === undefined) await sleep(options.seconds * 1000);
+  else await lookOn(options.seconds, () => memoryOf(pair, node), onLook);
   const after = await oracle.stats();
   const { latency } = await oracle.sample();
   const lines = node.process.lines.slice(from);
   const standbyLines = pair.standby?.process.lines.slice(standbyFrom) ?? [];
-  const primaryMemoryMiB = memoryMiB(node.process.pid);
-  const standbyMemoryMiB = pair.standby === undefined ? 0 : memoryMiB(pair.standby.process.pid);
+  const memory = memoryOf(pair, node);
   const verdict = await oracle.finish();
   const figures = {
     bare: () => NO_FIGURES,
@@ -149,8 +164,8 @@ async function watch(
     gapUsP50: after.gapP50Ns / 1000,
     gapUsP99: after.gapP99Ns / 1000,
     gapUsMax: after.gapMaxNs / 1000,
-    primaryMemoryMiB,
-    standbyMemoryMiB,
+    primaryMemoryMiB: memory.primaryMiB,
+    standbyMemoryMiB: memory.standbyMiB,
     violations: verdict.lost + verdict.regressed,
   };
 }
@@ -178,6 +193,26 @@ function keepOffGuestCpu(pid: number): void {
 function progressRate(before: BeaconStats, after: BeaconStats): number {
   const ns = after.uptimeNs - before.uptimeNs;
   return ns > 0 ? ((after.progress - before.progress) / ns) * 1e9 : 0;
+}
+
+type Memory = Omit<MemoryLook, 'atSeconds'>;
+
+async function lookOn(
+  seconds: number,
+  memory: () => Memory,
+  onLook: (look: MemoryLook) => void,
+): Promise<void> {
+  for (let at = LOOK_SECONDS; at <= seconds; at += LOOK_SECONDS) {
+    await sleep(LOOK_SECONDS * 1000);
+    onLook({ atSeconds: at, ...memory() });
+  }
+}
+
+function memoryOf(pair: Pair, node: PairNode): Memory {
+  return {
+    primaryMiB: memoryMiB(node.process.pid),
+    standbyMiB: pair.standby === undefined ? 0 : memoryMiB(pair.standby.process.pid),
+  };
 }
 
 /** What a process holds of the machine's memory, guest memory included. */

@@ -20,6 +20,8 @@ export interface Options {
   readonly highestPages: readonly number[];
   readonly withFloor: boolean;
   readonly withLight: boolean;
+  /** 0: memory is not watched in a long run. */
+  readonly growthSeconds: number;
   /** For both nodes. */
   readonly flags: readonly string[];
   readonly backToBackUs: number | undefined;
@@ -43,6 +45,7 @@ Without flags: some cells of the matrix in short runs, in ten to twelve minutes.
   --flags "..."           more flags for both nodes
   --fixed-interval-us N   one fixed rate in place of those of --rates
   --back-to-back-us N     the interval of "back to back"; default: searched for
+  --growth-seconds N      a long run whose memory is watched (default 0: none; 600 with --full)
   --no-highest            without the search for the highest rates
   --no-floor              without runs of the floor
   --no-light              without the run at light load
@@ -82,6 +85,7 @@ const FLAGS = {
   flags: { type: 'string', default: '' },
   'fixed-interval-us': { type: 'string' },
   'back-to-back-us': { type: 'string' },
+  'growth-seconds': { type: 'string' },
   'no-highest': { type: 'boolean', default: false },
   'no-floor': { type: 'boolean', default: false },
   'no-light': { type: 'boolean', default: false },
@@ -145,6 +149,12 @@ export function readOptions(args: readonly string[]): Options | undefined {
       values['no-highest'] || simulated ? [] : HIGHEST_PAGES.filter((n) => pages.includes(n)),
     withFloor: !values['no-floor'] && !simulated,
     withLight: !values['no-light'],
+    growthSeconds: number(
+      'growth-seconds',
+      values['growth-seconds'] ?? (full ? '600' : '0'),
+      0,
+      86_400,
+    ),
     flags: values.flags.split(' ').filter((flag) => flag !== ''),
     backToBackUs: optional('back-to-back-us'),
     output: values.output,

@@ -1,7 +1,8 @@
 /** Rows of the benchmark of epochs: comparison, medians, bars, stages, status lines. */
 import { type Bar, judgeBars, tellBars } from '../../bench/bars';
+import { growthOf } from '../../bench/growth';
 import type { Highest, Peak } from '../../bench/highest';
-import type { Run } from '../../bench/measure';
+import type { MemoryLook, Run } from '../../bench/measure';
 import { type Options, readOptions } from '../../bench/options';
 import { cellName, compare, makeRow, median, type Row } from '../../bench/rows';
 import { readStages, stagesTable } from '../../bench/stages';
@@ -158,21 +159,26 @@ describe('bars', () => {
     bars.filter((bar) => what.test(bar.what)).map((bar) => bar.reached);
 
   test('nothing measured, nothing claimed', () => {
-    const bars = judgeBars({ rows: [], highest: [], light: undefined });
+    const bars = judgeBars({ rows: [], highest: [], light: undefined, growth: undefined });
     expect(bars.map((bar) => bar.reached)).toEqual(bars.map(() => undefined));
     expect(tellBars(bars)).not.toMatch(/^reached/m);
   });
 
   test('rates count only with full epochs', () => {
     const judged = [highest(1, 10_500), highest(16, 10_500, false), highest(64, 3999)];
-    const bars = judgeBars({ rows: [], highest: judged, light: undefined });
+    const bars = judgeBars({ rows: [], highest: judged, light: undefined, growth: undefined });
     expect(verdicts(bars, /committed epochs/)).toEqual([true, false, false]);
     expect(verdicts(bars, /of the floor's highest/)).toEqual([true, false, false]);
     expect(tellBars(bars)).toMatch(/^NOT reached .*16 dirty pages \(10,500\/s/m);
   });
 
   test('progress, pauses, work and wire of the row that they speak of', () => {
-    const reached = judgeBars({ rows: [rowOf(good)], highest: [], light: undefined });
+    const reached = judgeBars({
+      rows: [rowOf(good)],
+      highest: [],
+      light: undefined,
+      growth: undefined,
+    });
     expect(verdicts(reached, /progress|pause|wire/)).toEqual([true, true, true, true, true]);
     const bad = {
       progressPerSecond: 89,
@@ -184,31 +190,56 @@ describe('bars', () => {
       rows: [rowOf({ ...good, ...bad })],
       highest: [],
       light: undefined,
+      growth: undefined,
     });
     expect(verdicts(missed, /progress|pause|wire/)).toEqual([false, false, false, false, false]);
   });
 
   test('progress with epochs that are not full is no progress to compare', () => {
     const rows = [rowOf({ ...good, dirtyPagesPerEpoch: 40 })];
-    const bars = judgeBars({ rows, highest: [], light: undefined });
+    const bars = judgeBars({ rows, highest: [], light: undefined, growth: undefined });
     expect(verdicts(bars, /progress/)).toEqual([false]);
   });
 
   test('memory and event loops, over all rows', () => {
     const rows = [rowOf({ ...good, eventLoopUsMax: 4000 }), rowOf({}, { dirtyPages: 4096 })];
-    const bars = judgeBars({ rows, highest: [], light: undefined });
+    const bars = judgeBars({ rows, highest: [], light: undefined, growth: undefined });
     expect(verdicts(bars, /memory|event loops/)).toEqual([true, true]);
     const fat = judgeBars({
       rows: [...rows, rowOf({ primaryMemoryMiB: 385, eventLoopUsMax: 5001 })],
       highest: [],
       light: undefined,
+      growth: undefined,
     });
     expect(verdicts(fat, /memory|event loops/)).toEqual([false, false]);
   });
 
+  test('growth: seen in any run, its absence only in a long one', () => {
+    const looks = (perLook: number): MemoryLook[] =>
+      Array.from({ length: 30 }, (_, n) => ({
+        atSeconds: n * 2,
+        primaryMiB: 100 + n * perLook,
+        standbyMiB: 100 + (n % 2),
+      }));
+    const judged = (perLook: number, seconds: number): boolean | undefined =>
+      verdicts(
+        judgeBars({
+          rows: [],
+          highest: [],
+          light: undefined,
+          growth: { ...growthOf(looks(perLook)), seconds, violations: 0 },
+        }),
+        /grows/,
+      )[0];
+    expect(growthOf(looks(1)).primaryMiB).toBeCloseTo(10, 6);
+    expect(growthOf(looks(1)).standbyMiB).toBeCloseTo(0, 6);
+    expect([judged(1, 60), judged(0, 60), judged(0, 600)]).toEqual([false, undefined, true]);
+    expect(growthOf(looks(1).slice(0, 5)).primaryMiB).toBe(0);
+  });
+
   test('light load', () => {
     const light = rowOf({ latencyUsP50: 250, latencyUsP99: 1201 });
-    const bars = judgeBars({ rows: [], highest: [], light });
+    const bars = judgeBars({ rows: [], highest: [], light, growth: undefined });
     expect(verdicts(bars, /incr/)).toEqual([false]);
   });
 });
