@@ -7,6 +7,7 @@ import type { Histogram, WindowedHistogram } from '../common/histogram';
 import type { DiskStats, MachineStats } from '../machine/machine';
 import type { PrimaryStages, PrimaryStats } from '../primary/primary-stats';
 import type { StandbyStages } from '../standby/standby-stats';
+import { EventLoopWatch } from './event-loop';
 import type { RunningNode } from './running-node';
 
 export type StatusLine = Readonly<Record<string, number | string | boolean>>;
@@ -24,6 +25,7 @@ interface Before {
 
 export class StatusReporter {
   private before: Before;
+  private readonly loop = new EventLoopWatch();
 
   constructor(
     private readonly node: RunningNode,
@@ -40,6 +42,7 @@ export class StatusReporter {
     const seconds = Math.max(1e-6, (now.atUs - before.atUs) / 1e6);
     const { role, state } = node.state;
     const common = { role, state, node: node.settings.nodeId, pair: node.settings.pair };
+    const eventLoopUsMax = round(this.loop.takeMaxUs());
     const perSecond = (name: keyof Before): number => round((now[name] - before[name]) / seconds);
     if (node.primary !== undefined) {
       const epochs = now.epochsCut - before.epochsCut;
@@ -53,6 +56,7 @@ export class StatusReporter {
         wireBytesPerSecond: perSecond('wireBytes'),
         rawBytesPerSecond: perSecond('rawBytes'),
         bodyBytesPerSecond: perSecond('bodyBytes'),
+        eventLoopUsMax,
       };
     }
     return {
@@ -60,6 +64,7 @@ export class StatusReporter {
       generation: node.standby?.generation ?? 0,
       ...standbyFields(node),
       epochsPerSecond: perSecond('epochsHeld'),
+      eventLoopUsMax,
     };
   }
 
