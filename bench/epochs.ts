@@ -33,6 +33,7 @@ import { stagesTable } from './stages';
 const INCR_PER_SECOND = 200;
 const CHANGED_BYTES = 8;
 const GROWTH_INTERVAL_US = 400;
+const STAGE_COLUMNS_MAX = 6;
 const LOOK_AROUND_MS = 1000;
 const BUSY_CPUS_MAX = 0.2;
 
@@ -51,7 +52,7 @@ async function runHighest(options: Options): Promise<Highest[]> {
   for (const pages of options.highestPages) {
     say(`${pages} pages, highest rates of the floor and of ours ...`);
     const one = await measureHighest(
-      (kind, dirtyPages, changedBytes, intervalUs, seconds) =>
+      (kind, dirtyPages, changedBytes, intervalUs, seconds, warmUpMs = options.warmUpMs) =>
         measure({
           ...commonOf(options),
           kind,
@@ -59,13 +60,14 @@ async function runHighest(options: Options): Promise<Highest[]> {
           changedBytes,
           intervalUs,
           seconds,
-          spin: true,
+          warmUpMs,
           // What is tried with --flags is the protected side.
           flags: kind === 'ours' ? options.flags : [],
         }),
       pages,
       CHANGED_BYTES,
       options,
+      say,
     );
     if (one === undefined) say(`${pages} pages: no interval gave full epochs.`);
     else found.push(one);
@@ -144,6 +146,12 @@ function cells(row: Row, name: string): string[] {
   ];
 }
 
+/** Rows whose stages are shown when there are too many for all; the file has the others'. */
+function isTelling(row: Row): boolean {
+  if (row.changedBytes !== CHANGED_BYTES) return false;
+  return row.targetEpochsPerSecond === (row.dirtyPages === 64 ? 2500 : null);
+}
+
 function tell(
   highest: readonly Highest[],
   rows: readonly Row[],
@@ -164,7 +172,9 @@ function tell(
   say('the way out of the guest and in again included). wire/dirty: wire bytes by bytes of pages.');
   say('bad: answers lost or taken back, and pages that differed. Anything but 0 is a defect.');
   for (const one of skipped) say(`Not run: ${cellName(one)}: ${one.reason}`);
-  const stages = stagesTable(rows.map((row) => ({ name: cellName(row), stages: row.stages })));
+  const some = rows.length <= STAGE_COLUMNS_MAX ? rows : rows.filter(isTelling);
+  const columns = some.slice(0, STAGE_COLUMNS_MAX);
+  const stages = stagesTable(columns.map((row) => ({ name: cellName(row), stages: row.stages })));
   if (stages !== '') say(`\nWhere the time of an epoch goes\n${stages}`);
 }
 

@@ -5,9 +5,10 @@
  *   search floor · search ours · floor · ours · floor · ours …
  */
 import { figure } from '../test/support/report';
-import type { Run } from './measure';
+import { type Run, StarvedGuest } from './measure';
 import { median } from './rows';
 import { findHighestRate, isFull, type Probe } from './search';
+import { NO_FIGURES } from './status-figures';
 
 /** How one of the two did at the interval that was found for it. */
 export interface Peak {
@@ -39,6 +40,7 @@ export type Runner = (
   changedBytes: number,
   intervalUs: number,
   seconds: number,
+  warmUpMs?: number,
 ) => Promise<Run>;
 
 export interface HighestOptions {
@@ -51,9 +53,15 @@ export interface HighestOptions {
 /** The least that --interval-us takes, and more than any epoch needs. */
 export const INTERVAL_US_MIN = 20;
 const INTERVAL_US_MAX = 1_000_000;
-/** Where the searches begin, µs: about what the floor needs on the machine it was first run on. */
-const FIRST_US = 60;
-const FIRST_US_PER_PAGE = 2.6;
+/**
+ * Where the searches begin, µs: about what the floor needs on the machine it was first run on, and
+ * by how much more ours does.
+ */
+const FIRST_US = 110;
+const FIRST_US_PER_PAGE = 2.7;
+const FIRST_OURS = 1.3;
+/** A probe need not be as exact as what is reported. */
+const PROBE_WARM_UP_MS = 600;
 /** Where the fill was just not enough in the long runs, the interval is raised so often, by this. */
 const RETRIES = 2;
 const RAISE = 1.06;
@@ -65,25 +73,42 @@ export async function searchPeak(
   pages: number,
   changedBytes: number,
   options: HighestOptions,
+  say: (text: string) => void,
 ): Promise<{ best: Probe | undefined; probes: Probe[] }> {
   const probes: Probe[] = [];
   const probe = async (intervalUs: number): Promise<Probe> => {
-    const one = await run(kind, pages, changedBytes, intervalUs, options.probeSeconds);
+    const one = await run(
+      kind,
+      pages,
+      changedBytes,
+      intervalUs,
+      options.probeSeconds,
+      PROBE_WARM_UP_MS,
+    ).catch((thrown: unknown) => {
+      if (thrown instanceof StarvedGuest) return NO_FIGURES;
+      throw thrown;
+    });
     const { committedEpochsPerSecond: epochsPerSecond, dirtyPagesPerEpoch } = one;
     const found = { intervalUs, epochsPerSecond, dirtyPagesPerEpoch };
     probes.push(found);
+    say(`  ${kind} every ${figure(intervalUs)} us: ${probeText(found)}`);
     return found;
   };
   // What a page costs beside its fault grows with the bytes that are changed in it.
   const perPage = FIRST_US_PER_PAGE + changedBytes / 4096;
   const best = await findHighestRate(probe, {
     pages,
-    firstUs: FIRST_US + perPage * pages,
+    firstUs: (FIRST_US + perPage * pages) * (kind === 'ours' ? FIRST_OURS : 1),
     leastUs: INTERVAL_US_MIN,
     mostUs: INTERVAL_US_MAX,
     probesMax: options.probesMax,
   });
   return { best, probes };
+}
+
+function probeText({ epochsPerSecond, dirtyPagesPerEpoch }: Probe): string {
+  if (epochsPerSecond === 0) return 'the guest gets nowhere';
+  return `${figure(epochsPerSecond)}/s of ${figure(dirtyPagesPerEpoch, 1)} pages`;
 }
 
 /** Both searches and the turns; undefined when either never makes full epochs. */
@@ -92,9 +117,10 @@ export async function measureHighest(
   pages: number,
   changedBytes: number,
   options: HighestOptions,
+  say: (text: string) => void,
 ): Promise<Highest | undefined> {
-  const floor = await searchPeak(run, 'floor', pages, changedBytes, options);
-  const ours = await searchPeak(run, 'ours', pages, changedBytes, options);
+  const floor = await searchPeak(run, 'floor', pages, changedBytes, options, say);
+  const ours = await searchPeak(run, 'ours', pages, changedBytes, options, say);
   if (floor.best === undefined || ours.best === undefined) return undefined;
   let floorUs = floor.best.intervalUs;
   let oursUs = ours.best.intervalUs;

@@ -81,11 +81,13 @@ export class Matrix {
     if (known !== undefined) return known.ours.intervalUs;
     this.say(`${cellName(cell)}: looking for the interval ...`);
     const { best, probes } = await searchPeak(
-      (kind, _pages, _bytes, intervalUs, seconds) => this.once(kind, cell, intervalUs, seconds),
+      (kind, _pages, _bytes, intervalUs, seconds, warmUpMs) =>
+        this.once(kind, cell, intervalUs, seconds, warmUpMs),
       'ours',
       cell.dirtyPages,
       cell.changedBytes,
       options,
+      this.say,
     );
     // Never full: the longest interval that was tried is the nearest to it.
     return best?.intervalUs ?? Math.max(...probes.map((probe) => probe.intervalUs));
@@ -113,11 +115,12 @@ export class Matrix {
     cell: Cell,
     intervalUs: number | undefined,
     seconds: number,
+    warmUpMs = this.options.warmUpMs,
   ): Promise<Run> {
-    const { machine, warmUpMs, flags } = this.options;
+    const { machine, flags } = this.options;
     const { dirtyPages, changedBytes } = cell;
     const { incrPerSecond } = this;
-    const load = { dirtyPages, changedBytes, incrPerSecond, spin: true };
+    const load = { dirtyPages, changedBytes, incrPerSecond };
     // What is tried with --flags is the protected side.
     const own = kind === 'ours' ? flags : [];
     return measure({ machine, kind, ...load, warmUpMs, seconds, intervalUs, flags: own });

@@ -65,6 +65,11 @@ export interface MemoryLook {
   readonly standbyMiB: number;
 }
 
+/** The guest was stopped so often that it did not even answer: no figures, but a finding. */
+export class StarvedGuest extends Error {}
+
+const STARVED = /The guest gave no answer/;
+
 export const GUEST_MEMORY_MIB = 64;
 const STATUS_MS = 250;
 const CLIENTS = 4;
@@ -84,7 +89,8 @@ export function kvmMissing(): string | undefined {
 
 /**
  * Starts a guest, measures, ends it. With `onLook`, the processes' memory is looked at during the
- * run as well, every few seconds. Throws with what the nodes said when something fails.
+ * run as well, every few seconds. Throws with what the nodes said when something fails:
+ * StarvedGuest when nothing but an answer of the guest is missing.
  */
 export async function measure(
   options: RunOptions,
@@ -113,7 +119,8 @@ export async function measure(
     return await watch(options, pair, node, oracle, onLook);
   } catch (thrown) {
     const message = thrown instanceof Error ? thrown.message : String(thrown);
-    throw new Error(`${message}\n=== what the nodes said\n${pair.story()}`);
+    const story = `${message}\n=== what the nodes said\n${pair.story()}`;
+    throw STARVED.test(message) ? new StarvedGuest(story) : new Error(story);
   } finally {
     await oracle?.close();
     await pair.close();

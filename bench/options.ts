@@ -39,7 +39,7 @@ Without flags: some cells of the matrix in short runs, in ten to twelve minutes.
   --changed 8,410,4096    bytes changed in each page
   --seconds N             length of the runs that a bar is judged by (default 6)
   --short-seconds N       length of the others (default 4)
-  --reference-seconds N   length of the floor's and the unprotected runs (default 3)
+  --reference-seconds N   length of the floor's and the unprotected runs (default 2)
   --warm-up-ms N          before each measured stretch (default 1200)
   --runs N                protected runs of each cell; medians are shown (default 1)
   --flags "..."           more flags for both nodes
@@ -135,12 +135,12 @@ export function readOptions(args: readonly string[]): Options | undefined {
     shortSeconds: number('short-seconds', values['short-seconds'] ?? (full ? '20' : '4'), 1, 3600),
     referenceSeconds: number(
       'reference-seconds',
-      values['reference-seconds'] ?? (full ? '10' : '3'),
+      values['reference-seconds'] ?? (full ? '10' : '2'),
       0.5,
       3600,
     ),
-    probeSeconds: 2,
-    probesMax: full ? 20 : 10,
+    probeSeconds: full ? 3 : 1.5,
+    probesMax: full ? 20 : 8,
     warmUpMs: number('warm-up-ms', values['warm-up-ms'], 100, 60_000),
     runs: number('runs', values.runs ?? (full ? '5' : '1'), 1, 100),
     turns: number('runs', values.runs ?? (full ? '5' : '2'), 1, 100),

@@ -25,7 +25,7 @@ export interface SearchOptions {
 /** An epoch counts as full with this share of its pages. */
 export const FULL_SHARE = 0.9;
 /** Each step is this factor of the interval; the next smaller one when neither way is better. */
-const STEPS = [1.4, 1.15, 1.05];
+const STEPS = [1.35, 1.13, 1.05];
 /** What is better by less may be noise. */
 const BETTER = 1.01;
 
