@@ -1,7 +1,9 @@
 // The addon's exports: the machine class and the few functions that need no machine.
 #include <napi.h>
 
+#include "binding/loop_hooks.h"
 #include "binding/native_machine.h"
+#include "binding/raw_socket.h"
 #include "core/crc32c.h"
 #include "kvm/kvm.h"
 
@@ -14,6 +16,11 @@ Napi::Value checksum(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), crc32c({array.Data(), array.ByteLength()}));
 }
 
+// setBusyPoll(us): how long the event loop stays awake after something came; 0: not at all.
+void set_busy_poll(const Napi::CallbackInfo& info) {
+  LoopHooks::of(info.Env()).set_busy_poll(info[0].ToNumber().Uint32Value());
+}
+
 // probeKvm(path): throws when this host's KVM cannot run a protected guest, saying why.
 void probe_kvm(const Napi::CallbackInfo& info) {
   const auto kvm = Kvm::open(info[0].ToString().Utf8Value());
@@ -21,6 +28,9 @@ void probe_kvm(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
+  LoopHooks::install(env);
+  exports.Set("RawSocket", RawSocket::define(env));
+  exports.Set("setBusyPoll", Napi::Function::New(env, set_busy_poll, "setBusyPoll"));
   exports.Set("NativeMachine", NativeMachine::define(env));
   exports.Set("crc32c", Napi::Function::New(env, checksum, "crc32c"));
   exports.Set("probeKvm", Napi::Function::New(env, probe_kvm, "probeKvm"));

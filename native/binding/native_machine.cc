@@ -1,6 +1,7 @@
 #include "binding/native_machine.h"
 
 #include "binding/machine_disks.h"
+#include "binding/raw_socket.h"
 #include "core/crc32c.h"
 
 namespace ft {
@@ -90,13 +91,14 @@ Napi::Function NativeMachine::define(Napi::Env env) {
 // Arguments: options (see src/machine/native.ts), facts, onCut(), onGuestEnd(how),
 // onStopped(message), onDisksSynced(), onDiskFailed(during, code, message).
 NativeMachine::NativeMachine(const Napi::CallbackInfo& info)
-    : Napi::ObjectWrap<NativeMachine>(info) {
+    : Napi::ObjectWrap<NativeMachine>(info), context_(info.Env(), "NativeMachine") {
   const Napi::Env env = info.Env();
   auto facts = info[1].As<Napi::Float64Array>();
   FT_CHECK(facts.ElementLength() >= kFactsLength, "the facts array is too short");
   facts_ref_ = Napi::Reference<Napi::Float64Array>::New(facts, 1);
   facts_ = facts.Data();
-  on_cut_ = Napi::ThreadSafeFunction::New(env, info[2].As<Napi::Function>(), "onCut", 0, 1);
+  on_cut_ = Napi::Persistent(info[2].As<Napi::Function>());
+  cut_waker_ = std::make_unique<LoopWaker>(env, [this] { cuts_wait(); });
   on_guest_end_ =
       Napi::ThreadSafeFunction::New(env, info[3].As<Napi::Function>(), "onGuestEnd", 0, 1);
   on_stopped_ = Napi::ThreadSafeFunction::New(env, info[4].As<Napi::Function>(), "onStopped", 0, 1);
@@ -107,7 +109,7 @@ NativeMachine::NativeMachine(const Napi::CallbackInfo& info)
   auto made = Machine::create(
       read_options(info[0].As<Napi::Object>()),
       MachineHooks{
-          .on_cut = [this] { notify_cut(); },
+          .on_cut = [this] { cut_waker_->notify(); },
           .on_guest_end = [this](GuestEnd how) { notify_guest_end(how); },
           .on_stopped = [this](std::string message) { notify_stopped(std::move(message)); },
           .on_disks_synced = [this] { notify_disks_synced(); },
@@ -141,20 +143,17 @@ void NativeMachine::shut_down() {
     // The last transfers may still have something to say, which nobody may after the releases.
     disks_closed_ = machine_->close_disks();
   }
-  on_cut_.Release();
+  cut_waker_.reset();
   on_guest_end_.Release();
   on_stopped_.Release();
   on_disks_synced_.Release();
   on_disk_failed_.Release();
 }
 
-// At most one call is on its way to the event loop: it takes every cut that waits.
-void NativeMachine::notify_cut() {
-  if (cut_notified_.exchange(true)) return;
-  on_cut_.NonBlockingCall([this](Napi::Env, Napi::Function js) {
-    cut_notified_.store(false);
-    if (!closed_) js.Call({});
-  });
+// One call takes every cut that waits.
+void NativeMachine::cuts_wait() {
+  const Napi::HandleScope scope(Env());
+  call_from_loop(Env(), on_cut_, context_, {});
 }
 
 void NativeMachine::notify_guest_end(GuestEnd how) {

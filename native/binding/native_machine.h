@@ -20,9 +20,9 @@
 
 #include <napi.h>
 
-#include <atomic>
 #include <memory>
 
+#include "binding/loop_hooks.h"
 #include "machine/machine.h"
 
 namespace ft {
@@ -65,7 +65,7 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
 
   bool alive(const Napi::CallbackInfo& info);
   void store(const EncodedBody& body, std::span<const uint8_t> out, size_t at = 0);
-  void notify_cut();
+  void cuts_wait();
   void notify_guest_end(GuestEnd how);
   void notify_stopped(std::string message);
   void notify_disks_synced();
@@ -76,12 +76,13 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   std::unique_ptr<Machine> machine_;
   Napi::Reference<Napi::Float64Array> facts_ref_;
   double* facts_ = nullptr;
-  Napi::ThreadSafeFunction on_cut_;
+  std::unique_ptr<LoopWaker> cut_waker_;
+  Napi::FunctionReference on_cut_;
+  Napi::AsyncContext context_;
   Napi::ThreadSafeFunction on_guest_end_;
   Napi::ThreadSafeFunction on_stopped_;
   Napi::ThreadSafeFunction on_disks_synced_;
   Napi::ThreadSafeFunction on_disk_failed_;
-  std::atomic<bool> cut_notified_{false};
   std::vector<uint32_t> mismatches_;
   bool closed_ = false;
   Status disks_closed_ = Ok{};

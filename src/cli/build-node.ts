@@ -11,7 +11,12 @@ import { FtError, toFtError } from '../common/errors';
 import type { Logger } from '../common/logger';
 import type { ConsoleConfig, GuestConfig, PrimaryConfig, StandbyConfig } from '../config/config';
 import type { WitnessConfig } from '../config/witness';
-import { createKvmMachine, createSimulatedMachine, nativeChecksum } from '../machine';
+import {
+  createKvmMachine,
+  createSimulatedMachine,
+  nativeChecksum,
+  nativeSockets,
+} from '../machine';
 import type { KvmConsole } from '../machine/kvm-machine';
 import type { Machine } from '../machine/machine';
 import { copyFigures } from '../node/figures';
@@ -84,7 +89,10 @@ async function assemble(
     config.statusIntervalMs === undefined
       ? undefined
       : new StatusLines((line) => outside.writeLine(line));
-  const tcp: TcpOptions = { checksum: checksumFor(config.guest) };
+  const tcp: TcpOptions = {
+    checksum: checksumFor(config.guest),
+    openRaw: config.guest.kind === 'kvm' ? nativeSockets() : undefined,
+  };
   const listener = await openListener(config, tcp, logger, opened);
   const witness = await openWitness(config.witness, config.pair, logger);
   opened.push(() => witness.close());

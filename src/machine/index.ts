@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import type { Clock } from '../common/clock';
 import type { KvmMachineOptions } from './kvm-machine';
 import type { Machine } from './machine';
+import type { NativeRawSocket } from './native';
 import { type MachineFault, SimulatedMachine } from './simulated-machine';
 import { UdpNetwork } from './simulated-network';
 
@@ -33,6 +34,18 @@ export function createSimulatedMachine(options: SimulatedGuestOptions, clock: Cl
     outboxBytesMax: options.outboxBytesMax,
     faults: options.faults,
   });
+}
+
+/** Opens sockets by the addon: src/transport/byte-stream.ts. Throws FT_ERR_ADDON. */
+export function nativeSockets(): (
+  fd: number,
+  room: Buffer,
+  onReadable: (bytes: number) => void,
+  onWritable: () => void,
+) => NativeRawSocket {
+  const { addon } = require('./native') as typeof import('./native');
+  const { RawSocket } = addon();
+  return (fd, room, onReadable, onWritable) => new RawSocket(fd, room, onReadable, onWritable);
 }
 
 /** CRC-32C by the addon. Throws FT_ERR_ADDON when it was not built. */

@@ -85,6 +85,18 @@ export interface NativeMachine {
   close(): void;
 }
 
+export interface NativeRawSocket {
+  write(
+    buffers: readonly Uint8Array[],
+    lengths: readonly number[],
+    from: number,
+    count: number,
+    skip: number,
+  ): number;
+  watch(readable: boolean, writable: boolean): void;
+  close(): void;
+}
+
 export interface Addon {
   readonly NativeMachine: new (
     options: NativeMachineOptions,
@@ -98,6 +110,15 @@ export interface Addon {
     onDiskFailed: (during: 'apply' | 'sync', code: string, message: string) => void,
   ) => NativeMachine;
   crc32c(bytes: Uint8Array): number;
+  /** native/binding/raw_socket.h */
+  readonly RawSocket: new (
+    fd: number,
+    room: Uint8Array,
+    onReadable: (bytes: number) => void,
+    onWritable: () => void,
+  ) => NativeRawSocket;
+  /** native/binding/loop_hooks.h; 0: the event loop sleeps as usual. */
+  setBusyPoll(us: number): void;
   probeKvm(path: string): void;
 }
 

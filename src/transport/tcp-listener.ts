@@ -2,8 +2,9 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { type Address, formatAddress } from '../common/address';
 import { FtError } from '../common/errors';
+import { cutOff } from './byte-stream';
 import type { Connection } from './connection';
-import { cutOff, TcpConnection, type TcpOptions } from './tcp';
+import { TcpConnection, type TcpOptions } from './tcp';
 
 /** Connections that may wait for their handshake at one time; more are cut off at once. */
 export const WAITING_MAX = 16;

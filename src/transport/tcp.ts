@@ -25,6 +25,14 @@ import {
   PROTOCOL_VERSION,
 } from '../wire/frame';
 import { packMessage, type Refuse } from '../wire/messages';
+import {
+  type ByteStream,
+  descriptorOf,
+  NodeStream,
+  type OpenRawSocket,
+  RawStream,
+  type StreamEvents,
+} from './byte-stream';
 import type { Connection } from './connection';
 
 /** bytesQueued falling under this calls onDrain. */
@@ -38,6 +46,8 @@ const CORKED_BYTES_MAX = 64 * 1024;
 export interface TcpOptions {
   /** CRC-32C over bodies; the portable one unless the native one is handed in. */
   readonly checksum?: Checksum;
+  /** Opens sockets for RawStream; Node's own streams without. */
+  readonly openRaw?: OpenRawSocket | undefined;
 }
 
 interface PendingWrite {
@@ -53,7 +63,7 @@ export class TcpConnection implements Connection {
   onDrain: () => void = noop;
   onTurn: () => void = noop;
 
-  private readonly socket: Socket;
+  private readonly stream: ByteStream;
   private readonly checksum: Checksum;
   private readonly decoder: FrameDecoder;
   private readonly pending: PendingWrite[] = [];
@@ -61,6 +71,11 @@ export class TcpConnection implements Connection {
   private queued = 0;
   private state: 'open' | 'closing' | 'closed' = 'open';
   private corked = false;
+  /**
+   * Within send() or uncork(), where the system may take all at once: then nobody has waited for a
+   * drain, and nobody must be called back into.
+   */
+  private handingOver = false;
   /** Handed over since cork(), or since the last time that so much was. */
   private corkedBytes = 0;
   /** What onClose is told at the end of an orderly close. */
@@ -71,7 +86,6 @@ export class TcpConnection implements Connection {
 
   /** Takes over a connected socket. Reading begins when `onFrame` is set. */
   constructor(socket: Socket, options: TcpOptions = {}) {
-    this.socket = socket;
     this.checksum = options.checksum ?? crc32c;
     this.decoder = new FrameDecoder(this.checksum);
     this.remote = formatAddress({
@@ -80,13 +94,16 @@ export class TcpConnection implements Connection {
     });
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
-    socket.on('error', (error) => this.closed(this.lost(error)));
-    socket.on('end', () => this.ended());
-    socket.on('close', () => {
-      this.closed(this.lost(undefined));
-      this.flushAll();
+    this.stream = openStream(socket, options, {
+      onData: (chunk) => this.received(chunk),
+      onEnd: () => this.ended(),
+      onError: (error) => this.closed(this.lost(error)),
+      onGone: () => {
+        this.closed(this.lost(undefined));
+        this.flushAll();
+      },
+      onWritten: () => this.settleOldest(),
     });
-    socket.pause();
   }
 
   get bytesQueued(): number {
@@ -102,8 +119,7 @@ export class TcpConnection implements Connection {
     const first = this.frameHandler === undefined;
     this.frameHandler = handler;
     if (!first) return;
-    this.socket.on('data', (chunk: Buffer) => this.received(chunk));
-    this.socket.resume();
+    this.stream.start();
   }
 
   send(header: FrameHeader, buffer: FrameBuffer, bodyBytes: number, onFlushed?: () => void): void {
@@ -114,7 +130,9 @@ export class TcpConnection implements Connection {
     const frameBytes = encodeFrame(header, buffer, bodyBytes, this.checksum);
     this.queued += frameBytes;
     this.pending.push({ bytes: frameBytes, onFlushed });
-    this.socket.write(buffer.bytes.subarray(0, frameBytes), this.flushedOne);
+    this.handingOver = true;
+    this.stream.write(buffer.bytes, frameBytes);
+    this.handingOver = false;
     if (!this.corked) return;
     this.corkedBytes += frameBytes;
     if (this.corkedBytes < CORKED_BYTES_MAX) return;
@@ -126,13 +144,15 @@ export class TcpConnection implements Connection {
     if (this.corked || this.state !== 'open') return;
     this.corked = true;
     this.corkedBytes = 0;
-    this.socket.cork();
+    this.stream.cork();
   }
 
   uncork(): void {
     if (!this.corked) return;
     this.corked = false;
-    this.socket.uncork();
+    this.handingOver = true;
+    this.stream.uncork();
+    this.handingOver = false;
   }
 
   setMaxBodyBytes(bytes: number): void {
@@ -150,8 +170,7 @@ export class TcpConnection implements Connection {
     this.uncork();
     this.state = 'closing';
     this.decoder.stop();
-    this.socket.resume();
-    this.socket.end();
+    this.stream.end();
     this.closeTimer = setTimeout(() => this.closed(this.closeReason), CLOSE_WAIT_MS);
     this.closeTimer.unref();
   }
@@ -161,25 +180,16 @@ export class TcpConnection implements Connection {
     this.handshakeDone = call;
   }
 
-  /** Writes complete in order, so one callback serves them all. */
-  private readonly flushedOne = (error?: Error | null): void => {
-    // A failed write is settled when the socket has let go of all buffers: see flushAll.
-    if (error) return;
-    this.settleOldest();
-    if (this.pendingHead === this.pending.length) this.forgetSettled();
-  };
-
   private settleOldest(): void {
     const write = this.pending[this.pendingHead];
     assert(write !== undefined, 'a write that completed was pending');
     this.pendingHead++;
-    if (this.pendingHead >= 1024) this.forgetSettled();
+    if (this.pendingHead === this.pending.length || this.pendingHead >= 1024) this.forgetSettled();
     const before = this.queued;
     this.queued -= write.bytes;
     write.onFlushed?.();
-    if (before >= LOW_WATER_BYTES && this.queued < LOW_WATER_BYTES && this.state === 'open') {
-      this.onDrain();
-    }
+    const drained = before >= LOW_WATER_BYTES && this.queued < LOW_WATER_BYTES;
+    if (drained && !this.handingOver && this.state === 'open') this.onDrain();
   }
 
   private forgetSettled(): void {
@@ -191,7 +201,6 @@ export class TcpConnection implements Connection {
   /** The socket is gone: no byte is read from any buffer any more. */
   private flushAll(): void {
     while (this.pendingHead < this.pending.length) this.settleOldest();
-    this.forgetSettled();
   }
 
   private received(chunk: Buffer): void {
@@ -251,22 +260,17 @@ export class TcpConnection implements Connection {
     this.state = 'closed';
     this.decoder.stop();
     if (this.closeTimer !== undefined) clearTimeout(this.closeTimer);
-    if (error === undefined || ending) this.socket.destroy();
-    else cutOff(this.socket);
+    this.stream.destroy(error !== undefined && !ending);
     this.handshakeDone();
     // On a turn of its own, so that nobody is called back from within close() or send().
     queueMicrotask(() => this.onClose(error));
   }
 }
 
-/**
- * Closes a socket with RST, at once. Node's own resetAndDestroy first waits for what is queued, and
- * for a peer that takes nothing it would wait for ever. The mark it sets makes destroy() reset.
- * A Node that does not know the mark would send FIN instead, which ends the connection as well.
- */
-export function cutOff(socket: Socket): void {
-  (socket as Socket & { resetAndClosing?: boolean }).resetAndClosing = true;
-  socket.destroy();
+function openStream(socket: Socket, options: TcpOptions, events: StreamEvents): ByteStream {
+  const fd = options.openRaw === undefined ? undefined : descriptorOf(socket);
+  if (options.openRaw === undefined || fd === undefined) return new NodeStream(socket, events);
+  return new RawStream(socket, fd, options.openRaw, events);
 }
 
 /**

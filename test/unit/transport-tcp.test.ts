@@ -3,8 +3,14 @@ import { spawn } from 'node:child_process';
 import { connect, createServer, type Socket } from 'node:net';
 import type { Address } from '../../src/common/address';
 import { FtError } from '../../src/common/errors';
+import { nativeSockets } from '../../src/machine';
 import type { Connection } from '../../src/transport/connection';
-import { dial, LOW_WATER_BYTES, type TcpConnection } from '../../src/transport/tcp';
+import {
+  dial,
+  LOW_WATER_BYTES,
+  type TcpConnection,
+  type TcpOptions,
+} from '../../src/transport/tcp';
 import { TcpListener, WAITING_MAX } from '../../src/transport/tcp-listener';
 import { allocFrameBuffer } from '../../src/wire/buffer-pool';
 import { encodeFrame } from '../../src/wire/encoder';
@@ -48,14 +54,18 @@ async function until(condition: () => boolean): Promise<void> {
   }
 }
 
-describe('TcpConnection', () => {
+describe.each([
+  ['over Node’s streams', (): TcpOptions => ({})],
+  ['over plain system calls', (): TcpOptions => ({ openRaw: nativeSockets() })],
+])('TcpConnection %s', (_kind, optionsOf) => {
+  const options = optionsOf();
   let listener: TcpListener;
   let address: Address;
   const accepted: Connection[] = [];
 
   beforeEach(async () => {
     accepted.length = 0;
-    listener = new TcpListener();
+    listener = new TcpListener(options);
     listener.onConnection = (connection) => accepted.push(connection);
     address = await listener.listen(LOOPBACK);
   });
@@ -66,7 +76,7 @@ describe('TcpConnection', () => {
   });
 
   async function pair(): Promise<[TcpConnection, Connection]> {
-    const near = await dial(address, 1000);
+    const near = await dial(address, 1000, options);
     await until(() => accepted.length > 0);
     return [near, accepted[accepted.length - 1] as Connection];
   }
@@ -90,13 +100,51 @@ describe('TcpConnection', () => {
       near.send({ ...HEADER, epoch }, buffer, bodyBytes, () => flushed++);
       if (epoch % 7 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
-    expect(near.bytesQueued).toBeGreaterThan(0);
     await until(() => seen.epochs.length === 50 && flushed === 50);
     expect(seen.epochs).toEqual(Array.from({ length: 50 }, (_, i) => i + 1));
     expect(seen.bodies[49]).toBe('body 50');
     expect(near.bytesQueued).toBe(0);
     near.close();
     expect(await seen.closed).toBeUndefined();
+  });
+
+  test('frames that leave together are told of as one turn, whose bodies are all still there', async () => {
+    const [near, far] = await pair();
+    watch(near);
+    const views: Uint8Array[] = [];
+    const turns: string[] = [];
+    far.onFrame = (frame) => void views.push(frame.body);
+    far.onTurn = () => {
+      turns.push(views.map((body) => Buffer.from(body).toString('latin1')).join(' '));
+      views.length = 0;
+    };
+    let flushed = 0;
+    near.cork();
+    for (let epoch = 1; epoch <= 5; epoch++) {
+      const buffer = allocFrameBuffer(64);
+      near.send({ ...HEADER, epoch }, buffer, buffer.body.write(`body ${epoch}`), () => flushed++);
+    }
+    expect(flushed).toBe(0);
+    near.uncork();
+    await until(() => turns.length > 0 && flushed === 5);
+    expect(turns).toEqual(['body 1 body 2 body 3 body 4 body 5']);
+    near.close();
+  });
+
+  test('of what is corked, much leaves before the uncorking; a close uncorks', async () => {
+    const [near, far] = await pair();
+    watch(near);
+    const seen = watch(far);
+    far.setMaxBodyBytes(BODY_BYTES_MAX);
+    near.cork();
+    near.send({ ...HEADER, epoch: 1 }, allocFrameBuffer(1 << 17), 1 << 17);
+    await until(() => seen.epochs.length === 1);
+    near.send({ ...HEADER, epoch: 2 }, allocFrameBuffer(8), 8);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(seen.epochs).toEqual([1]);
+    near.close();
+    expect(await seen.closed).toBeUndefined();
+    expect(seen.epochs).toEqual([1, 2]);
   });
 
   test('frames sent before the far side takes them are not lost', async () => {

@@ -1,0 +1,261 @@
+/**
+ * The bytes below the frames: a connected socket that is read and written. Two kinds:
+ *
+ *   NodeStream   over Node's own streams: everywhere
+ *   RawStream    by plain system calls in the addon, where it is loaded: one receive buffer for all
+ *                reads, one call for all writes of a turn, no objects in between
+ *
+ * Either tells its owner the same events, in the same order; what ends a connection comes last.
+ */
+import type { Socket } from 'node:net';
+import { assert } from '../common/assert';
+
+export interface StreamEvents {
+  /** Bytes came. They are valid only during the call. */
+  onData(chunk: Buffer): void;
+  /** The peer's end: nothing more comes. */
+  onEnd(): void;
+  /** The connection broke. */
+  onError(error: Error): void;
+  /** The socket is gone: no byte is read from any buffer any more. */
+  onGone(): void;
+  /** The oldest write that was not settled yet is with the system; writes settle in order. */
+  onWritten(): void;
+}
+
+export interface ByteStream {
+  /** Begins to read. */
+  start(): void;
+  /** Writes the first `length` bytes of `buffer`, which stays as it is until onWritten. */
+  write(buffer: Buffer, length: number): void;
+  /** Writes from now on are held back, up to uncork(). */
+  cork(): void;
+  uncork(): void;
+  /** Ends this side once everything is written; what still comes is read and told. */
+  end(): void;
+  /** Lets go at once; the peer sees a reset, or else an end. onGone follows. */
+  destroy(reset: boolean): void;
+}
+
+export class NodeStream implements ByteStream {
+  constructor(
+    private readonly socket: Socket,
+    private readonly events: StreamEvents,
+  ) {
+    socket.on('error', (error) => events.onError(error));
+    socket.on('end', () => events.onEnd());
+    socket.on('close', () => events.onGone());
+    socket.pause();
+  }
+
+  start(): void {
+    this.socket.on('data', (chunk: Buffer) => this.events.onData(chunk));
+    this.socket.resume();
+  }
+
+  write(buffer: Buffer, length: number): void {
+    this.socket.write(buffer.subarray(0, length), this.written);
+  }
+
+  cork(): void {
+    this.socket.cork();
+  }
+
+  uncork(): void {
+    this.socket.uncork();
+  }
+
+  end(): void {
+    this.socket.resume();
+    this.socket.end();
+  }
+
+  destroy(reset: boolean): void {
+    if (reset) cutOff(this.socket);
+    else this.socket.destroy();
+  }
+
+  private readonly written = (error?: Error | null): void => {
+    // A failed write is settled when the socket has let go of all buffers: see onGone.
+    if (!error) this.events.onWritten();
+  };
+}
+
+/** What the addon offers for a socket: native/binding/raw_socket.h. */
+export interface RawSocket {
+  /** Returns the bytes taken (0: none for now), or −errno. */
+  write(
+    buffers: readonly Uint8Array[],
+    lengths: readonly number[],
+    from: number,
+    count: number,
+    skip: number,
+  ): number;
+  /** Reads what comes; says when there is room to write. At first neither. */
+  watch(readable: boolean, writable: boolean): void;
+  close(): void;
+}
+
+/** Takes a duplicate of `fd`. `onReadable` is told how many bytes are in `room`; 0: end; < 0: −errno. */
+export type OpenRawSocket = (
+  fd: number,
+  room: Buffer,
+  onReadable: (bytes: number) => void,
+  onWritable: () => void,
+) => RawSocket;
+
+const ROOM_BYTES = 256 * 1024;
+
+/**
+ *   write ─▶ line ─▶ (corked: waits) ─▶ one call for all ─▶ taken ─▶ onWritten for each whole one
+ *                                              ▲  └ not all ─▶ waits for onWritable ─┐
+ *                                              └─────────────────────────────────────┘
+ */
+export class RawStream implements ByteStream {
+  private readonly room = Buffer.allocUnsafeSlow(ROOM_BYTES);
+  private raw: RawSocket | undefined;
+  private reading = false;
+  /** Written and not with the system: from `head` on, the first of them less `skip` bytes. */
+  private readonly buffers: Buffer[] = [];
+  private readonly lengths: number[] = [];
+  private head = 0;
+  private skip = 0;
+  private corked = false;
+  private blocked = false;
+  private ending = false;
+  private gone = false;
+
+  /** `fd` is that of `socket`, which is never read or written by Node from now on. */
+  constructor(
+    private readonly socket: Socket,
+    fd: number,
+    open: OpenRawSocket,
+    private readonly events: StreamEvents,
+  ) {
+    socket.on('error', (error) => events.onError(error));
+    socket.on('close', () => events.onGone());
+    socket.pause();
+    this.raw = open(fd, this.room, this.readable, this.writable);
+  }
+
+  start(): void {
+    this.reading = true;
+    this.raw?.watch(true, this.blocked);
+  }
+
+  write(buffer: Buffer, length: number): void {
+    this.buffers.push(buffer);
+    this.lengths.push(length);
+    if (!this.corked) this.flush();
+  }
+
+  cork(): void {
+    this.corked = true;
+  }
+
+  uncork(): void {
+    this.corked = false;
+    this.flush();
+  }
+
+  end(): void {
+    this.ending = true;
+    this.start();
+    this.flush();
+  }
+
+  destroy(reset: boolean): void {
+    this.gone = true;
+    // A reset or an end is sent when the last descriptor of the socket is closed.
+    this.raw?.close();
+    this.raw = undefined;
+    if (reset) cutOff(this.socket);
+    else this.socket.destroy();
+  }
+
+  private readonly readable = (bytes: number): void => {
+    if (this.gone) return;
+    if (bytes > 0) this.events.onData(this.room.subarray(0, bytes));
+    else if (bytes === 0) this.events.onEnd();
+    else this.events.onError(systemError(bytes));
+  };
+
+  private readonly writable = (): void => {
+    if (this.gone) return;
+    this.blocked = false;
+    this.flush();
+    if (!this.blocked) this.raw?.watch(this.reading, false);
+  };
+
+  private flush(): void {
+    if (this.blocked || this.gone) return;
+    while (this.head < this.buffers.length) {
+      const count = this.buffers.length - this.head;
+      const taken = this.raw?.write(this.buffers, this.lengths, this.head, count, this.skip) ?? 0;
+      if (taken < 0) {
+        this.events.onError(systemError(taken));
+        return;
+      }
+      if (taken === 0) {
+        this.blocked = true;
+        this.raw?.watch(this.reading, true);
+        return;
+      }
+      this.settle(taken);
+      if (this.gone) return;
+    }
+    if (this.ending) this.socket.end();
+    this.ending = false;
+  }
+
+  /** The system took so many bytes from the head of the line. */
+  private settle(taken: number): void {
+    let left = taken + this.skip;
+    while (this.head < this.buffers.length) {
+      const length = this.lengths[this.head];
+      assert(length !== undefined, 'each buffer of the line has its length');
+      if (left < length) break;
+      left -= length;
+      this.head += 1;
+      this.events.onWritten();
+    }
+    this.skip = left;
+    if (this.head < this.buffers.length && this.head < SETTLED_MAX) return;
+    this.buffers.splice(0, this.head);
+    this.lengths.splice(0, this.head);
+    this.head = 0;
+  }
+}
+
+/** So many settled writes may stand at the head of a line that does not become empty. */
+const SETTLED_MAX = 64;
+
+/** What becomes of connections; anything else is said by its number. */
+const ERROR_NAMES: Readonly<Record<number, string>> = {
+  32: 'EPIPE',
+  103: 'ECONNABORTED',
+  104: 'ECONNRESET',
+  110: 'ETIMEDOUT',
+  113: 'EHOSTUNREACH',
+};
+
+function systemError(negativeErrno: number): Error {
+  const code = ERROR_NAMES[-negativeErrno] ?? `errno ${-negativeErrno}`;
+  return Object.assign(new Error(code), { code });
+}
+
+/** Of a connected socket; undefined where Node does not tell. */
+export function descriptorOf(socket: Socket): number | undefined {
+  const { _handle: handle } = socket as Socket & { _handle?: { fd?: unknown } };
+  return typeof handle?.fd === 'number' && handle.fd >= 0 ? handle.fd : undefined;
+}
+
+/**
+ * Closes a socket with RST, at once. Node's own resetAndDestroy first waits for what is queued, and
+ * for a peer that takes nothing it would wait for ever. The mark it sets makes destroy() reset.
+ * A Node that does not know the mark would send FIN instead, which ends the connection as well.
+ */
+export function cutOff(socket: Socket): void {
+  (socket as Socket & { resetAndClosing?: boolean }).resetAndClosing = true;
+  socket.destroy();
+}
