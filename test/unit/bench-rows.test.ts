@@ -1,5 +1,6 @@
 /** Rows of the benchmark of epochs: comparison, medians, bars, stages, status lines. */
 import { type Bar, judgeBars, tellBars } from '../../bench/bars';
+import { compareRuns } from '../../bench/compare';
 import { growthOf } from '../../bench/growth';
 import type { Highest, Peak } from '../../bench/highest';
 import type { MemoryLook, Run } from '../../bench/measure';
@@ -54,6 +55,19 @@ describe('compare', () => {
 test('median', () => {
   expect([median([]), median([3]), median([3, 1]), median([9, 1, 5])]).toEqual([0, 3, 2, 5]);
   expect(median([7, 1, 2, 100, 3, 4, 5])).toBe(4);
+});
+
+test('two trees in turns: the median of the ratios, not the ratio of the medians', () => {
+  const a = [100, 200, 400].map((progressPerSecond) => run({ progressPerSecond }));
+  const b = [110, 220, 200].map((progressPerSecond) => run({ progressPerSecond }));
+  const lines = compareRuns(a, b);
+  expect(lines.find((line) => line[0]?.startsWith('progress'))).toEqual([
+    'progress of the guest /s',
+    '200',
+    '200',
+    '1.100',
+  ]);
+  expect(lines.find((line) => line[0] === 'violations')?.[3]).toBe('-');
 });
 
 test('a row has the medians, and counts every violation once', () => {
