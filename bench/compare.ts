@@ -2,13 +2,14 @@
  * One lever alone: two trees, or one tree with two sets of flags, measured in turns on the same
  * load, so that what else the host does falls on both.
  *
- *   node dist/bench/compare.js [--other /path/of/another/built/tree] [--flags "…"]
- *                              [--other-flags "…"] [--kind ours] [--pages 64] [--changed 8]
+ *   node dist/bench/compare.js [--other /path/of/another/built/tree] [--flags="…"]
+ *                              [--other-flags="…"] [--kind ours] [--pages 64] [--changed 8]
  *                              [--interval-us 400] [--seconds 4] [--turns 5]
  *
  * A and B are this tree and the other one. An other tree from before this file gets dist/bench and
  * dist/test of this tree copied over its own. Prints medians and the ratio B / A of each figure, as
- * the median over the turns.
+ * the median over the turns, with the least and the greatest of them: where these are far apart, the
+ * median says little.
  */
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
@@ -59,7 +60,9 @@ export function compareRuns(a: readonly Run[], b: readonly Run[]): string[][] {
       return other === undefined || of(one) === 0 ? [] : [of(other) / of(one)];
     });
     const middle = (runs: readonly Run[]): string => figure(median(runs.map(of)), digits);
-    return [name, middle(a), middle(b), ratios.length === 0 ? '-' : figure(median(ratios), 3)];
+    const ends = [Math.min(...ratios), Math.max(...ratios)].map((ratio) => figure(ratio, 2));
+    const ratio = ratios.length === 0 ? '-' : `${figure(median(ratios), 3)} (${ends.join('-')})`;
+    return [name, middle(a), middle(b), ratio];
   });
 }
 
@@ -115,7 +118,7 @@ function compare(): void {
   const told = ({ root, options: of }: Side): string => [root, ...of.flags].join(' ');
   process.stdout.write(
     `A: ${told(a)}\nB: ${told(b)}\n${JSON.stringify(a.options)}, ${values.turns} turns\n\n` +
-      `${table(['median', 'A', 'B', 'B / A'], compareRuns(runs.a, runs.b))}\n`,
+      `${table(['median', 'A', 'B', 'B / A (least-most)'], compareRuns(runs.a, runs.b))}\n`,
   );
 }
 

@@ -42,7 +42,7 @@ Without flags: some cells of the matrix in short runs, in ten to twelve minutes.
   --reference-seconds N   length of the floor's and the unprotected runs (default 2)
   --warm-up-ms N          before each measured stretch (default 1200)
   --runs N                protected runs of each cell; medians are shown (default 1)
-  --flags "..."           more flags for both nodes
+  --flags="..."           more flags for both nodes
   --fixed-interval-us N   one fixed rate in place of those of --rates
   --back-to-back-us N     the interval of "back to back"; default: searched for
   --growth-seconds N      a long run whose memory is watched (default 0: none; 600 with --full)

@@ -65,7 +65,7 @@ test('two trees in turns: the median of the ratios, not the ratio of the medians
     'progress of the guest /s',
     '200',
     '200',
-    '1.100',
+    '1.100 (0.50-1.10)',
   ]);
   expect(lines.find((line) => line[0] === 'violations')?.[3]).toBe('-');
 });
