@@ -53,9 +53,24 @@ bool page_is_zero_scalar(const uint8_t* page) {
   return true;
 }
 
+uint32_t lines_with_data_scalar(const uint8_t* page) {
+  uint32_t lines = 0;
+  for (size_t at = 0; at < kPageBytes; at += kLineBytes) {
+    uint64_t content = 0;
+    for (size_t word = 0; word < kWordsPerLine; word++) {
+      content |= load_u64(page + at + word * kWordBytes);
+    }
+    lines += content != 0 ? 1 : 0;
+  }
+  return lines;
+}
+
 namespace {
 
 constexpr size_t kLineMaskBytes = 8;
+/// A fresh page with more lines than this goes raw: comparing its words would cost more than the
+/// few bytes that it could save.
+constexpr uint32_t kDenseLines = 40;
 /// One line with one word: the smallest sparse payload there is.
 constexpr size_t kSparseBytesMin = kLineMaskBytes + 1 + kWordBytes;
 constexpr uint64_t kEveryByteOne = 0x0101010101010101ull;
@@ -195,6 +210,17 @@ EncodedPage encode_page(uint32_t gfn, const uint8_t* page, uint8_t* shadow, uint
   return delta::write_sparse(gfn, diff, length, out);
 }
 
+EncodedPage encode_fresh_page(uint32_t gfn, const uint8_t* page, bool peer_zero, uint8_t* out) {
+  if (page_is_zero(page)) {
+    return peer_zero ? EncodedPage{PageKind::kUnchanged, 0} : delta::write_zero(gfn, out);
+  }
+  if (!peer_zero || lines_with_data(page) > delta::kDenseLines) {
+    return delta::write_raw(gfn, page, out);
+  }
+  alignas(64) uint8_t zeros[kPageBytes] = {};
+  return encode_page(gfn, page, zeros, out);
+}
+
 Result<BatchFacts> verify_records(std::span<const uint8_t> bytes, uint64_t gfn_limit) {
   BatchFacts facts;
   for (size_t at = 0; at < bytes.size();) {
@@ -215,26 +241,43 @@ Result<BatchFacts> verify_records(std::span<const uint8_t> bytes, uint64_t gfn_l
   return facts;
 }
 
+size_t apply_record(std::span<const uint8_t> bytes, std::span<uint8_t> memory) {
+  FT_CHECK(delta::record_fault(bytes, memory.size() / kPageBytes) == nullptr,
+           "applying a record never verified");
+  const auto h = delta::read_header(bytes.data());
+  const uint8_t* payload = bytes.data() + kRecordHeaderBytes;
+  uint8_t* page = memory.data() + static_cast<size_t>(h.gfn) * kPageBytes;
+  if (h.kind == static_cast<uint8_t>(PageKind::kZero)) {
+    std::memset(page, 0, kPageBytes);
+  } else if (h.kind == static_cast<uint8_t>(PageKind::kRaw)) {
+    std::memcpy(page, payload, kPageBytes);
+  } else {
+    delta::apply_sparse(payload, page);
+  }
+  return kRecordHeaderBytes + h.length;
+}
+
 uint32_t apply_records(std::span<const uint8_t> bytes, std::span<uint8_t> memory) {
   uint32_t records = 0;
-  const uint64_t gfn_limit = memory.size() / kPageBytes;
-  for (size_t at = 0; at < bytes.size();) {
-    const auto rest = bytes.subspan(at);
-    FT_CHECK(delta::record_fault(rest, gfn_limit) == nullptr, "applying a record never verified");
-    const auto h = delta::read_header(rest.data());
-    const uint8_t* payload = rest.data() + kRecordHeaderBytes;
-    uint8_t* page = memory.data() + static_cast<size_t>(h.gfn) * kPageBytes;
-    if (h.kind == static_cast<uint8_t>(PageKind::kZero)) {
-      std::memset(page, 0, kPageBytes);
-    } else if (h.kind == static_cast<uint8_t>(PageKind::kRaw)) {
-      std::memcpy(page, payload, kPageBytes);
-    } else {
-      delta::apply_sparse(payload, page);
-    }
-    at += kRecordHeaderBytes + h.length;
-    records++;
-  }
+  for (size_t at = 0; at < bytes.size(); records++) at += apply_record(bytes.subspan(at), memory);
   return records;
+}
+
+uint32_t record_gfn(std::span<const uint8_t> bytes) {
+  FT_CHECK(bytes.size() >= kRecordHeaderBytes, "a record has a header");
+  return delta::read_header(bytes.data()).gfn;
+}
+
+RawRun leading_raw_run(std::span<const uint8_t> bytes, uint32_t pages_max) {
+  RawRun run;
+  for (; run.pages < pages_max && bytes.size() >= kRecordBytesMax; run.pages++) {
+    const auto h = delta::read_header(bytes.data());
+    if (h.kind != static_cast<uint8_t>(PageKind::kRaw)) break;
+    if (run.pages == 0) run.gfn = h.gfn;
+    if (h.gfn != run.gfn + run.pages) break;
+    bytes = bytes.subspan(kRecordBytesMax);
+  }
+  return run;
 }
 
 DeltaImpl delta_impl() {
@@ -250,6 +293,11 @@ bool set_delta_impl(DeltaImpl impl) {
 bool page_is_zero(const uint8_t* page) {
   return delta_impl() == DeltaImpl::kAvx2 ? delta::page_is_zero_avx2(page)
                                           : delta::page_is_zero_scalar(page);
+}
+
+uint32_t lines_with_data(const uint8_t* page) {
+  return delta_impl() == DeltaImpl::kAvx2 ? delta::lines_with_data_avx2(page)
+                                          : delta::lines_with_data_scalar(page);
 }
 
 }  // namespace ft

@@ -47,6 +47,12 @@ struct EncodedPage {
 EncodedPage encode_page(uint32_t gfn, const uint8_t* page, uint8_t* shadow, uint8_t* out,
                         bool force_raw = false);
 
+/// Writes the record of a page whose copy on the standby is no shadow's: zero where `peer_zero`,
+/// otherwise not known, and then the record stands alone (zero or raw). Keeps no copy; a page that
+/// is dense goes raw even where a sparse record would be a little smaller. `page` may be live guest
+/// memory: the record then holds each word as it was at some moment of the call. Any thread.
+EncodedPage encode_fresh_page(uint32_t gfn, const uint8_t* page, bool peer_zero, uint8_t* out);
+
 /// What a verified batch of records holds.
 struct BatchFacts {
   uint32_t records = 0;
@@ -64,6 +70,21 @@ Result<BatchFacts> verify_records(std::span<const uint8_t> bytes, uint64_t gfn_l
 /// while applying stops the process. Returns how many records there were.
 uint32_t apply_records(std::span<const uint8_t> bytes, std::span<uint8_t> memory);
 
+/// Applies the first record of `bytes`, likewise; returns its length in bytes.
+size_t apply_record(std::span<const uint8_t> bytes, std::span<uint8_t> memory);
+/// The page that the first record of `bytes` (verified) is about.
+uint32_t record_gfn(std::span<const uint8_t> bytes);
+
+/// Raw records of neighbouring pages, one behind the other: page i lies at
+/// i × kRecordBytesMax + kRecordHeaderBytes.
+struct RawRun {
+  uint32_t gfn = 0;
+  uint32_t pages = 0;
+};
+/// The run with which `bytes` (verified) begins, no longer than `pages_max`; empty when the first
+/// record is not raw.
+RawRun leading_raw_run(std::span<const uint8_t> bytes, uint32_t pages_max);
+
 /// Which implementation of the comparison encode_page uses; chosen once from CPUID.
 enum class DeltaImpl : uint8_t { kScalar, kAvx2 };
 DeltaImpl delta_impl();
@@ -72,5 +93,7 @@ bool set_delta_impl(DeltaImpl impl);
 
 /// True when all 4096 bytes are zero.
 bool page_is_zero(const uint8_t* page);
+/// How many of a page's 64 lines of 64 bytes hold a byte that is not zero.
+uint32_t lines_with_data(const uint8_t* page);
 
 }  // namespace ft

@@ -125,4 +125,13 @@ FT_AVX2 bool page_is_zero_avx2(const uint8_t* page) {
   return true;
 }
 
+FT_AVX2 uint32_t lines_with_data_avx2(const uint8_t* page) {
+  uint32_t lines = 0;
+  for (size_t at = 0; at < kPageBytes; at += kLineBytes) {
+    const __m256i line = _mm256_or_si256(load(page + at), load(page + at + 32));
+    lines += static_cast<uint32_t>(_mm256_testz_si256(line, line) == 0);
+  }
+  return lines;
+}
+
 }  // namespace ft::delta

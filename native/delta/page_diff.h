@@ -38,6 +38,9 @@ void diff_page_avx2(const uint8_t* page, uint8_t* shadow, PageDiff* diff);
 bool page_is_zero_scalar(const uint8_t* page);
 bool page_is_zero_avx2(const uint8_t* page);
 
+uint32_t lines_with_data_scalar(const uint8_t* page);
+uint32_t lines_with_data_avx2(const uint8_t* page);
+
 /// Makes the compiler keep `value` as it was read: a page may be guest memory that a vCPU writes
 /// meanwhile, and a second load of the same word could give another answer.
 inline void read_once(uint64_t& value) {

@@ -9,19 +9,31 @@
 //                                                           └─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─
 //
 // Every piece of an epoch and every piece of the initial sync is one body. The pieces of an epoch
-// carry its pages, then its disk records; state and audit come with the last one only. The
-// encoder's shadow always equals what the standby will hold once it has applied everything encoded
-// so far, in order; that is the whole invariant, and it makes the scan and the epochs mix freely.
+// carry its pages, then its disk records; state and audit come with the last one only.
+//
+// What the standby will hold of a page, once it has applied everything encoded so far in order, is
+// always one of these; that is the whole invariant, and it makes the scan and the epochs mix
+// freely:
+//
+//   zero ─────────── epoch: compared with zeros ───────────▶ shadowed   the shadow equals it
+//    │                                                         ▲
+//    └─ scan: alone (zero: nothing sent) ──▶ sent ─ epoch: raw ─┘
+//                                            not known here any more
+//
+// So the shadow takes memory only for pages that epochs carried, and the scan, which touches every
+// page once, neither fills it nor waits for the system to find room for it.
 //
 // Thread: the event loop.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "core/mapped_region.h"
 #include "core/result.h"
+#include "delta/page_delta.h"
 #include "delta/state_delta.h"
 #include "machine/epoch_slot.h"
 #include "machine/guest_memory.h"
@@ -51,6 +63,19 @@ class DataWalker {
   uint64_t extent_end_ = 0;  // the cursor is inside data up to here
 };
 
+/// A bit for every page.
+class PageBits {
+ public:
+  explicit PageBits(uint64_t pages) : words_((pages + 63) / 64) {}
+  bool has(uint64_t gfn) const { return (words_[gfn / 64] >> (gfn % 64) & 1) != 0; }
+  void set(uint64_t gfn) { words_[gfn / 64] |= 1ull << (gfn % 64); }
+  void clear(uint64_t gfn) { words_[gfn / 64] &= ~(1ull << (gfn % 64)); }
+  void clear_all() { std::fill(words_.begin(), words_.end(), 0); }
+
+ private:
+  std::vector<uint64_t> words_;
+};
+
 class EpochEncoder {
  public:
   static Result<std::unique_ptr<EpochEncoder>> create(const GuestMemory& memory);
@@ -75,13 +100,17 @@ class EpochEncoder {
  private:
   explicit EpochEncoder(const GuestMemory& memory);
   size_t encode_one(uint32_t gfn, const uint8_t* page, uint8_t* out);
+  size_t encode_live(uint32_t gfn, uint8_t* out);
+  bool take_forced(uint32_t gfn);
   bool encode_pages(const EpochSlot& slot, std::span<uint8_t> out, EncodedBody* body);
   uint8_t* shadow_page(uint64_t gfn) { return shadow_.data() + gfn * 4096; }
 
   const GuestMemory& memory_;
   MappedRegion shadow_;
   StateShadow state_shadow_;
-  std::vector<uint64_t> force_raw_;  // bitmap by gfn
+  PageBits force_raw_;
+  PageBits shadowed_;
+  PageBits sent_;  // of a page that is shadowed: of no meaning
   bool any_forced_ = false;
   size_t slot_cursor_ = 0;  // next index into the current slot's gfns
   DiskRecordWriter disk_cursor_;
@@ -95,7 +124,7 @@ class ImageApplier {
  public:
   /// `disks` in the order of their numbers; what they call outlives the applier.
   explicit ImageApplier(GuestMemory& memory, std::vector<DiskTarget> disks = {})
-      : memory_(memory), disks_(std::move(disks)) {}
+      : memory_(memory), disks_(std::move(disks)), present_(memory.page_count()) {}
 
   /// Forgets memory (all zero) and state.
   Status begin();
@@ -113,8 +142,13 @@ class ImageApplier {
   std::span<const uint8_t> state() const { return state_; }
 
  private:
+  uint32_t apply_pages(std::span<const uint8_t> records);
+  bool fresh(const RawRun& run) const;
+  void write_run(const RawRun& run, std::span<const uint8_t> records);
+
   GuestMemory& memory_;
   std::vector<DiskTarget> disks_;
+  PageBits present_;  // written since begin()
   std::vector<uint8_t> state_;
   size_t verified_state_bytes_ = 0;  // length of the state that the last verified delta makes
 };

@@ -299,6 +299,55 @@ TEST_CASE("delta: a page that changes while it is encoded leaves record and shad
   });
 }
 
+TEST_CASE("delta: a fresh page is unchanged, zero, sparse or raw, and needs no shadow") {
+  for_each_impl([] {
+    std::vector<uint8_t> out(kRecordBytesMax);
+    const auto fresh = [&](const Page& page, bool peer_zero) {
+      const auto made = ft::encode_fresh_page(1, page.data(), peer_zero, out.data());
+      const auto record = std::span<const uint8_t>(out).first(made.bytes);
+      std::vector<uint8_t> peer(2 * kPageBytes, peer_zero ? 0 : 0x5a);
+      REQUIRE(ft::verify_records(record, 2).ok());
+      ft::apply_records(record, peer);
+      CHECK(std::memcmp(peer.data() + kPageBytes, page.data(), kPageBytes) == 0);
+      return made.kind;
+    };
+    Page page{};
+    CHECK(fresh(page, true) == PageKind::kUnchanged);
+    CHECK(fresh(page, false) == PageKind::kZero);
+    // More and more lines with something in them.
+    for (size_t line = 0; line < 64; line++) {
+      page[line * 64 + line] = 7;
+      CHECK(ft::lines_with_data(page.data()) == line + 1);
+      CHECK(fresh(page, true) == (line < 40 ? PageKind::kSparseXor : PageKind::kRaw));
+      CHECK(fresh(page, false) == PageKind::kRaw);
+    }
+    CHECK(fresh(random_page(8), true) == PageKind::kRaw);
+  });
+}
+
+TEST_CASE("delta: a run is as long as raw records of neighbouring pages follow each other") {
+  std::vector<uint8_t> records;
+  const auto add = [&](uint32_t gfn, const Page& page) {
+    std::vector<uint8_t> out(kRecordBytesMax);
+    const auto made = ft::encode_fresh_page(gfn, page.data(), false, out.data());
+    records.insert(records.end(), out.begin(), out.begin() + static_cast<ptrdiff_t>(made.bytes));
+  };
+  for (const uint32_t gfn : {4u, 5u, 6u, 8u}) add(gfn, random_page(gfn));
+  add(9, Page{});
+  const auto at = [&](size_t pages) { return std::span(records).subspan(pages * kRecordBytesMax); };
+  CHECK(ft::leading_raw_run(records, 256).gfn == 4);
+  CHECK(ft::leading_raw_run(records, 256).pages == 3);
+  CHECK(ft::leading_raw_run(records, 2).pages == 2);
+  CHECK(ft::leading_raw_run(at(3), 256).gfn == 8);
+  CHECK(ft::leading_raw_run(at(3), 256).pages == 1);
+  CHECK(ft::leading_raw_run(at(4), 256).pages == 0);
+  CHECK(ft::record_gfn(at(4)) == 9);
+  CHECK(ft::leading_raw_run({}, 256).pages == 0);
+  std::vector<uint8_t> memory(16 * kPageBytes, 1);
+  CHECK(ft::apply_record(at(4), memory) == ft::kRecordHeaderBytes);
+  CHECK(memory[9 * kPageBytes] == 0);
+}
+
 TEST_SUITE("threads") {
   TEST_CASE("delta: several threads encode their own pages at once") {
     std::vector<std::thread> workers;

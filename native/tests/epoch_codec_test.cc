@@ -117,6 +117,72 @@ TEST_SUITE("epoch codec") {
     CHECK(bench.encoder->scan_progress() == doctest::Approx(1.0));
   }
 
+  TEST_CASE(
+      "a page that the scan sent goes raw with its first epoch, and as a delta from then on") {
+    Bench bench;
+    bench.scribble(5, 6000);
+    REQUIRE(bench.apply(bench.encoder->scan(bench.out)) == 1);
+    const uint32_t five[] = {5};
+    size_t bytes[3];
+    for (uint64_t epoch = 1; epoch <= 3; epoch++) {
+      bench.page(5)[100] ^= 1;
+      bench.cut(five, epoch);
+      const EncodedBody body = bench.encoder->encode_slot(*bench.slots->front(), bench.out);
+      bytes[epoch - 1] = body.bytes;
+      bench.apply(body);
+      bench.slots->retire();
+      CHECK(bench.equal());
+    }
+    CHECK(bytes[0] > 4096);
+    CHECK(bytes[1] < 256);
+    CHECK(bytes[2] < 256);
+  }
+
+  TEST_CASE("a page that became zero behind the scan is zero on the standby as well") {
+    Bench bench;
+    for (const uint32_t gfn : {5u, 6u}) bench.scribble(gfn, 6000);
+    bench.apply(bench.encoder->scan(bench.out));
+    for (const uint32_t gfn : {5u, 6u}) std::memset(bench.page(gfn), 0, 4096);
+    const uint32_t five[] = {5};
+    bench.cut(five, 1);
+    bench.ship_front();
+    // Nobody named the other page: only a walk over all of memory finds it.
+    CHECK_FALSE(bench.equal());
+    bench.cut({}, 2)->facts.overrun = true;
+    bench.ship_front();
+    CHECK(bench.equal());
+  }
+
+  TEST_CASE("long rows of pages, new ones and such as were there, arrive whole") {
+    Bench bench;
+    const auto pages = static_cast<uint32_t>(bench.source.page_count());
+    for (uint32_t gfn = 0; gfn < pages; gfn++) {
+      // Rows of every length, parted by pages that are zero or nearly so.
+      if (gfn % 97 == 96 || (gfn > 500 && gfn % 3 == 0))
+        bench.page(gfn)[9] = gfn % 2;
+      else
+        bench.scribble(gfn, 6000);
+    }
+    // Some are there before the scan comes by.
+    const uint32_t early[] = {40, 41, 300};
+    bench.cut(early, 1);
+    bench.ship_front();
+    EncodedBody body;
+    do {
+      body = bench.encoder->scan(bench.out);
+      bench.apply(body);
+    } while (!body.last);
+    CHECK(bench.equal());
+    // The same once more over an image that was cleared.
+    REQUIRE(bench.applier.begin().ok());
+    bench.encoder->begin();
+    do {
+      body = bench.encoder->scan(bench.out);
+      bench.apply(body);
+    } while (!body.last);
+    CHECK(bench.equal());
+  }
+
   TEST_CASE("an overrun epoch sends whatever differs, named or not") {
     Bench bench;
     while (!bench.encoder->scan(bench.out).last) {

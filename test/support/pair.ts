@@ -35,6 +35,8 @@ export interface PairOptions {
   /** A disk of this size: an image for each slot, blank at first. */
   readonly diskBytes?: number;
   readonly statusIntervalMs?: number;
+  /** Leave it to the system which CPUs run the vCPUs and the nodes. */
+  readonly unpinned?: boolean;
   /** Prefix of the log files. Default "pair". */
   readonly name?: string;
   /** --witness; default: a directory of the pair's own. */
@@ -269,7 +271,7 @@ export class Pair {
     const { options } = this;
     const network =
       options.machine === 'kvm'
-        ? ['--tap', slot.tap ?? '', ...VCPU_FLAGS]
+        ? ['--tap', slot.tap ?? '', ...(options.unpinned === true ? [] : VCPU_FLAGS)]
         : ['--sim-port', `${this.simPort}`];
     const disk = options.diskBytes === undefined ? [] : ['--disk', this.imagePath(slot)];
     return [
