@@ -6,7 +6,7 @@ import { figure } from '../test/support/report';
 import { GROWTH_MIB_MAX, type Growth, growthText } from './growth';
 import type { Highest } from './highest';
 import { GUEST_MEMORY_MIB } from './measure';
-import { cellName, type Row } from './rows';
+import { cellName, keptUp, type Row } from './rows';
 import { isFull } from './search';
 
 export interface Bar {
@@ -81,7 +81,7 @@ function pauseBars(rows: readonly Row[]): Bar[] {
   const gap = 'guest-visible pause with 64 pages: p50 at most 50 us, p99 at most 100 us';
   const work = 'work inside the pause with 64 pages: p50 at most 20 us';
   if (row === undefined) return [progress, gap, work].map(notMeasured);
-  const full = isFull(row.dirtyPagesPerEpoch, row.dirtyPages);
+  const full = isFull(row.dirtyPagesPerEpoch, row.dirtyPages) && keptUp(row);
   return [
     {
       what: progress,

@@ -27,7 +27,7 @@ import { fitFloor, HIGHEST_HEADS, type Highest, highestCells, measureHighest } f
 import { Matrix } from './matrix';
 import { GUEST_MEMORY_MIB, kvmMissing, measure, type RunOptions } from './measure';
 import { type Options, readOptions, USAGE } from './options';
-import { cellName, makeRow, type Row, type Skipped } from './rows';
+import { cellName, keptUp, makeRow, type Row, type Skipped } from './rows';
 import { stagesTable } from './stages';
 
 const INCR_PER_SECOND = 200;
@@ -130,7 +130,8 @@ const HEADS = [
 ];
 
 function cells(row: Row, name: string): string[] {
-  const share = (value: number): string => (value > 0 ? `${figure(value * 100, 1)} %` : '-');
+  const mark = keptUp(row) ? '' : '*';
+  const share = (value: number): string => (value > 0 ? `${figure(value * 100, 1)} %${mark}` : '-');
   return [
     name,
     `${figure(row.committedEpochsPerSecond)} (${figure(row.committedEpochsPerSecondMin)})`,
@@ -170,6 +171,7 @@ function tell(
     'pause: work in the pause, measured by the primary. guest gap: seen by the guest (over 10 us,',
   );
   say('the way out of the guest and in again included). wire/dirty: wire bytes by bytes of pages.');
+  say('From 512 pages on, ours runs with --no-cut-on-output: else output would end most epochs.');
   say('bad: answers lost or taken back, and pages that differed. Anything but 0 is a defect.');
   for (const one of skipped) say(`Not run: ${cellName(one)}: ${one.reason}`);
   const some = rows.length <= STAGE_COLUMNS_MAX ? rows : rows.filter(isTelling);
@@ -208,7 +210,7 @@ async function main(): Promise<number> {
   const startMs = performance.now();
   const highest = await runHighest(options);
   const matrix = new Matrix(options, INCR_PER_SECOND, fitFloor(highest), highest, say);
-  const { rows, skipped } = await matrix.run();
+  const { rows, skipped, failed } = await matrix.run();
   const light = await runLight(options);
   const growth = await runGrowth(options);
   tell(highest, rows, skipped, light);
@@ -233,9 +235,11 @@ async function main(): Promise<number> {
     rows: 'medians of the runs; samples has each run',
     wireBytesPerDirtyByte: 'bytes sent for epochs / (4096 x dirty pages)',
   };
-  const more = { light: light ?? null, growth: growth ?? null, skipped };
+  const more = { light: light ?? null, growth: growth ?? null, skipped, failed };
   const report = { ...site, parameters, bars, highest, rows, ...more };
   say(`Written to ${writeReport(options.output, report)}.`);
+  for (const one of failed) say(`FAILED: ${cellName(one)}`);
+  if (failed.length > 0) return 1;
   const judged = [...rows, ...highest, light, growth];
   return judged.some((one) => (one?.violations ?? 0) > 0) ? 1 : 0;
 }

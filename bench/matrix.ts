@@ -14,6 +14,15 @@ import { type Cell, cellName, makeRow, type Row, type Sample, type Skipped } fro
 /** Beyond the floor's highest rate by this, a rate is out of reach of the guest itself. */
 const REACH = 1.05;
 
+/** So many pages take so long that cuts for output would end most epochs before they are full. */
+const WITHOUT_OUTPUT_CUTS_PAGES = 512;
+
+export interface Outcome {
+  readonly rows: Row[];
+  readonly skipped: Skipped[];
+  readonly failed: Skipped[];
+}
+
 export class Matrix {
   private lastBare: { readonly load: string; readonly run: Run } | undefined;
 
@@ -26,15 +35,24 @@ export class Matrix {
     private readonly say: (text: string) => void,
   ) {}
 
-  async run(): Promise<{ rows: Row[]; skipped: Skipped[] }> {
-    const rows: Row[] = [];
-    const skipped: Skipped[] = [];
+  async run(): Promise<Outcome> {
+    const outcome: Outcome = { rows: [], skipped: [], failed: [] };
     for (const cell of this.options.cells) {
       const reason = this.outOfReach(cell);
-      if (reason === undefined) rows.push(await this.measureCell(cell));
-      else skipped.push({ ...cell, reason });
+      if (reason !== undefined) {
+        outcome.skipped.push({ ...cell, reason });
+        continue;
+      }
+      try {
+        outcome.rows.push(await this.measureCell(cell));
+      } catch (thrown) {
+        // The others are worth having all the same.
+        const why = thrown instanceof Error ? thrown.message : String(thrown);
+        this.say(`${cellName(cell)} FAILED: ${why}`);
+        outcome.failed.push({ ...cell, reason: why });
+      }
     }
-    return { rows, skipped };
+    return outcome;
   }
 
   /** Why the guest itself cannot dirty so many pages so often; undefined when it may. */
@@ -89,8 +107,12 @@ export class Matrix {
       options,
       this.say,
     );
-    // Never full: the longest interval that was tried is the nearest to it.
-    return best?.intervalUs ?? Math.max(...probes.map((probe) => probe.intervalUs));
+    if (best !== undefined) return best.intervalUs;
+    // Never full: the interval that came nearest to it.
+    const fullest = probes.reduce((most, one) =>
+      one.dirtyPagesPerEpoch > most.dirtyPagesPerEpoch ? one : most,
+    );
+    return fullest.intervalUs;
   }
 
   private floor(cell: Cell, intervalUs: number): Promise<Run[]> {
@@ -122,9 +144,14 @@ export class Matrix {
     const { incrPerSecond } = this;
     const load = { dirtyPages, changedBytes, incrPerSecond };
     // What is tried with --flags is the protected side.
-    const own = kind === 'ours' ? flags : [];
+    const own = kind === 'ours' ? [...cellFlags(cell), ...flags] : [];
     return measure({ machine, kind, ...load, warmUpMs, seconds, intervalUs, flags: own });
   }
+}
+
+/** Flags that a cell needs besides its interval. */
+export function cellFlags({ dirtyPages }: Cell): string[] {
+  return dirtyPages >= WITHOUT_OUTPUT_CUTS_PAGES ? ['--no-cut-on-output'] : [];
 }
 
 /** Epochs a second that the floor makes of so many pages: measured, fitted, or else no limit. */

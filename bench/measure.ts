@@ -15,6 +15,7 @@ import os from 'node:os';
 import type { BeaconStats } from '../test/support/oracle-process';
 import { OracleProcess } from '../test/support/oracle-process';
 import { beaconPath, Pair, type PairNode, sleep } from '../test/support/pair';
+import type { Line } from '../test/support/process';
 import { NO_FIGURES, type NodeFigures, readFloor, readReplication } from './status-figures';
 
 export type RunKind = 'bare' | 'floor' | 'ours';
@@ -152,6 +153,7 @@ async function watch(
   const { latency } = await oracle.sample();
   const lines = node.process.lines.slice(from);
   const standbyLines = pair.standby?.process.lines.slice(standbyFrom) ?? [];
+  checkStayed(options.kind, node, lines);
   const memory = memoryOf(pair, node);
   const verdict = await oracle.finish();
   const figures = {
@@ -175,6 +177,15 @@ async function watch(
     standbyMemoryMiB: memory.standbyMiB,
     violations: verdict.lost + verdict.regressed,
   };
+}
+
+/** Figures of a node that died, or of a guest that was not protected all the time, mean nothing. */
+function checkStayed(kind: RunKind, node: PairNode, lines: readonly Line[]): void {
+  if (node.process.exit !== undefined) throw node.process.failure('figures: it ended');
+  const left = lines.find((line) => line.fields['event'] === 'state');
+  if (kind === 'ours' && left !== undefined) {
+    throw new Error(`The guest did not stay protected: ${JSON.stringify(left.fields)}`);
+  }
 }
 
 async function begin(pair: Pair, kind: RunKind): Promise<PairNode> {

@@ -73,6 +73,15 @@ export interface Skipped extends Cell {
   readonly reason: string;
 }
 
+/** Below this part of what was asked for, a row does not stand for the rate that it was to show. */
+const KEPT_UP_SHARE = 0.95;
+
+/** True when ours made the epochs that were asked for, so that progress can be compared at all. */
+export function keptUp({ intervalUs, committedEpochsPerSecond }: Row): boolean {
+  if (intervalUs === null) return true;
+  return committedEpochsPerSecond >= (KEPT_UP_SHARE * 1e6) / intervalUs;
+}
+
 export function rateName(target: number | null): string {
   return target === null ? 'back to back' : `${figure(target)}/s`;
 }

@@ -157,6 +157,7 @@ describe('bars', () => {
     violations: 0,
   });
   const good: Partial<Run> = {
+    committedEpochsPerSecond: 2500,
     dirtyPagesPerEpoch: 64,
     pauseUsP50: 15,
     progressPerSecond: 95,
@@ -209,8 +210,11 @@ describe('bars', () => {
     expect(verdicts(missed, /progress|pause|wire/)).toEqual([false, false, false, false, false]);
   });
 
-  test('progress with epochs that are not full is no progress to compare', () => {
-    const rows = [rowOf({ ...good, dirtyPagesPerEpoch: 40 })];
+  test.each([
+    ['are not full', { dirtyPagesPerEpoch: 40 }],
+    ['are too few', { committedEpochsPerSecond: 2300 }],
+  ])('progress with epochs that %s is no progress to compare', (_name, more) => {
+    const rows = [rowOf({ ...good, ...more })];
     const bars = judgeBars({ rows, highest: [], light: undefined, growth: undefined });
     expect(verdicts(bars, /progress/)).toEqual([false]);
   });
