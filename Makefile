@@ -61,7 +61,7 @@ test-linux: setup-root build
 	@tools/run-tests --project linux
 
 bench: setup-root build
-	@for part in $(PARTS); do $(NODE) dist/bench/$$part.js $(ARGS) || exit; done
+	@code=0; for part in $(PARTS); do $(NODE) dist/bench/$$part.js $(ARGS) || code=$$?; done; exit $$code
 
 drills: setup-root build
 	@RUNS=$(RUNS) DISK_RUNS=$(DISK_RUNS) tools/run-tests --project drill-long
