@@ -44,6 +44,7 @@ MachineOptions read_options(const Napi::Object& from) {
   options.first_cpu = static_cast<int>(number("vcpuCpu"));
   options.outbox_bytes_max = static_cast<uint64_t>(number("outboxBytesMax"));
   options.kvm_path = text("kvmPath");
+  options.paced = true;
   options.floor_interval_us = static_cast<uint32_t>(number("floorIntervalUs"));
   options.faults.hide_dirty_page = from.Get("hideDirtyPage").ToBoolean();
   options.faults.release_early = from.Get("releaseEarly").ToBoolean();
@@ -122,6 +123,9 @@ NativeMachine::NativeMachine(const Napi::CallbackInfo& info)
     return;
   }
   machine_ = made.take();
+  uv_loop_t* loop = nullptr;
+  FT_CHECK(napi_get_uv_event_loop(env, &loop) == napi_ok, "Node has no event loop");
+  clock_ = std::make_unique<CutClock>(loop, [this] { machine_->tick(); });
   // A process that ends without close() must not leave vCPUs running into freed memory.
   napi_add_env_cleanup_hook(env, at_exit, this);
 }
@@ -138,6 +142,7 @@ void NativeMachine::at_exit(void* self) {
 void NativeMachine::shut_down() {
   if (closed_) return;
   closed_ = true;
+  clock_.reset();
   if (machine_) {
     machine_->stop();
     // The last transfers may still have something to say, which nobody may after the releases.
@@ -210,6 +215,7 @@ void NativeMachine::boot(const Napi::CallbackInfo& info) {
   if (!alive(info)) return;
   const auto status = machine_->boot();
   if (!status.ok()) throw_error(info.Env(), status.error());
+  clock_->set(machine_->floor_interval_us());
 }
 
 // Arguments: intervalUs, dirtyBudgetPages, cutOnOutput, inFlightMax, auditPages, firstEpoch,
@@ -218,6 +224,7 @@ void NativeMachine::begin_replication(const Napi::CallbackInfo& info) {
   if (!alive(info)) return;
   CutPolicy policy;
   policy.interval_us = info[0].ToNumber().Uint32Value();
+  policy.paced = true;
   policy.dirty_budget_pages = info[1].ToNumber().Uint32Value();
   policy.cut_on_output = info[2].ToBoolean();
   policy.in_flight_max = info[3].ToNumber().Uint32Value();
@@ -225,10 +232,12 @@ void NativeMachine::begin_replication(const Napi::CallbackInfo& info) {
   const auto first_epoch = static_cast<uint64_t>(info[5].ToNumber().DoubleValue());
   const auto status = machine_->begin_replication(policy, first_epoch, read_disk_maps(info[6]));
   if (!status.ok()) throw_error(info.Env(), status.error());
+  clock_->set(policy.interval_us);
 }
 
 void NativeMachine::end_replication(const Napi::CallbackInfo& info) {
   if (!alive(info)) return;
+  clock_->set(0);
   const auto status = machine_->end_replication();
   if (!status.ok()) throw_error(info.Env(), status.error());
 }

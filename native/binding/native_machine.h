@@ -22,6 +22,7 @@
 
 #include <memory>
 
+#include "binding/cut_clock.h"
 #include "binding/loop_hooks.h"
 #include "machine/machine.h"
 
@@ -74,6 +75,7 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   static void at_exit(void* self);
 
   std::unique_ptr<Machine> machine_;
+  std::unique_ptr<CutClock> clock_;
   Napi::Reference<Napi::Float64Array> facts_ref_;
   double* facts_ = nullptr;
   std::unique_ptr<LoopWaker> cut_waker_;

@@ -12,11 +12,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "core/result.h"
-#include "kvm/uapi.h"
+#include "kvm/privileged_state.h"
 #include "kvm/vcpu.h"
 #include "kvm/vm.h"
 
@@ -122,11 +123,18 @@ class VcpuStateAccess {
 
   /// The processor model was changed (Vcpu::set_cpuid): finds the MSRs that travel anew. The vCPU
   /// has not run.
-  void probe_again(const Vcpu& vcpu) { msrs_ = find_msrs(vcpu); }
+  void probe_again(const Vcpu& vcpu) {
+    msrs_ = find_msrs(vcpu);
+    privileged_->forget(msrs_);
+  }
   /// Whether restore() would take this state: every entry is there and of this host's size, every
   /// MSR is one that it keeps, and the TSC can be made to count as the guest's did (from here on it
   /// does). Errors: FT_ERR_STATE_FORMAT, FT_ERR_STATE_RESTORE.
   Status check(Vcpu& vcpu, const StateReader& reader);
+
+  /// Captures that did not have to read what only kernel mode changes. Any thread that holds the
+  /// vCPU still.
+  uint64_t privileged_kept() const { return privileged_->kept(); }
 
   /// The MSRs that travel, TSC_DEADLINE last. Two hosts that replicate must agree on them.
   std::span<const uint32_t> msrs() const { return msrs_; }
@@ -134,11 +142,11 @@ class VcpuStateAccess {
  private:
   std::vector<uint32_t> find_msrs(const Vcpu& vcpu) const;
   Status capture_registers(Vcpu& vcpu, StateWriter& writer);
-  Status capture_msrs(Vcpu& vcpu, StateWriter& writer);
+  Status capture_privileged(Vcpu& vcpu, StateWriter& writer);
 
   std::vector<uint32_t> listed_msrs_;  // what KVM lists; the candidates
   std::vector<uint32_t> msrs_;
-  uapi::Msrs msr_batch_;  // reused from capture to capture
+  std::unique_ptr<PrivilegedState> privileged_;
   KvmCaps caps_;
   uint32_t tsc_khz_ = 0;
 };

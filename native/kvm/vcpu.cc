@@ -1,10 +1,12 @@
 // Creating a vCPU, its processor model, and entering the guest.
 #include "kvm/vcpu.h"
 
+#include <signal.h>
 #include <sys/ioctl.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "kvm/uapi.h"
 
@@ -126,6 +128,16 @@ Status Vcpu::set_cpuid(const std::vector<kvm_cpuid_entry2>& cpuid) {
   return sys_error("FT_ERR_KVM_CPUID", "KVM refuses the processor model of vCPU " +
                                            std::to_string(id_) + " (" +
                                            std::to_string(cpuid.size()) + " leaves)");
+}
+
+Status Vcpu::open_to(int signal) {
+  sigset_t mask;
+  sigfillset(&mask);
+  sigdelset(&mask, signal);
+  uapi::SignalMask wanted{.bytes = sizeof(wanted.set), .set = {}};
+  std::memcpy(wanted.set, &mask, sizeof(wanted.set));
+  if (::ioctl(fd_.get(), uapi::kSetSignalMask, &wanted) == 0) return Ok{};
+  return sys_error("FT_ERR_KVM_VCPU", "KVM_SET_SIGNAL_MASK failed");
 }
 
 Result<Vcpu::Exit> Vcpu::run() {

@@ -64,6 +64,9 @@ class Vcpu {
   /// run_page()->s.regs at every return. The vCPU's own thread only.
   /// Error: FT_ERR_KVM_RUN for anything but EINTR/EAGAIN, which are kInterrupted.
   Result<Exit> run();
+  /// From now on KVM_RUN takes `signal`, which its thread blocks, and no other; run() then returns
+  /// kInterrupted and leaves the signal pending. Error: FT_ERR_KVM_VCPU.
+  Status open_to(int signal);
   /// A word for the exit reason in run_page() ("mmio", "internal error 1 (emulation)…").
   std::string describe_exit() const;
 

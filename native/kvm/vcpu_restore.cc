@@ -241,6 +241,7 @@ Status VcpuStateAccess::restore(Vcpu& vcpu, const StateReader& reader) {
   Captured in;
   FT_TRY(read_all(vcpu, reader, caps_, msrs_, &in));
 
+  privileged_->forget(msrs_);
   FT_TRY(put_sregs(vcpu, caps_, in.sregs));
   FT_TRY(put_nested(vcpu, in));
   FT_TRY(put(vcpu, KVM_SET_REGS, &in.regs, StateKind::kRegs));

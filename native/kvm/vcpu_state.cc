@@ -14,9 +14,9 @@
 // first, by ioctls: entering KVM_RUN would do it as well, but a vCPU is entered by its own thread
 // alone. KVM remembers the thread, and changing it can take milliseconds.
 //
-// One entry is sometimes known without asking: a vCPU in user mode is running (see user_mode_runs).
-// Nothing else is left out. XCR0, the debug registers and most MSRs are written by the guest
-// without KVM telling user space, so no cheap sign exists that they are as before.
+// Two things are sometimes known without asking: a vCPU in user mode is running (see
+// user_mode_runs), and what only kernel mode changes is as before while no instruction of kernel
+// mode was counted (privileged_state.h). Nothing else is left out.
 #include <sys/ioctl.h>
 
 #include <algorithm>
@@ -28,12 +28,13 @@
 #include "kvm/vcpu_state.h"
 
 namespace ft {
-namespace {
 
 Error capture_error(const Vcpu& vcpu, const char* name) {
   return sys_error("FT_ERR_KVM_STATE",
                    std::string("Cannot read ") + name + " of vCPU " + std::to_string(vcpu.id()));
 }
+
+namespace {
 
 Status get(Vcpu& vcpu, unsigned long request, void* out, StateKind kind) {
   if (::ioctl(vcpu.fd(), request, out) == 0) return Ok{};
@@ -105,7 +106,7 @@ Result<VcpuStateAccess> VcpuStateAccess::probe(const Kvm& kvm, Vcpu& vcpu) {
   access.caps_ = kvm.caps();
   access.listed_msrs_ = listed.take();
   access.msrs_ = access.find_msrs(vcpu);
-  access.msr_batch_ = uapi::Msrs(kMsrsPerCall);
+  access.privileged_ = std::make_unique<PrivilegedState>(kvm, vcpu, access.msrs_);
 
   const int khz = ::ioctl(vcpu.fd(), KVM_GET_TSC_KHZ, 0);
   if (khz <= 0) return capture_error(vcpu, "the TSC's frequency");
@@ -136,12 +137,7 @@ Status VcpuStateAccess::capture(Vcpu& vcpu, StateWriter& writer) {
 
   FT_TRY(get(vcpu, caps_.xsave2 ? uapi::kGetXsave2 : uapi::kGetXsave,
              writer.add(StateKind::kXsave, index, caps_.xsave_bytes), StateKind::kXsave));
-  FT_TRY(get(vcpu, KVM_GET_XCRS, writer.add_struct<kvm_xcrs>(StateKind::kXcrs, index),
-             StateKind::kXcrs));
-  FT_TRY(get(vcpu, KVM_GET_DEBUGREGS,
-             writer.add_struct<kvm_debugregs>(StateKind::kDebugRegs, index),
-             StateKind::kDebugRegs));
-  FT_TRY(capture_msrs(vcpu, writer));
+  FT_TRY(capture_privileged(vcpu, writer));
   std::memcpy(writer.add(StateKind::kTscKhz, index, sizeof(tsc_khz_)), &tsc_khz_, sizeof(tsc_khz_));
   if (caps_.nested_state) {
     auto* nested = reinterpret_cast<kvm_nested_state*>(
@@ -186,25 +182,15 @@ Status VcpuStateAccess::capture_registers(Vcpu& vcpu, StateWriter& writer) {
   return Ok{};
 }
 
-Status VcpuStateAccess::capture_msrs(Vcpu& vcpu, StateWriter& writer) {
-  // KVM writes the values into a buffer of its own format: a count, then the entries. One such
-  // buffer is kept; each batch goes through it and from there into the blob.
-  const auto count = static_cast<uint32_t>(msrs_.size());
-  auto* out = reinterpret_cast<kvm_msr_entry*>(
-      writer.add(StateKind::kMsrs, index_of(vcpu), count * sizeof(kvm_msr_entry)));
-  for (uint32_t done = 0; done < count; done += msr_batch_.count()) {
-    const uint32_t n = std::min(count - done, kMsrsPerCall);
-    msr_batch_.set_count(n);
-    for (uint32_t i = 0; i < n; i++) {
-      msr_batch_.elements()[i] = kvm_msr_entry{msrs_[done + i], 0, 0};
-    }
-    const int got = ::ioctl(vcpu.fd(), uapi::kGetMsrs, msr_batch_.head());
-    if (got != static_cast<int>(n)) {
-      if (got >= 0) errno = EIO;
-      return capture_error(vcpu, "the MSRs");
-    }
-    std::memcpy(out + done, msr_batch_.elements(), n * sizeof(kvm_msr_entry));
-  }
+// XCR0, debug registers, MSRs.
+Status VcpuStateAccess::capture_privileged(Vcpu& vcpu, StateWriter& writer) {
+  FT_TRY(privileged_->refresh(vcpu));
+  const uint16_t index = index_of(vcpu);
+  *writer.add_struct<kvm_xcrs>(StateKind::kXcrs, index) = privileged_->xcrs();
+  *writer.add_struct<kvm_debugregs>(StateKind::kDebugRegs, index) = privileged_->debugregs();
+  const std::vector<kvm_msr_entry>& msrs = privileged_->msrs();
+  const auto bytes = static_cast<uint32_t>(msrs.size() * sizeof(kvm_msr_entry));
+  if (bytes > 0) std::memcpy(writer.add(StateKind::kMsrs, index, bytes), msrs.data(), bytes);
   return Ok{};
 }
 

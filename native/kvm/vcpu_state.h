@@ -4,7 +4,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/result.h"
+
 namespace ft {
+
+class Vcpu;
 
 inline constexpr uint32_t kMsrTsc = 0x10;
 inline constexpr uint32_t kMsrFeatureControl = 0x3a;
@@ -12,6 +16,9 @@ inline constexpr uint32_t kMsrTscDeadline = 0x6e0;
 
 // KVM takes fewer than 256 MSRs a call.
 inline constexpr uint32_t kMsrsPerCall = 255;
+
+/// "Cannot read lapic of vCPU 0: …", with errno.
+Error capture_error(const Vcpu& vcpu, const char* name);
 
 /// Those of `candidates` (and of KVM's unlisted ones) that `vcpu_fd`, which has not run, gives and
 /// takes back; ascending, the deadline last.

@@ -12,6 +12,7 @@
 #include "core/result.h"
 #include "core/unique_fd.h"
 #include "kvm/kvm.h"
+#include "kvm/signals_blocked.h"
 
 namespace ft {
 
@@ -51,7 +52,8 @@ class Vm {
   /// ring counts, so a caller can hold it against its own count. Pass that count as `harvested`:
   /// a reset that was cut short is then known and made good (see vm_reset.cc for why that matters).
   /// All signals are blocked on the calling thread for the duration. Error: FT_ERR_KVM_RESET.
-  Result<uint32_t> reset_dirty_rings(uint32_t harvested = kHarvestedUnknown);
+  Result<uint32_t> reset_dirty_rings(const SignalsBlocked& blocked,
+                                     uint32_t harvested = kHarvestedUnknown);
   static constexpr uint32_t kHarvestedUnknown = UINT32_MAX;
   /// Write-protects every logged slot anew by switching its logging off and on (milliseconds).
   /// What the rings already hold stays there. vCPUs must be stopped.

@@ -10,13 +10,11 @@
 //
 // A write to such a page is never seen again: the replica goes quietly wrong. The count does not
 // always show it, since the signal may come after the last entry. So:
-//   1. every signal that can be blocked is blocked around the ioctl, and a blocked signal is not
-//      "pending" in that sense. The thread's kicks and timers arrive right afterwards;
+//   1. every signal that can be blocked is blocked on the calling thread, which the caller proves,
+//      and a blocked signal is not "pending" in that sense;
 //   2. what cannot be blocked (SIGSTOP, a debugger, the freezer) either kills us or stops the
 //      thread for a while. A count that falls short, or a call that took as long as only a stopped
 //      thread takes, is treated as a cut-short reset: the slots are protected anew as a whole.
-#include <pthread.h>
-#include <signal.h>
 #include <sys/ioctl.h>
 #include <time.h>
 
@@ -36,28 +34,9 @@ int64_t now_ns() {
   return t.tv_sec * 1'000'000'000LL + t.tv_nsec;
 }
 
-/// Blocks every signal on this thread while it lives.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    FT_CHECK(::pthread_sigmask(SIG_SETMASK, &all, &before_) == 0, "pthread_sigmask failed");
-  }
-  ~SignalsBlocked() {
-    FT_CHECK(::pthread_sigmask(SIG_SETMASK, &before_, nullptr) == 0, "pthread_sigmask failed");
-  }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
-
 }  // namespace
 
-Result<uint32_t> Vm::reset_dirty_rings(uint32_t harvested) {
-  SignalsBlocked blocked;
+Result<uint32_t> Vm::reset_dirty_rings(const SignalsBlocked&, uint32_t harvested) {
   uint32_t total = 0;
   bool cut_short = false;
   for (int calls = 0; calls < kCallsMax; calls++) {

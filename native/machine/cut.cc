@@ -64,8 +64,8 @@ bool Cutter::past_budget() const {
   return pending >= policy_.dirty_budget_pages;
 }
 
-void Cutter::cut(GuestEnd guest_end) {
-  if (policy_.floor) return cut_floor();
+void Cutter::cut(const SignalsBlocked& blocked, GuestEnd guest_end) {
+  if (policy_.floor) return cut_floor(blocked);
   const uint64_t start = monotonic_ns();
   EpochSlot* slot = parts_.slots.take();
   FT_CHECK(slot != nullptr, "a cut without a free slot");
@@ -84,7 +84,7 @@ void Cutter::cut(GuestEnd guest_end) {
     if (parts_.take_disk_logs) parts_.take_disk_logs(facts.epoch, slot->disks);
     hash_audit_pages(*slot);
     const uint64_t t3 = monotonic_ns();
-    reset(harvested);
+    reset(blocked, harvested);
     if (hold_next_.exchange(false)) {
       facts.base = true;
       if (!parts_.faults.release_early) parts_.outbox.hold();
@@ -108,21 +108,22 @@ void Cutter::cut(GuestEnd guest_end) {
   parts_.on_cut();
 }
 
-void Cutter::cut_floor() {
+void Cutter::cut_floor(const SignalsBlocked& blocked) {
   const uint64_t start = monotonic_ns();
   const std::lock_guard lock(parts_.machine_lock);
   CutFacts facts;
   const uint32_t harvested = harvest(facts);
-  reset(harvested);
+  reset(blocked, harvested);
   floor_cuts_.fetch_add(1, std::memory_order_relaxed);
   floor_pages_.fetch_add(facts.dirty_pages, std::memory_order_relaxed);
-  last_cut_ns_ = monotonic_ns();
-  last_pause_ns_ = last_cut_ns_ - start;
+  const uint64_t end = monotonic_ns();
+  last_cut_ns_ = end;
+  last_pause_ns_ = end - start;
 }
 
-void Cutter::reset(uint32_t harvested) {
+void Cutter::reset(const SignalsBlocked& blocked, uint32_t harvested) {
   if (harvested == 0) return;
-  const auto reset = parts_.vm.reset_dirty_rings(harvested);
+  const auto reset = parts_.vm.reset_dirty_rings(blocked, harvested);
   FT_CHECK(reset.ok() && reset.value() == harvested,
            "KVM re-protected another number of pages than was harvested");
 }

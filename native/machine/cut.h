@@ -32,6 +32,8 @@ uint64_t monotonic_ns();
 
 struct CutPolicy {
   uint32_t interval_us = 400;
+  /// Somebody calls Machine::tick() as often; else the leader's own timer ticks.
+  bool paced = false;
   uint32_t dirty_budget_pages = 4096;
   bool cut_on_output = true;
   uint32_t in_flight_max = 8;
@@ -98,17 +100,18 @@ class Cutter {
   /// Output waits, nothing is in flight, and the policy says not to wait for the timer then.
   bool output_wants_cut() const;
 
+  // Any thread: when the last cut was made, and how long the guest stood still for it.
+  uint64_t last_cut_ns() const { return last_cut_ns_.load(std::memory_order_relaxed); }
+  uint64_t last_pause_ns() const { return last_pause_ns_.load(std::memory_order_relaxed); }
+
   // Leader thread.
   /// Walks the rings: true when so many pages are dirty that the guest should wait.
   bool past_budget() const;
-  uint64_t last_cut_ns() const { return last_cut_ns_; }
-  /// How long the guest stood still for it.
-  uint64_t last_pause_ns() const { return last_pause_ns_; }
   /// The vCPUs begin to be stopped for a cut: the pause counts from here, not from cut().
   void stopping() { stopping_ns_ = monotonic_ns(); }
   /// Makes the cut. Every vCPU is stopped; can_cut() holds. With `guest_end` the epoch is the
   /// guest's last: final_cut_made() is true from then until begin().
-  void cut(GuestEnd guest_end = GuestEnd::kNone);
+  void cut(const SignalsBlocked& blocked, GuestEnd guest_end = GuestEnd::kNone);
   bool final_cut_made() const { return final_cut_made_.load(); }
 
   // Any thread.
@@ -116,11 +119,11 @@ class Cutter {
 
  private:
   uint32_t harvest(CutFacts& facts);
-  void reset(uint32_t harvested);
+  void reset(const SignalsBlocked& blocked, uint32_t harvested);
   void copy_pages(EpochSlot& slot);
   void capture_state(EpochSlot& slot);
   void hash_audit_pages(EpochSlot& slot);
-  void cut_floor();
+  void cut_floor(const SignalsBlocked& blocked);
 
   Parts parts_;
   CutPolicy policy_;
@@ -132,8 +135,8 @@ class Cutter {
   std::atomic<bool> waits_for_lock_{false};
   std::atomic<uint64_t> cut_{0};
   std::atomic<uint64_t> committed_{0};
-  uint64_t last_cut_ns_ = 0;
-  uint64_t last_pause_ns_ = 0;
+  std::atomic<uint64_t> last_cut_ns_{0};
+  std::atomic<uint64_t> last_pause_ns_{0};
   uint64_t stopping_ns_ = 0;  // 0: the cut begins when it is made
   uint64_t audit_cursor_ = 0;
   std::atomic<uint64_t> floor_cuts_{0};

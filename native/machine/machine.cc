@@ -262,6 +262,7 @@ Status Machine::boot() {
   CutPolicy floor;
   floor.interval_us = options_.floor_interval_us;
   floor.cut_on_output = false;
+  floor.paced = options_.paced;
   floor.floor = true;
   return begin_replication(floor, 1, DiskSet::Maps(disks_->count()));
 }
@@ -277,14 +278,14 @@ Status Machine::begin_replication(const CutPolicy& policy, uint64_t first_epoch,
   encoder_->begin();
   disks_->begin_replication(peer_disk_maps);
   cutter_->begin(policy, first_epoch);
-  threads_->set_interval(policy.interval_us);
+  threads_->set_interval(policy.interval_us, policy.paced);
   return Ok{};
 }
 
 Status Machine::end_replication() {
   if (!cutter_->active()) return Ok{};
   const VcpuThreads::Parked parked(*threads_);
-  threads_->set_interval(0);
+  threads_->set_interval(0, false);
   cutter_->end();
   disks_->end_replication();
   slots_->clear();
@@ -292,7 +293,7 @@ Status Machine::end_replication() {
   uint32_t harvested = 0;
   for (Vcpu& vcpu : vcpus_) harvested += vcpu.ring().harvest([](const DirtyEntry&) {});
   if (harvested > 0) {
-    const auto reset = vm_->reset_dirty_rings(harvested);
+    const auto reset = vm_->reset_dirty_rings(SignalsBlocked(), harvested);
     if (!reset.ok()) return reset.error();
   }
   {

@@ -58,6 +58,7 @@ struct MachineOptions {
   TestFaults faults;
   /// Not 0: from boot() on, floor cuts this often instead of replication (CutPolicy::floor).
   uint32_t floor_interval_us = 0;
+  bool paced = false;  // somebody calls tick(): CutPolicy::paced, for the floor
 };
 
 /// The guest's clock (kvmclock) at the cut that it was resumed from, and when its vCPUs were let
@@ -92,6 +93,9 @@ class Machine {
   /// The CPU features by name ("cpuid.7.0.ebx"): those the guest was given; of a standby, those
   /// that it offers.
   const std::vector<std::pair<std::string, uint32_t>>& cpu_features() const { return features_; }
+
+  /// The time for a cut has come (CutPolicy::paced). Event loop.
+  void tick() { threads_->tick(); }
 
   // The active side; see src/machine/machine.ts for the meaning of each.
   Status boot();
@@ -131,6 +135,7 @@ class Machine {
 
   Outbox::Facts outbox_facts() const { return outbox_.facts(); }
   uint64_t exits(Vcpu::Exit kind) const { return threads_ ? threads_->exits(kind) : 0; }
+  uint32_t floor_interval_us() const { return options_.floor_interval_us; }
   FloorFacts floor_facts() const { return cutter_->floor_facts(); }
   uint64_t pages_healed() const { return encoder_->pages_healed(); }
 

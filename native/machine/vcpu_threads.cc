@@ -2,67 +2,20 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "machine/cut.h"
 #include "machine/outbox.h"
 
-#if defined(__SANITIZE_THREAD__)
-#define FT_UNDER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define FT_UNDER_TSAN 1
-#endif
-#endif
-
 namespace ft {
 namespace {
 
-// ThreadSanitizer puts a signal handler off to the next call that it intercepts. A kick that comes
-// just before KVM_RUN then works only when KVM_RUN returns, so under it kicks are repeated.
-#ifdef FT_UNDER_TSAN
-constexpr bool kSignalsComeLate = true;
-#else
-constexpr bool kSignalsComeLate = false;
-#endif
-
-// The signal that brings a vCPU thread out of KVM_RUN, by tgkill or by the leader's own timer.
-int kick_signal() {
-  return SIGRTMIN + 3;
-}
-
-// What the handler may touch: of the thread it runs on, and only with async-signal-safe stores.
-thread_local kvm_run* tls_run = nullptr;
-thread_local volatile sig_atomic_t tls_tick = 0;
-
-void on_kick(int, siginfo_t* info, void*) {
-  if (info->si_code == SI_TIMER) tls_tick = 1;
-  if (tls_run != nullptr) {
-    __atomic_store_n(&tls_run->immediate_exit, 1, __ATOMIC_RELAXED);
-  }
-}
-
-void install_handler() {
-  struct sigaction action {};
-  action.sa_sigaction = on_kick;
-  action.sa_flags = SA_SIGINFO | SA_RESTART;
-  sigfillset(&action.sa_mask);
-  FT_CHECK(sigaction(kick_signal(), &action, nullptr) == 0, "cannot install the kick signal");
-}
-
-// vCPU threads take no signal but the kick: everything else is for the event loop's thread.
-void block_other_signals() {
-  sigset_t all;
-  sigfillset(&all);
-  sigdelset(&all, kick_signal());
-  pthread_sigmask(SIG_SETMASK, &all, nullptr);
-}
+// With ticks from outside, the leader's own timer only bounds an epoch while nobody ticks.
+constexpr uint64_t kBackstopIntervals = 4;
+constexpr uint64_t kBackstopNsMin = 10'000'000;
 
 void pin_to(int cpu) {
   if (cpu < 0) return;
@@ -84,7 +37,6 @@ VcpuThreads::~VcpuThreads() {
 
 void VcpuThreads::start() {
   FT_CHECK(threads_.empty(), "vCPU threads started twice");
-  install_handler();
   for (size_t i = 0; i < parts_.vcpus.size(); i++) {
     threads_.emplace_back([this, i] { loop(i); });
   }
@@ -103,17 +55,22 @@ void VcpuThreads::stop() {
   for (size_t i = 0; i < threads_.size(); i++) kick(i);
   for (auto& thread : threads_) thread.join();
   threads_.clear();
-  if (timer_made_) timer_delete(timer_);
-  timer_made_ = false;
+  backstop_.reset();
 }
 
 void VcpuThreads::kick(size_t index) {
   const int tid = tids_[index].load();
-  if (tid > 0) syscall(SYS_tgkill, getpid(), tid, kick_signal());
+  if (tid > 0) kick_thread(tid);
 }
 
 void VcpuThreads::request_cut() {
   if (!cut_requested_.exchange(true)) kick(0);
+}
+
+void VcpuThreads::tick() {
+  const Cutter& cutter = parts_.cutter;
+  if (!cutter.active() || monotonic_ns() - cutter.last_cut_ns() < run_ns()) return;
+  if (!ticked_.exchange(true)) kick(0);
 }
 
 void VcpuThreads::recheck_limits() {
@@ -130,23 +87,13 @@ void VcpuThreads::credit_changed() {
   if (cut_wanted_.load() || parts_.cutter.output_wants_cut()) request_cut();
 }
 
-void VcpuThreads::set_interval(uint32_t interval_us) {
+void VcpuThreads::set_interval(uint32_t interval_us, bool paced) {
   FT_CHECK(started(), "the interval is set before the vCPU threads run");
-  if (!timer_made_) {
-    sigevent event{};
-    event.sigev_notify = SIGEV_THREAD_ID;
-    event.sigev_signo = kick_signal();
-    event._sigev_un._tid = tids_[0].load();
-    FT_CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer_) == 0, "cannot create the cut timer");
-    timer_made_ = true;
-  }
-  interval_ns_ = static_cast<uint64_t>(interval_us) * 1000;
+  const uint64_t interval_ns = static_cast<uint64_t>(interval_us) * 1000;
+  interval_ns_ = interval_ns;
   paid_until_ns_ = monotonic_ns();
-  itimerspec spec{};
-  spec.it_interval.tv_sec = static_cast<time_t>(interval_ns_ / 1'000'000'000);
-  spec.it_interval.tv_nsec = static_cast<long>(interval_ns_ % 1'000'000'000);
-  spec.it_value = spec.it_interval;
-  FT_CHECK(timer_settime(timer_, 0, &spec, nullptr) == 0, "cannot set the cut timer");
+  const uint64_t backstop_ns = std::max(kBackstopIntervals * interval_ns, kBackstopNsMin);
+  backstop_.set(tids_[0].load(), paced && interval_ns > 0 ? backstop_ns : interval_ns);
 }
 
 VcpuThreads::Parked::Parked(VcpuThreads& threads) : threads_(threads) {
@@ -168,14 +115,7 @@ void VcpuThreads::hold(size_t first, size_t count) {
   park_requests_++;
   gate_cv_.notify_all();
   for (size_t i = first; i < tids_.size(); i++) kick(i);
-  const auto held = [&] { return parked_ == count || stop_.load(); };
-  if (!kSignalsComeLate) {
-    gate_cv_.wait(lock, held);
-    return;
-  }
-  while (!gate_cv_.wait_for(lock, std::chrono::milliseconds(5), held)) {
-    for (size_t i = first; i < tids_.size(); i++) kick(i);
-  }
+  gate_cv_.wait(lock, [&] { return parked_ == count || stop_.load(); });
 }
 
 void VcpuThreads::let_go() {
@@ -208,10 +148,10 @@ void VcpuThreads::wait_until(Ready ready) {
 void VcpuThreads::loop(size_t index) {
   Vcpu& vcpu = parts_.vcpus[index];
   kvm_run* run = vcpu.run_page();
-  block_other_signals();
+  const SignalsBlocked blocked;
   pin_to(parts_.cpus[index]);
-  tls_run = run;
-  tls_tick = 0;
+  const Status open = vcpu.open_to(kick_signal());
+  FT_CHECK(open.ok(), open.error().message.c_str());
   tids_[index].store(static_cast<int>(syscall(SYS_gettid)));
 
   // After an MMIO or port exit KVM still has to finish the instruction at the next KVM_RUN. State
@@ -220,21 +160,18 @@ void VcpuThreads::loop(size_t index) {
   // does that for its own vCPU: nobody else ever enters it.
   bool unfinished = false;
   while (true) {
-    __atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    if (unfinished) {
-      if (wanted(index)) __atomic_store_n(&run->immediate_exit, 1, __ATOMIC_RELAXED);
-    } else {
+    run->immediate_exit = unfinished && wanted(index) ? 1 : 0;
+    if (!unfinished) {
       if (stop_.load()) break;
       if (park_requests_.load() > 0) {
         park();
         continue;
       }
       if (guest_end_.load() != GuestEnd::kNone) {
-        serve_ended(index);
+        serve_ended(index, blocked);
         continue;
       }
-      if (index == 0) serve_leader();
+      if (index == 0) serve_leader(blocked);
       if (stop_.load() || park_requests_.load() > 0) continue;
       if (parts_.cutter.frozen()) {
         wait_until([&] { return !parts_.cutter.frozen(); });
@@ -256,9 +193,9 @@ void VcpuThreads::loop(size_t index) {
       continue;
     }
     exits_[static_cast<size_t>(exit.value())].fetch_add(1, std::memory_order_relaxed);
+    if (exit.value() == Vcpu::Exit::kInterrupted && take_kick()) ticked_.store(true);
     unfinished = handle_exit(vcpu, exit.value());
   }
-  tls_run = nullptr;
 }
 
 // True when something waits that loop() would serve before it enters the guest.
@@ -267,7 +204,7 @@ bool VcpuThreads::wanted(size_t index) const {
   if (guest_end_.load() != GuestEnd::kNone) return true;
   if (parts_.outbox.over_limit() || parts_.cutter.frozen()) return true;
   if (index != 0) return over_budget_.load();
-  return (tls_tick != 0 || cut_requested_.load() || ring_full_.load());
+  return ticked_.load() || cut_requested_.load() || ring_full_.load();
 }
 
 // The outbox is full: the guest waits until some of it was released. A cut stays possible while it
@@ -341,9 +278,8 @@ void VcpuThreads::dispatch_io(kvm_run* run) {
 }
 
 // The leader's decision before it enters the guest: is a cut due, and is there credit for it?
-void VcpuThreads::serve_leader() {
-  const bool ticked = tls_tick != 0;
-  tls_tick = 0;
+void VcpuThreads::serve_leader(const SignalsBlocked& blocked) {
+  const bool ticked = ticked_.exchange(false);
   const bool asked = cut_requested_.exchange(false);
   const bool full = ring_full_.load();
   Cutter& cutter = parts_.cutter;
@@ -352,10 +288,7 @@ void VcpuThreads::serve_leader() {
     if (full) ring_served();
     return;
   }
-  // A tick right after a cut that output asked for would cut an almost empty epoch; and where the
-  // pause is as long as the interval, the guest still gets half of the time.
-  const uint64_t run_ns = std::max(interval_ns_ / 2, cutter.last_pause_ns());
-  const bool tick_due = ticked && monotonic_ns() - cutter.last_cut_ns() >= run_ns;
+  const bool tick_due = ticked && monotonic_ns() - cutter.last_cut_ns() >= run_ns();
   if (!tick_due && !asked && !full && !cut_wanted_.load()) return;
   if (!cutter.can_cut()) {
     cut_wanted_.store(true);
@@ -368,11 +301,17 @@ void VcpuThreads::serve_leader() {
   // Only now that all stand still can no vCPU end the guest any more. A cut behind such an end
   // would let the standby go on behind it, too: the last cut, which says so, is made instead.
   with_others_parked([&] {
-    if (guest_end_.load() == GuestEnd::kNone) cutter.cut();
+    if (guest_end_.load() == GuestEnd::kNone) cutter.cut(blocked);
   });
   if (guest_end_.load() != GuestEnd::kNone) return;
   cut_wanted_.store(behind_schedule());
   if (full) ring_served();
+}
+
+// A tick right after a cut that output asked for would cut an almost empty epoch; and where the
+// pause is as long as the interval, the guest still gets half of the time.
+uint64_t VcpuThreads::run_ns() const {
+  return std::max(interval_ns_.load() / 2, parts_.cutter.last_pause_ns());
 }
 
 // Waits for credit, and keeps the other vCPUs from dirtying more meanwhile. They look at the flag
@@ -393,12 +332,13 @@ void VcpuThreads::hold_past_budget() {
 // Cuts made early, for output, are not saved up.
 bool VcpuThreads::behind_schedule() {
   constexpr uint64_t kOwedMax = 8;
+  const uint64_t interval_ns = interval_ns_;
   const uint64_t now = parts_.cutter.last_cut_ns();
-  const uint64_t oldest = now - std::min(now, kOwedMax * interval_ns_);
-  paid_until_ns_ = std::clamp(paid_until_ns_ + interval_ns_, oldest, now);
+  const uint64_t oldest = now - std::min(now, kOwedMax * interval_ns);
+  paid_until_ns_ = std::clamp(paid_until_ns_ + interval_ns, oldest, now);
   // No cut on the heels of one that took as long as the guest ran.
-  if (parts_.cutter.last_pause_ns() >= interval_ns_ / 2) return false;
-  return interval_ns_ > 0 && now - paid_until_ns_ >= interval_ns_;
+  if (parts_.cutter.last_pause_ns() >= interval_ns / 2) return false;
+  return interval_ns > 0 && now - paid_until_ns_ >= interval_ns;
 }
 
 // The full ring was harvested and reset: a vCPU that waits for it may run again.
@@ -453,7 +393,7 @@ bool VcpuThreads::final_cut_due() const {
 }
 
 // Called instead of entering the guest, with no instruction of this vCPU's unfinished.
-void VcpuThreads::serve_ended(size_t index) {
+void VcpuThreads::serve_ended(size_t index, const SignalsBlocked& blocked) {
   { const std::lock_guard lock(gate_mutex_); }
   gate_cv_.notify_all();
   if (index != 0) {
@@ -469,7 +409,7 @@ void VcpuThreads::serve_ended(size_t index) {
     });
   }
   if (final_cut_due()) {
-    with_others_parked([&] { parts_.cutter.cut(how); });
+    with_others_parked([&] { parts_.cutter.cut(blocked, how); });
     if (ring_full_.load()) ring_served();
   }
   wait_until([&] { return final_cut_due(); });

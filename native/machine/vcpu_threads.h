@@ -1,14 +1,16 @@
 // Runs every vCPU on a thread of its own, stops them when somebody needs the guest still, and lets
 // the leader (vCPU 0's thread) make the cut, so that no other thread has to be woken for it.
 //
-//            timer tick on the leader's own thread, request_cut() or a full ring
-//                 │ signal → handler sets immediate_exit → KVM_RUN returns
+//            tick(), request_cut(), the leader's own timer, or a full ring
+//                 │ signal, open in KVM_RUN alone (vcpu_kick.h)
 //   KVM_RUN ──────┴─▶ serve ──can_cut──▶ others parked ▶ Cutter::cut ▶ others go on ──▶ KVM_RUN
 //                       └──no credit──▶ run on (cut wanted), or wait here past the dirty budget
 //
-// Why no request is lost: a requester first stores its flag and then signals; the loop clears
-// immediate_exit first and then reads the flags. A signal that lands between the two sets
-// immediate_exit again, and KVM_RUN returns at once.
+// Why no request is lost: a requester first stores its flag and then signals. A signal that lands
+// after the loop has read the flags stays pending, and KVM_RUN returns at once.
+//
+// Who ticks: another thread, if there is one that does (replication's event loop), for a timer of
+// the leader's own interrupts the guest's CPU, which costs more than a signal from another one.
 #pragma once
 
 #include <linux/kvm.h>
@@ -25,6 +27,7 @@
 #include "kvm/vcpu.h"
 #include "machine/device_bus.h"
 #include "machine/power.h"
+#include "machine/vcpu_kick.h"
 
 namespace ft {
 
@@ -68,8 +71,11 @@ class VcpuThreads {
   void guest_ended(GuestEnd how);
   /// Brings every vCPU out of KVM_RUN, so that it looks at the outbox limit. Any thread.
   void recheck_limits();
-  /// Ticks the leader every `interval_us`; 0 stops ticking. Not before start().
-  void set_interval(uint32_t interval_us);
+  /// The time between two cuts; 0: none are due. With `paced`, somebody calls tick() as often;
+  /// else the leader's own timer does. Not before start().
+  void set_interval(uint32_t interval_us, bool paced);
+  /// A cut is due, if the last one was not just now. Any thread.
+  void tick();
 
   /// Stops every vCPU outside KVM_RUN and keeps it there while in scope.
   class Parked {
@@ -93,8 +99,9 @@ class VcpuThreads {
  private:
   void loop(size_t index);
   bool wanted(size_t index) const;
-  void serve_leader();
-  void serve_ended(size_t index);
+  void serve_leader(const SignalsBlocked& blocked);
+  void serve_ended(size_t index, const SignalsBlocked& blocked);
+  uint64_t run_ns() const;
   bool final_cut_due() const;
   template <typename Act>
   void with_others_parked(Act act);
@@ -115,11 +122,11 @@ class VcpuThreads {
   Parts parts_;
   std::vector<std::thread> threads_;
   std::vector<std::atomic<int>> tids_;
-  timer_t timer_{};
-  bool timer_made_ = false;
-  uint64_t interval_ns_ = 0;
+  KickTimer backstop_;
+  std::atomic<uint64_t> interval_ns_{0};
   uint64_t paid_until_ns_ = 0;  // cuts were made for every interval up to here
 
+  std::atomic<bool> ticked_{false};
   std::atomic<bool> cut_requested_{false};
   std::atomic<bool> cut_wanted_{false};  // a cut is due as soon as there is credit
   std::atomic<bool> ring_full_{false};

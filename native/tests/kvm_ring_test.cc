@@ -43,7 +43,7 @@ class Writer : public Guest {
     write({static_cast<uint32_t>(kFirstPage)}, 0);
     uint32_t entries = 0;
     harvest(&entries);
-    CHECK(must(vm().reset_dirty_rings(entries)) == entries);
+    CHECK(must(vm().reset_dirty_rings(SignalsBlocked(), entries)) == entries);
   }
   /// Makes the guest's next run write `value` to each of `pages`.
   void ask(const std::vector<uint32_t>& pages, uint64_t value) {
@@ -103,7 +103,7 @@ KVM_TEST_CASE("the ring holds all and only the pages written, round after round"
     REQUIRE(guest.harvest(&entries) == as_set(pages));
     CHECK(entries == pages.size());
     CHECK_FALSE(guest.vcpu().ring().has_entries());
-    REQUIRE(must(guest.vm().reset_dirty_rings(entries)) == entries);
+    REQUIRE(must(guest.vm().reset_dirty_rings(SignalsBlocked(), entries)) == entries);
   }
   CHECK(guest.vm().rearms() < 5);  // a machine that stood still for long may have caused one
 }
@@ -134,7 +134,7 @@ KVM_TEST_CASE("a small ring wraps many times and loses nothing") {
     uint32_t entries = 0;
     REQUIRE(guest.harvest(&entries) == as_set(pages));
     REQUIRE(entries == pages.size());
-    REQUIRE(must(guest.vm().reset_dirty_rings(entries)) == entries);
+    REQUIRE(must(guest.vm().reset_dirty_rings(SignalsBlocked(), entries)) == entries);
     total += entries;
   }
 }
@@ -154,7 +154,7 @@ KVM_TEST_CASE("a full ring stops the guest before an entry is lost") {
     uint32_t entries = 0;
     for (uint64_t page : guest.harvest(&entries)) seen.insert(page);
     REQUIRE(entries < guest.vcpu().ring().capacity());
-    REQUIRE(must(guest.vm().reset_dirty_rings(entries)) == entries);
+    REQUIRE(must(guest.vm().reset_dirty_rings(SignalsBlocked(), entries)) == entries);
     if (exit == Vcpu::Exit::kMmio) break;
     REQUIRE(exit == Vcpu::Exit::kRingFull);
     full++;
@@ -175,7 +175,7 @@ KVM_TEST_CASE("a ring that is full stays so until it is reset") {
   uint32_t entries = 0;
   guest.harvest(&entries);
   CHECK(guest.run() == Vcpu::Exit::kRingFull);
-  REQUIRE(must(guest.vm().reset_dirty_rings(entries)) == entries);
+  REQUIRE(must(guest.vm().reset_dirty_rings(SignalsBlocked(), entries)) == entries);
   const Vcpu::Exit next = guest.run();
   CHECK((next == Vcpu::Exit::kRingFull || next == Vcpu::Exit::kMmio));
   CHECK(guest.vcpu().ring().has_entries());
@@ -193,7 +193,7 @@ KVM_TEST_CASE("a slot without logging leaves the ring empty, and logging can be 
   guest.write(pages, 2);  // known to the guest's page tables as writable from before
   uint32_t entries = 0;
   CHECK(guest.harvest(&entries) == as_set(pages));
-  CHECK(must(guest.vm().reset_dirty_rings(entries)) == entries);
+  CHECK(must(guest.vm().reset_dirty_rings(SignalsBlocked(), entries)) == entries);
   must(guest.vm().set_memory(0, 0, guest.at(0), kMemoryBytes, false));
   guest.write(pages, 3);
   CHECK_FALSE(guest.vcpu().ring().has_entries());
@@ -217,7 +217,7 @@ KVM_TEST_CASE("arming anew makes pages log again that were never reset") {
   uint32_t entries = 0;
   CHECK(guest.harvest(&entries) == as_set(pages));
   CHECK(entries == 80);
-  CHECK(must(guest.vm().reset_dirty_rings(entries)) == entries);
+  CHECK(must(guest.vm().reset_dirty_rings(SignalsBlocked(), entries)) == entries);
 }
 
 KVM_TEST_CASE("a reset that falls short of the harvest arms the slots anew") {
@@ -227,7 +227,7 @@ KVM_TEST_CASE("a reset that falls short of the harvest arms the slots anew") {
   guest.write(pages, 1);
   uint32_t entries = 0;
   guest.harvest(&entries);
-  CHECK(must(guest.vm().reset_dirty_rings(entries + 1)) == entries);
+  CHECK(must(guest.vm().reset_dirty_rings(SignalsBlocked(), entries + 1)) == entries);
   CHECK(guest.vm().rearms() == 1);
   guest.write(pages, 2);
   CHECK(guest.harvest() == as_set(pages));
@@ -261,7 +261,7 @@ KVM_TEST_CASE("signals in the middle of a reset cost no page") {
     itimerspec soon{};  // arrives while the rings are being reset, or shortly before or after
     soon.it_value.tv_nsec = 500 + static_cast<long>(random() % 50'000);
     REQUIRE(timer_settime(timer, 0, &soon, nullptr) == 0);
-    REQUIRE(must(guest.vm().reset_dirty_rings(entries)) == entries);
+    REQUIRE(must(guest.vm().reset_dirty_rings(SignalsBlocked(), entries)) == entries);
   }
   timer_delete(timer);
   // Without the signals blocked nearly every second round is cut short and made good at a price.

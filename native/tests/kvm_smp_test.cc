@@ -178,5 +178,5 @@ KVM_TEST_CASE("each vCPU's writes are in its own ring, and one reset serves both
   uint32_t first = 0, other = 0;
   CHECK(a.harvest(&first, 0).count(6) == 1);
   CHECK(a.harvest(&other, 1).count(6) == 1);
-  CHECK(must(a.vm().reset_dirty_rings(first + other)) == first + other);
+  CHECK(must(a.vm().reset_dirty_rings(SignalsBlocked(), first + other)) == first + other);
 }
