@@ -211,19 +211,22 @@ export class RawStream implements ByteStream {
   /** The system took so many bytes from the head of the line. */
   private settle(taken: number): void {
     let left = taken + this.skip;
-    while (this.head < this.buffers.length) {
+    let whole = 0;
+    for (; this.head < this.buffers.length; this.head += 1) {
       const length = this.lengths[this.head];
       assert(length !== undefined, 'each buffer of the line has its length');
       if (left < length) break;
       left -= length;
-      this.head += 1;
-      this.events.onWritten();
+      whole += 1;
     }
     this.skip = left;
-    if (this.head < this.buffers.length && this.head < SETTLED_MAX) return;
-    this.buffers.splice(0, this.head);
-    this.lengths.splice(0, this.head);
-    this.head = 0;
+    if (this.head === this.buffers.length || this.head >= SETTLED_MAX) {
+      this.buffers.splice(0, this.head);
+      this.lengths.splice(0, this.head);
+      this.head = 0;
+    }
+    // Last, when the line is in order: whoever hears that there is room may write at once.
+    for (; whole > 0; whole -= 1) this.events.onWritten();
   }
 }
 
