@@ -1,5 +1,7 @@
 #include "binding/loop_hooks.h"
 
+#include <sched.h>
+
 #include <algorithm>
 
 #include "core/result.h"
@@ -44,6 +46,8 @@ void LoopHooks::before_sleep() {
   serve();
   if (busy_poll_ns_ != 0 && monotonic_ns() - active_ns_ < busy_poll_ns_) {
     uv_idle_start(&idle_, [](uv_idle_t*) {});
+    // Whoever shares this CPU and has work goes first: it may be what is waited for.
+    ::sched_yield();
     return;
   }
   if (busy_poll_ns_ != 0) uv_idle_stop(&idle_);

@@ -16,6 +16,7 @@ import {
   createSimulatedMachine,
   nativeChecksum,
   nativeSockets,
+  setBusyPoll,
 } from '../machine';
 import type { KvmConsole } from '../machine/kvm-machine';
 import type { Machine } from '../machine/machine';
@@ -97,6 +98,7 @@ async function assemble(
   const witness = await openWitness(config.witness, config.pair, logger);
   opened.push(() => witness.close());
   const metrics = await openMetrics(config.metrics, opened, logger);
+  if (config.guest.kind === 'kvm') setBusyPoll(config.busyPollUs);
   // Last, since nothing after it can fail: from here on the node closes the machine.
   const machine = openMachine(config.guest, openConsole(config.guest.console, opened));
   const node = new RunningNode(

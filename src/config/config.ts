@@ -77,6 +77,8 @@ export interface NodeConfig {
   readonly standbys: readonly Address[];
   readonly policy: PolicyConfig;
   readonly heartbeatIntervalMs: number;
+  /** How long the event loop stays awake after something came; 0: it sleeps as usual. */
+  readonly busyPollUs: number;
   readonly suspectAfterMs: number;
   readonly metrics: Address | undefined;
   readonly statusIntervalMs: number | undefined;
@@ -150,6 +152,7 @@ function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {
     },
     heartbeatIntervalMs,
     suspectAfterMs,
+    busyPollUs: integer('busy-poll', 0, 100_000),
     metrics: metrics === undefined ? undefined : readMetrics(flags, metrics),
     onGuestEnd: parseChoice('on-guest-end', flags.text('on-guest-end') ?? '', [
       'exit',

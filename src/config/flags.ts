@@ -227,6 +227,13 @@ export const FLAGS: readonly FlagSpec[] = [
   },
   {
     group: 'Replication',
+    name: 'busy-poll',
+    value: 'US',
+    fallback: '0',
+    help: 'with --machine kvm: stay awake so long after each event; 0 to 100000. Wants a CPU of its own',
+  },
+  {
+    group: 'Replication',
     name: 'dirty-budget',
     value: 'PAGES',
     fallback: '4096',

@@ -48,6 +48,12 @@ export function nativeSockets(): (
   return (fd, room, onReadable, onWritable) => new RawSocket(fd, room, onReadable, onWritable);
 }
 
+/** How long the event loop stays awake after something came, µs; 0: as usual. Throws FT_ERR_ADDON. */
+export function setBusyPoll(us: number): void {
+  const { addon } = require('./native') as typeof import('./native');
+  addon().setBusyPoll(us);
+}
+
 /** CRC-32C by the addon. Throws FT_ERR_ADDON when it was not built. */
 export function nativeChecksum(): (bytes: Uint8Array) => number {
   const { addon } = require('./native') as typeof import('./native');

@@ -43,6 +43,7 @@ describe('defaults', () => {
       standbys: [],
       forceClaim: false,
       heartbeatIntervalMs: 10,
+      busyPollUs: 0,
       suspectAfterMs: 50,
       statusIntervalMs: undefined,
       policy: {
