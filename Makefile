@@ -12,7 +12,8 @@ DISK_RUNS ?= 50
 # Passed on by `make demo` and `make bench`, for example: make bench ARGS=--help
 ARGS ?=
 # What `make bench` measures, one after the other. ARGS are for one of them: epochs, or PARTS=peers.
-PARTS ?= $(if $(ARGS),epochs,epochs peers)
+MORE_PARTS := $(basename $(notdir $(wildcard bench/limits.ts bench/peers.ts bench/sync.ts)))
+PARTS ?= $(if $(ARGS),epochs,epochs $(MORE_PARTS))
 
 .PHONY: help setup setup-root build typescript native guest demo test test-linux bench drills lint \
   format clean
