@@ -212,7 +212,7 @@ struct Rig {
       CutPolicy policy;
       policy.audit_pages = 0;
       cutter->begin(policy, 1);
-      threads->set_interval(1000);
+      threads->set_interval(1000, false);
     }
     bool last = false;
     while (!last) {
@@ -307,7 +307,7 @@ void check_image(Rig& rig) {
   const VcpuThreads::Parked parked(*rig.threads);
   rig.drain();
   REQUIRE(rig.cutter->can_cut());
-  rig.cutter->cut();
+  rig.cutter->cut(SignalsBlocked());
   rig.drain();
   CHECK(rig.image_is_equal());
 }
