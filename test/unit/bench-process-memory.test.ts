@@ -1,3 +1,4 @@
+/** What the system says of the memory of a process. */
 import { ownBytesOf, processMemory } from '../../bench/process-memory';
 
 test('what is private and what are files counts, shared memory files do not', () => {

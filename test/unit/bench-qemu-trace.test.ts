@@ -1,3 +1,4 @@
+/** What a trace of QEMU says: checkpoints, pauses, migrations. */
 import {
   countCheckpoints,
   medianOf,
