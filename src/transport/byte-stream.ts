@@ -122,6 +122,7 @@ export class RawStream implements ByteStream {
   private skip = 0;
   private corked = false;
   private blocked = false;
+  private flushing = false;
   private ending = false;
   private gone = false;
 
@@ -187,45 +188,55 @@ export class RawStream implements ByteStream {
     if (!this.blocked) this.raw?.watch(this.reading, false);
   };
 
+  /** What is written from within onWritten() goes to the end of the line, and leaves from here. */
   private flush(): void {
-    if (this.blocked || this.gone) return;
+    if (this.flushing || this.blocked || this.gone) return;
+    this.flushing = true;
+    const error = this.writeLine();
+    this.flushing = false;
+    if (error !== undefined) this.events.onError(error);
+  }
+
+  private writeLine(): Error | undefined {
     while (this.head < this.buffers.length) {
       const count = this.buffers.length - this.head;
       const taken = this.raw?.write(this.buffers, this.lengths, this.head, count, this.skip) ?? 0;
-      if (taken < 0) {
-        this.events.onError(systemError(taken));
-        return;
-      }
+      if (taken < 0) return systemError(taken);
       if (taken === 0) {
         this.blocked = true;
         this.raw?.watch(this.reading, true);
-        return;
+        return undefined;
       }
       this.settle(taken);
-      if (this.gone) return;
+      if (this.gone) return undefined;
     }
     if (this.ending) this.socket.end();
     this.ending = false;
+    return undefined;
   }
 
-  /** The system took so many bytes from the head of the line. */
+  /** The system took so many bytes from the head of the line. The line is in order again before
+   * anybody is told. */
   private settle(taken: number): void {
     let left = taken + this.skip;
     let whole = 0;
-    for (; this.head < this.buffers.length; this.head += 1) {
+    for (; this.head < this.buffers.length; whole += 1) {
       const length = this.lengths[this.head];
       assert(length !== undefined, 'each buffer of the line has its length');
       if (left < length) break;
       left -= length;
-      whole += 1;
+      this.head += 1;
     }
     this.skip = left;
-    if (this.head === this.buffers.length || this.head >= SETTLED_MAX) {
+    if (this.head === this.buffers.length) {
+      this.buffers.length = 0;
+      this.lengths.length = 0;
+      this.head = 0;
+    } else if (this.head >= SETTLED_MAX) {
       this.buffers.splice(0, this.head);
       this.lengths.splice(0, this.head);
       this.head = 0;
     }
-    // Last, when the line is in order: whoever hears that there is room may write at once.
     for (; whole > 0; whole -= 1) this.events.onWritten();
   }
 }

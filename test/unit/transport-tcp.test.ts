@@ -235,6 +235,32 @@ describe.each([
     await until(() => sockets() <= before);
   });
 
+  test('what is sent from within onDrain and onFlushed arrives whole, and in order', async () => {
+    const [near, far] = await pair();
+    watch(near);
+    far.setMaxBodyBytes(BODY_BYTES_MAX);
+    let epoch = 0;
+    const send = (bytes: number, more: () => void = () => undefined): void => {
+      epoch += 1;
+      const buffer = allocFrameBuffer(bytes);
+      buffer.body.fill(epoch);
+      near.send({ ...HEADER, epoch }, buffer, bytes, more);
+    };
+    near.onDrain = () => {
+      if (epoch > 400) return;
+      near.cork();
+      for (let i = 0; i < 40; i++) send(100_003 + i, () => epoch < 420 && send(1003));
+      near.uncork();
+    };
+    for (let i = 0; i < 80; i++) send(100_003);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const seen = watch(far);
+    await until(() => epoch > 400 && seen.epochs.length === epoch);
+    expect(seen.epochs).toEqual(Array.from({ length: epoch }, (_, i) => i + 1));
+    near.close();
+    expect(await seen.closed).toBeUndefined();
+  });
+
   test('onDrain comes when the queue falls under the low-water mark', async () => {
     const [near, far] = await pair();
     let drains = 0;
