@@ -39,18 +39,23 @@ LoopHooks::LoopHooks(Napi::Env env) {
 }
 
 void LoopHooks::note_activity() {
-  if (busy_poll_ns_ != 0) active_ns_ = monotonic_ns();
+  awake_until_ns_ = busy_poll_ns_ == 0 ? 0 : monotonic_ns() + busy_poll_ns_;
+}
+
+void LoopHooks::expect_within(uint32_t us) {
+  awake_until_ns_ = std::max(awake_until_ns_, monotonic_ns() + uint64_t{us} * 1000);
 }
 
 void LoopHooks::before_sleep() {
   serve();
-  if (busy_poll_ns_ != 0 && monotonic_ns() - active_ns_ < busy_poll_ns_) {
+  if (awake_until_ns_ != 0 && monotonic_ns() < awake_until_ns_) {
     uv_idle_start(&idle_, [](uv_idle_t*) {});
     // Whoever shares this CPU and has work goes first: it may be what is waited for.
     ::sched_yield();
     return;
   }
-  if (busy_poll_ns_ != 0) uv_idle_stop(&idle_);
+  if (awake_until_ns_ != 0) uv_idle_stop(&idle_);
+  awake_until_ns_ = 0;
   set_asleep(true);
   const bool wanted = std::any_of(wakers_.begin(), wakers_.end(), [](const LoopWaker* waker) {
     return waker->wanted_.load(std::memory_order_seq_cst);

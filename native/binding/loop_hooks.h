@@ -37,6 +37,8 @@ class LoopHooks {
   void set_busy_poll(uint32_t us) { busy_poll_ns_ = uint64_t{us} * 1000; }
   /// Something came: with busy polling, the loop stays awake for a while.
   void note_activity();
+  /// Something will come within `us`: whoever brings it shall not have to wake the loop.
+  void expect_within(uint32_t us);
 
  private:
   friend class LoopWaker;
@@ -55,7 +57,7 @@ class LoopHooks {
   std::atomic<bool> asleep_{false};
   std::vector<LoopWaker*> wakers_;
   uint64_t busy_poll_ns_ = 0;
-  uint64_t active_ns_ = 0;
+  uint64_t awake_until_ns_ = 0;
 };
 
 /// Calls a function on the event loop when another thread wants it; any number of wishes that came

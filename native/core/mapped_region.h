@@ -43,6 +43,11 @@ class MappedRegion {
   std::span<uint8_t> span() const { return {data(), bytes_}; }
   explicit operator bool() const { return base_ != nullptr; }
 
+  /// Asks for large pages where the system has them: fewer misses while copying. Memory is then
+  /// taken in larger pieces.
+  void use_huge_pages() {
+    if (base_ != nullptr) ::madvise(base_, bytes_, MADV_HUGEPAGE);
+  }
   /// Gives the pages of an anonymous region back to the system; they read as zero afterwards.
   void discard() {
     if (base_ != nullptr) FT_CHECK(::madvise(base_, bytes_, MADV_DONTNEED) == 0, "madvise failed");

@@ -5,7 +5,7 @@
 namespace ft {
 namespace {
 // Above this an epoch's page room is given back after use, so that one burst does not keep memory.
-constexpr size_t kKeepBytes = 8u << 20;
+constexpr size_t kKeepBytes = 16u << 20;
 }  // namespace
 
 Result<std::unique_ptr<SlotPool>> SlotPool::create(uint32_t count, uint64_t pages_max) {
@@ -13,6 +13,7 @@ Result<std::unique_ptr<SlotPool>> SlotPool::create(uint32_t count, uint64_t page
   for (uint32_t i = 0; i < count; i++) {
     auto region = MappedRegion::anonymous(pages_max * kPageBytes, "a staging slot");
     if (!region.ok()) return region.error();
+    region.value().use_huge_pages();
     auto slot = std::make_unique<EpochSlot>();
     slot->pages = region.take();
     pool->free_.push_back(slot.get());

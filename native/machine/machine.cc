@@ -10,7 +10,7 @@ namespace ft {
 namespace {
 
 constexpr uint32_t kMemorySlot = 0;
-constexpr uint32_t kSlots = 4;
+constexpr uint32_t kSlots = 8;
 constexpr uint32_t kVcpusMax = 8;
 
 MpTableFacts describe_cpus(const GuestCpu& cpu, uint32_t vcpus) {

@@ -94,8 +94,8 @@ class Machine {
   /// that it offers.
   const std::vector<std::pair<std::string, uint32_t>>& cpu_features() const { return features_; }
 
-  /// The time for a cut has come (CutPolicy::paced). Event loop.
-  void tick() { threads_->tick(); }
+  /// The time for a cut has come (CutPolicy::paced). True when one was asked for. Event loop.
+  bool tick() { return threads_->tick(); }
 
   // The active side; see src/machine/machine.ts for the meaning of each.
   Status boot();

@@ -12,6 +12,13 @@ int kick_signal() {
   return SIGRTMIN + 3;
 }
 
+void prepare_kicks() {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  action.sa_flags = SA_RESTART;
+  FT_CHECK(sigaction(kick_signal(), &action, nullptr) == 0, "cannot prepare the kick signal");
+}
+
 void kick_thread(int tid) {
   syscall(SYS_tgkill, getpid(), tid, kick_signal());
 }

@@ -6,8 +6,10 @@
 //                            └─▶ EINTR ─▶ take_kick() ─▶ the flags are read
 //
 // The signal is blocked all the time and open only while the kernel is inside KVM_RUN
-// (KVM_SET_SIGNAL_MASK), so no handler ever runs, and a kick that comes a moment before KVM_RUN
+// (KVM_SET_SIGNAL_MASK), so no handler runs, and a kick that comes a moment before KVM_RUN
 // stays pending and brings it back at once: none is lost. Source: api.rst, KVM_SET_SIGNAL_MASK.
+// Only a thread that ends opens to it, with a kick perhaps still pending: for that one there is a
+// handler, which does nothing.
 #pragma once
 
 #include <time.h>
@@ -18,6 +20,8 @@ namespace ft {
 
 /// The signal; a real-time one that nothing else in the process uses.
 int kick_signal();
+/// Makes the signal harmless wherever it is delivered. Before any thread is kicked.
+void prepare_kicks();
 /// Sends it to a thread of this process. Any thread.
 void kick_thread(int tid);
 /// Takes one pending kick off the calling thread. True when the thread's own timer sent it.

@@ -37,6 +37,7 @@ VcpuThreads::~VcpuThreads() {
 
 void VcpuThreads::start() {
   FT_CHECK(threads_.empty(), "vCPU threads started twice");
+  prepare_kicks();
   for (size_t i = 0; i < parts_.vcpus.size(); i++) {
     threads_.emplace_back([this, i] { loop(i); });
   }
@@ -67,10 +68,17 @@ void VcpuThreads::request_cut() {
   if (!cut_requested_.exchange(true)) kick(0);
 }
 
-void VcpuThreads::tick() {
+bool VcpuThreads::tick() {
   const Cutter& cutter = parts_.cutter;
-  if (!cutter.active() || monotonic_ns() - cutter.last_cut_ns() < run_ns()) return;
+  if (!cutter.active() || monotonic_ns() - cutter.last_cut_ns() < run_ns()) return false;
+  // Without credit the guest is left alone: whoever brings some finds the wish. How much it dirties
+  // meanwhile is looked at when the leader's own timer ticks.
+  if (!cutter.can_cut()) {
+    cut_wanted_.store(true);
+    if (!cutter.can_cut()) return false;
+  }
   if (!ticked_.exchange(true)) kick(0);
+  return true;
 }
 
 void VcpuThreads::recheck_limits() {

@@ -74,8 +74,8 @@ class VcpuThreads {
   /// The time between two cuts; 0: none are due. With `paced`, somebody calls tick() as often;
   /// else the leader's own timer does. Not before start().
   void set_interval(uint32_t interval_us, bool paced);
-  /// A cut is due, if the last one was not just now. Any thread.
-  void tick();
+  /// A cut is due, if the last one was not just now; true when it was asked for. Any thread.
+  bool tick();
 
   /// Stops every vCPU outside KVM_RUN and keeps it there while in scope.
   class Parked {
