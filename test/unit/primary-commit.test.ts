@@ -25,6 +25,8 @@ function cutOf(epoch: number, outputFrames: number): Cut {
     stateUs: 0,
     resetUs: 0,
     wakeUs: 0,
+    kickUs: 0,
+    barrierUs: 0,
     chunk: { bytes: 0, rawBytes: 0, last: true },
     overrun: false,
     guestEnd: undefined,
