@@ -14,23 +14,7 @@ import type {
 import { ManualClock } from '../support/manual-clock';
 
 function cutOf(epoch: number, outputFrames: number): Cut {
-  return {
-    epoch,
-    base: false,
-    dirtyPages: 0,
-    outputFrames,
-    pauseUs: 0,
-    harvestUs: 0,
-    copyUs: 0,
-    stateUs: 0,
-    resetUs: 0,
-    wakeUs: 0,
-    kickUs: 0,
-    barrierUs: 0,
-    chunk: { bytes: 0, rawBytes: 0, last: true },
-    overrun: false,
-    guestEnd: undefined,
-  };
+  return { ...emptyCut(), epoch, outputFrames };
 }
 
 function setUp(): {
