@@ -1,7 +1,7 @@
 /** Output commit: what an acknowledgement may and may not release. */
 import fc from 'fast-check';
 import { type Clock, systemClock } from '../../src/common/clock';
-import type { Cut } from '../../src/machine/machine';
+import { type Cut, emptyCut } from '../../src/machine/machine';
 import { claimBoot } from '../../src/primary/boot-claim';
 import { OutputCommit } from '../../src/primary/output-commit';
 import { PrimaryStats } from '../../src/primary/primary-stats';
