@@ -278,6 +278,8 @@ Napi::Value NativeMachine::next_cut(const Napi::CallbackInfo& info) {
     facts_[8] = static_cast<double>(f.reset_ns) / 1000;
     facts_[9] = static_cast<double>(f.state_ns) / 1000;
     facts_[10] = static_cast<double>(f.guest_end);
+    facts_[12] = static_cast<double>(f.kick_ns) / 1000;
+    facts_[13] = static_cast<double>(f.barrier_ns) / 1000;
     facts_[11] = static_cast<double>(monotonic_ns() - f.end_ns) / 1000;
     const auto out = bytes_of(info[0]);
     // Gives the slot back with the last piece, so the facts were read before.

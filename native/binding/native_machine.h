@@ -7,6 +7,7 @@
 //   1 base        5 pauseUs        9 stateUs
 //   2 overrun     6 harvestUs     10 guestEnd (GuestEnd, 0: none)
 //   3 dirtyPages  7 copyUs        11 wakeUs
+//                                12 kickUs    13 barrierUs
 //   14 … 17: of its first piece, as after encodeCut()
 //
 //   facts after apply():  0 records   1 diskBacklogBytes

@@ -1,6 +1,9 @@
 // Which host CPU each vCPU's thread gets, and which are left to everything else of the process.
 #include "machine/cpu_plan.h"
 
+#include <dirent.h>
+
+#include <cstdlib>
 #include <string>
 
 namespace ft {
@@ -24,6 +27,21 @@ Result<CpuPlan> plan_cpus(const cpu_set_t& allowed, int first, uint32_t vcpus) {
     for (const int cpu : own) CPU_CLR(static_cast<size_t>(cpu), &plan.rest);
   }
   return plan;
+}
+
+// Threads may come and go meanwhile. One that is made while the list is read inherits the CPUs of
+// its maker, which is off the list's end or was moved already; what is missed costs speed alone.
+void keep_threads_to(const cpu_set_t& cpus) {
+  DIR* tasks = ::opendir("/proc/self/task");
+  if (tasks == nullptr) {
+    sched_setaffinity(0, sizeof(cpus), &cpus);
+    return;
+  }
+  while (const dirent* entry = ::readdir(tasks)) {
+    const int tid = std::atoi(entry->d_name);
+    if (tid > 0) sched_setaffinity(tid, sizeof(cpus), &cpus);
+  }
+  ::closedir(tasks);
 }
 
 }  // namespace ft

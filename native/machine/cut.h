@@ -109,6 +109,8 @@ class Cutter {
   bool past_budget() const;
   /// The vCPUs begin to be stopped for a cut: the pause counts from here, not from cut().
   void stopping() { stopping_ns_ = monotonic_ns(); }
+  /// When the next cut was asked for, and with it the leader kicked; 0: it was not.
+  void asked_at(uint64_t ns) { asked_ns_ = ns; }
   /// Makes the cut. Every vCPU is stopped; can_cut() holds. With `guest_end` the epoch is the
   /// guest's last: final_cut_made() is true from then until begin().
   void cut(const SignalsBlocked& blocked, GuestEnd guest_end = GuestEnd::kNone);
@@ -122,7 +124,7 @@ class Cutter {
   void reset(const SignalsBlocked& blocked, uint32_t harvested);
   void copy_pages(EpochSlot& slot);
   void capture_state(EpochSlot& slot);
-  void hash_audit_pages(EpochSlot& slot);
+  void hash_audit_pages(EpochSlot& slot, uint64_t now_ns);
   void cut_floor(const SignalsBlocked& blocked);
 
   Parts parts_;
@@ -138,7 +140,9 @@ class Cutter {
   std::atomic<uint64_t> last_cut_ns_{0};
   std::atomic<uint64_t> last_pause_ns_{0};
   uint64_t stopping_ns_ = 0;  // 0: the cut begins when it is made
+  uint64_t asked_ns_ = 0;
   uint64_t audit_cursor_ = 0;
+  uint64_t last_audit_ns_ = 0;
   std::atomic<uint64_t> floor_cuts_{0};
   std::atomic<uint64_t> floor_pages_{0};
 };

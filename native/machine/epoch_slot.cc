@@ -6,6 +6,8 @@ namespace ft {
 namespace {
 // Above this an epoch's page room is given back after use, so that one burst does not keep memory.
 constexpr size_t kKeepBytes = 16u << 20;
+// With so many pages waiting to be encoded (64 MiB), no further epoch is begun.
+constexpr size_t kPagesWaitingMax = 16'384;
 }  // namespace
 
 Result<std::unique_ptr<SlotPool>> SlotPool::create(uint32_t count, uint64_t pages_max) {
@@ -35,12 +37,13 @@ EpochSlot* SlotPool::take() {
 
 bool SlotPool::has_free() const {
   const std::lock_guard lock(mutex_);
-  return !free_.empty();
+  return !free_.empty() && pages_waiting_ < kPagesWaitingMax;
 }
 
 void SlotPool::publish(EpochSlot* slot) {
   const std::lock_guard lock(mutex_);
   waiting_.push_back(slot);
+  pages_waiting_ += slot->gfns.size();
 }
 
 EpochSlot* SlotPool::front() const {
@@ -55,6 +58,7 @@ void SlotPool::retire() {
     FT_CHECK(!waiting_.empty(), "a slot is retired that was never published");
     slot = waiting_.front();
     waiting_.pop_front();
+    pages_waiting_ -= slot->gfns.size();
   }
   recycle(slot);
 }

@@ -5,6 +5,8 @@
 //
 // A slot keeps its buffers from use to use; page room is reserved address space that only takes
 // memory as far as epochs really reach into it, and is given back after an unusually large epoch.
+// Slots are many, for small epochs that come faster than the event loop turns; of large ones fewer
+// wait at a time.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +32,9 @@ struct CutFacts {
   GuestEnd guest_end = GuestEnd::kNone;  // the guest ended itself; no later cut follows
   uint32_t dirty_pages = 0;
   uint32_t output_frames = 0;
-  uint64_t pause_ns = 0;
+  uint64_t kick_ns = 0;     // asked for → the leader is out of KVM_RUN; 0: nobody had to ask
+  uint64_t barrier_ns = 0;  // until every vCPU stood still and the machine's lock was ours
+  uint64_t pause_ns = 0;    // of the vCPU that stood still first, until all may go on
   uint64_t harvest_ns = 0;
   uint64_t copy_ns = 0;
   uint64_t state_ns = 0;
@@ -74,6 +78,7 @@ class SlotPool {
   void recycle(EpochSlot* slot);
   mutable std::mutex mutex_;
   std::vector<std::unique_ptr<EpochSlot>> slots_;
+  size_t pages_waiting_ = 0;
   std::vector<EpochSlot*> free_;
   std::deque<EpochSlot*> waiting_;
 };

@@ -10,7 +10,7 @@ namespace ft {
 namespace {
 
 constexpr uint32_t kMemorySlot = 0;
-constexpr uint32_t kSlots = 8;
+constexpr uint32_t kSlots = 16;
 constexpr uint32_t kVcpusMax = 8;
 
 MpTableFacts describe_cpus(const GuestCpu& cpu, uint32_t vcpus) {
@@ -54,7 +54,7 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineOptions options, Machine
   return machine;
 }
 
-// The calling thread, and every thread made later, keeps off the vCPUs' CPUs (see cpu_plan.h).
+// Every thread there is, and every one made later, keeps off the vCPUs' CPUs (see cpu_plan.h).
 Status Machine::take_cpus() {
   // As the process was started: a machine before this one may have left this thread fewer.
   static const cpu_set_t allowed = [] {
@@ -65,7 +65,7 @@ Status Machine::take_cpus() {
   auto plan = plan_cpus(allowed, options_.first_cpu, options_.vcpus);
   if (!plan.ok()) return plan.error();
   cpus_ = plan.take();
-  sched_setaffinity(0, sizeof(cpus_.rest), &cpus_.rest);
+  keep_threads_to(cpus_.rest);
   return Ok{};
 }
 

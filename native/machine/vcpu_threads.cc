@@ -65,7 +65,9 @@ void VcpuThreads::kick(size_t index) {
 }
 
 void VcpuThreads::request_cut() {
-  if (!cut_requested_.exchange(true)) kick(0);
+  if (cut_requested_.exchange(true)) return;
+  asked_ns_.store(monotonic_ns());
+  kick(0);
 }
 
 bool VcpuThreads::tick() {
@@ -77,7 +79,9 @@ bool VcpuThreads::tick() {
     cut_wanted_.store(true);
     if (!cutter.can_cut()) return false;
   }
-  if (!ticked_.exchange(true)) kick(0);
+  if (ticked_.exchange(true)) return true;
+  asked_ns_.store(monotonic_ns());
+  kick(0);
   return true;
 }
 
@@ -289,6 +293,7 @@ void VcpuThreads::dispatch_io(kvm_run* run) {
 void VcpuThreads::serve_leader(const SignalsBlocked& blocked) {
   const bool ticked = ticked_.exchange(false);
   const bool asked = cut_requested_.exchange(false);
+  const uint64_t asked_ns = asked_ns_.exchange(0);
   const bool full = ring_full_.load();
   Cutter& cutter = parts_.cutter;
   if (!cutter.active()) {
@@ -308,6 +313,7 @@ void VcpuThreads::serve_leader(const SignalsBlocked& blocked) {
   }
   // Only now that all stand still can no vCPU end the guest any more. A cut behind such an end
   // would let the standby go on behind it, too: the last cut, which says so, is made instead.
+  cutter.asked_at(asked_ns);
   with_others_parked([&] {
     if (guest_end_.load() == GuestEnd::kNone) cutter.cut(blocked);
   });

@@ -126,6 +126,7 @@ class VcpuThreads {
   std::atomic<uint64_t> interval_ns_{0};
   uint64_t paid_until_ns_ = 0;  // cuts were made for every interval up to here
 
+  std::atomic<uint64_t> asked_ns_{0};  // when the leader was kicked for a cut; 0: it was not
   std::atomic<bool> ticked_{false};
   std::atomic<bool> cut_requested_{false};
   std::atomic<bool> cut_wanted_{false};  // a cut is due as soon as there is credit

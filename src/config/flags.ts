@@ -222,7 +222,7 @@ export const FLAGS: readonly FlagSpec[] = [
     group: 'Replication',
     name: 'in-flight',
     value: 'N',
-    fallback: '8',
+    fallback: '16',
     help: 'epochs cut and not yet acknowledged, at most; 1 to 64',
   },
   {

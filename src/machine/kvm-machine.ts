@@ -207,6 +207,8 @@ export class KvmMachine implements Machine {
     cut.stateUs = facts[9] as number;
     cut.guestEnd = GUEST_ENDS[facts[10] as number];
     cut.wakeUs = facts[11] as number;
+    cut.kickUs = facts[12] as number;
+    cut.barrierUs = facts[13] as number;
     readChunk(cut.chunk, facts, 14);
     return cut;
   }

@@ -93,6 +93,10 @@ export interface Cut {
   resetUs: number;
   /** Pause over → taken by nextCut(). */
   wakeUs: number;
+  /** Asked for → the guest's first vCPU stopped; 0 when nobody had to ask. Before the pause. */
+  kickUs: number;
+  /** The pause's beginning: until all vCPUs stood still and the devices were out of the way. */
+  barrierUs: number;
   /** What nextCut() encoded. */
   chunk: EncodedChunk;
   /** True when the whole memory must be sent because the ring may have lost entries. */
@@ -103,7 +107,8 @@ export interface Cut {
 
 /** A Cut to be filled in at each cut, so that the hot path makes no objects. */
 export function emptyCut(): Cut {
-  const times = { pauseUs: 0, harvestUs: 0, copyUs: 0, stateUs: 0, resetUs: 0, wakeUs: 0 };
+  const stages = { kickUs: 0, barrierUs: 0, harvestUs: 0, copyUs: 0, stateUs: 0, resetUs: 0 };
+  const times = { ...stages, pauseUs: 0, wakeUs: 0 };
   const end = { overrun: false, guestEnd: undefined };
   const chunk = { bytes: 0, rawBytes: 0, last: false };
   return { epoch: 0, base: false, dirtyPages: 0, outputFrames: 0, chunk, ...end, ...times };

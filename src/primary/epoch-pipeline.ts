@@ -148,6 +148,9 @@ export class EpochPipeline {
     stats.pauseUs.record(cut.pauseUs);
     stats.dirtyPagesPerEpoch.record(cut.dirtyPages);
     const { stages } = stats;
+    // Where nobody had to ask there was no kick, which is not a short one.
+    if (cut.kickUs > 0) stages.kick.record(cut.kickUs);
+    stages.barrier.record(cut.barrierUs);
     stages.harvest.record(cut.harvestUs);
     stages.copy.record(cut.copyUs);
     stages.state.record(cut.stateUs);

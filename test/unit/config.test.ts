@@ -48,7 +48,7 @@ describe('defaults', () => {
       statusIntervalMs: undefined,
       policy: {
         intervalUs: 400,
-        inFlightMax: 8,
+        inFlightMax: 16,
         dirtyBudgetPages: 4096,
         auditPages: 2,
         cutOnOutput: true,
