@@ -39,11 +39,11 @@ LoopHooks::LoopHooks(Napi::Env env) {
 }
 
 void LoopHooks::note_activity() {
-  awake_until_ns_ = busy_poll_ns_ == 0 ? 0 : monotonic_ns() + busy_poll_ns_;
+  if (busy_poll_ns_ != 0) expect_within_ns(busy_poll_ns_);
 }
 
-void LoopHooks::expect_within(uint32_t us) {
-  awake_until_ns_ = std::max(awake_until_ns_, monotonic_ns() + uint64_t{us} * 1000);
+void LoopHooks::expect_within_ns(uint64_t ns) {
+  awake_until_ns_ = std::max(awake_until_ns_, monotonic_ns() + ns);
 }
 
 void LoopHooks::before_sleep() {
@@ -54,8 +54,8 @@ void LoopHooks::before_sleep() {
     ::sched_yield();
     return;
   }
-  if (awake_until_ns_ != 0) uv_idle_stop(&idle_);
   awake_until_ns_ = 0;
+  uv_idle_stop(&idle_);
   set_asleep(true);
   const bool wanted = std::any_of(wakers_.begin(), wakers_.end(), [](const LoopWaker* waker) {
     return waker->wanted_.load(std::memory_order_seq_cst);
@@ -74,7 +74,9 @@ void LoopHooks::serve() {
   for (size_t i = 0; i < wakers_.size(); i++) {
     LoopWaker* waker = wakers_[i];
     if (!waker->wanted_.load(std::memory_order_relaxed)) continue;
-    waker->wanted_.store(false, std::memory_order_seq_cst);
+    if (!waker->wanted_.exchange(false)) continue;
+    // What was expected is here.
+    awake_until_ns_ = 0;
     note_activity();
     // A copy, since the call may end its own waker.
     const auto on_wake = waker->on_wake_;

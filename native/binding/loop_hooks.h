@@ -38,7 +38,7 @@ class LoopHooks {
   /// Something came: with busy polling, the loop stays awake for a while.
   void note_activity();
   /// Something will come within `us`: whoever brings it shall not have to wake the loop.
-  void expect_within(uint32_t us);
+  void expect_within_ns(uint64_t ns);
 
  private:
   friend class LoopWaker;

@@ -9,7 +9,7 @@ namespace {
 
 // So long after it was asked for, a cut is usually there. Its vCPU then need not wake the event
 // loop, which costs the guest as much as half a pause.
-constexpr uint32_t kCutUsMax = 120;
+constexpr uint64_t kCutNsMax = 120'000;
 
 std::span<uint8_t> bytes_of(const Napi::Value& value) {
   auto array = value.As<Napi::Uint8Array>();
@@ -130,7 +130,7 @@ NativeMachine::NativeMachine(const Napi::CallbackInfo& info)
   uv_loop_t* loop = nullptr;
   FT_CHECK(napi_get_uv_event_loop(env, &loop) == napi_ok, "Node has no event loop");
   clock_ = std::make_unique<CutClock>(loop, [this] {
-    if (machine_->tick()) LoopHooks::of(Env()).expect_within(kCutUsMax);
+    if (machine_->tick()) LoopHooks::of(Env()).expect_within_ns(kCutNsMax);
   });
   // A process that ends without close() must not leave vCPUs running into freed memory.
   napi_add_env_cleanup_hook(env, at_exit, this);
@@ -309,7 +309,9 @@ void NativeMachine::open_output(const Napi::CallbackInfo& info) {
 }
 
 void NativeMachine::fence(const Napi::CallbackInfo& info) {
-  if (alive(info)) machine_->fence();
+  if (!alive(info)) return;
+  clock_->set(0);
+  machine_->fence();
 }
 
 // Argument: the primary's sync ids. Returns this side's maps, one a disk or undefined.

@@ -272,7 +272,7 @@ RawRun leading_raw_run(std::span<const uint8_t> bytes, uint32_t pages_max) {
   RawRun run;
   for (; run.pages < pages_max && bytes.size() >= kRecordBytesMax; run.pages++) {
     const auto h = delta::read_header(bytes.data());
-    if (h.kind != static_cast<uint8_t>(PageKind::kRaw)) break;
+    if (h.kind != static_cast<uint8_t>(PageKind::kRaw) || h.length != kPageBytes) break;
     if (run.pages == 0) run.gfn = h.gfn;
     if (h.gfn != run.gfn + run.pages) break;
     bytes = bytes.subspan(kRecordBytesMax);

@@ -29,19 +29,16 @@ Result<CpuPlan> plan_cpus(const cpu_set_t& allowed, int first, uint32_t vcpus) {
   return plan;
 }
 
-// Threads may come and go meanwhile. One that is made while the list is read inherits the CPUs of
-// its maker, which is off the list's end or was moved already; what is missed costs speed alone.
-void keep_threads_to(const cpu_set_t& cpus) {
+// Threads may come and go meanwhile; one that is missed costs speed alone.
+bool keep_threads_to(const cpu_set_t& cpus) {
   DIR* tasks = ::opendir("/proc/self/task");
-  if (tasks == nullptr) {
-    sched_setaffinity(0, sizeof(cpus), &cpus);
-    return;
-  }
+  if (tasks == nullptr) return false;
   while (const dirent* entry = ::readdir(tasks)) {
     const int tid = std::atoi(entry->d_name);
     if (tid > 0) sched_setaffinity(tid, sizeof(cpus), &cpus);
   }
   ::closedir(tasks);
+  return true;
 }
 
 }  // namespace ft

@@ -29,7 +29,8 @@ struct CpuPlan {
 /// `allowed`. Error: FT_ERR_VCPU_CPU when `first` is not allowed.
 Result<CpuPlan> plan_cpus(const cpu_set_t& allowed, int first, uint32_t vcpus);
 
-/// Moves every thread that this process has to these CPUs; threads made later inherit them.
-void keep_threads_to(const cpu_set_t& cpus);
+/// Moves every thread that this process has to these CPUs; threads made later inherit them. False
+/// when they cannot be listed.
+bool keep_threads_to(const cpu_set_t& cpus);
 
 }  // namespace ft

@@ -68,7 +68,7 @@ bool Cutter::past_budget() const {
 }
 
 void Cutter::cut(const SignalsBlocked& blocked, GuestEnd guest_end) {
-  if (policy_.floor) return cut_floor(blocked);
+  if (policy_.floor) return cut_floor(blocked, guest_end);
   const uint64_t start = monotonic_ns();
   EpochSlot* slot = parts_.slots.take();
   FT_CHECK(slot != nullptr, "a cut without a free slot");
@@ -115,7 +115,7 @@ void Cutter::cut(const SignalsBlocked& blocked, GuestEnd guest_end) {
   parts_.on_cut();
 }
 
-void Cutter::cut_floor(const SignalsBlocked& blocked) {
+void Cutter::cut_floor(const SignalsBlocked& blocked, GuestEnd guest_end) {
   const uint64_t start = monotonic_ns();
   const std::lock_guard lock(parts_.machine_lock);
   CutFacts facts;
@@ -126,6 +126,7 @@ void Cutter::cut_floor(const SignalsBlocked& blocked) {
   const uint64_t end = monotonic_ns();
   last_cut_ns_ = end;
   last_pause_ns_ = end - start;
+  if (guest_end != GuestEnd::kNone) final_cut_made_.store(true);
 }
 
 void Cutter::reset(const SignalsBlocked& blocked, uint32_t harvested) {

@@ -104,9 +104,10 @@ class Cutter {
   uint64_t last_cut_ns() const { return last_cut_ns_.load(std::memory_order_relaxed); }
   uint64_t last_pause_ns() const { return last_pause_ns_.load(std::memory_order_relaxed); }
 
-  // Leader thread.
   /// Walks the rings: true when so many pages are dirty that the guest should wait.
   bool past_budget() const;
+
+  // Leader thread.
   /// The vCPUs begin to be stopped for a cut: the pause counts from here, not from cut().
   void stopping() { stopping_ns_ = monotonic_ns(); }
   /// When the next cut was asked for, and with it the leader kicked; 0: it was not.
@@ -125,7 +126,7 @@ class Cutter {
   void copy_pages(EpochSlot& slot);
   void capture_state(EpochSlot& slot);
   void hash_audit_pages(EpochSlot& slot, uint64_t now_ns);
-  void cut_floor(const SignalsBlocked& blocked);
+  void cut_floor(const SignalsBlocked& blocked, GuestEnd guest_end);
 
   Parts parts_;
   CutPolicy policy_;

@@ -311,6 +311,7 @@ bool ImageApplier::fresh(const RawRun& run) const {
 }
 
 void ImageApplier::write_run(const RawRun& run, std::span<const uint8_t> records) {
+  FT_CHECK(uint64_t{run.gfn} + run.pages <= memory_.page_count(), "pages beyond guest memory");
   iovec pieces[kRunPagesMax];
   for (uint32_t i = 0; i < run.pages; i++) {
     // pwritev() only reads what it is given.

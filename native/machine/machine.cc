@@ -65,7 +65,9 @@ Status Machine::take_cpus() {
   auto plan = plan_cpus(allowed, options_.first_cpu, options_.vcpus);
   if (!plan.ok()) return plan.error();
   cpus_ = plan.take();
-  keep_threads_to(cpus_.rest);
+  // Once: a machine made later must not move the vCPUs of this one.
+  static const bool moved = options_.first_cpu != kAnyCpu && keep_threads_to(cpus_.rest);
+  if (!moved) sched_setaffinity(0, sizeof(cpus_.rest), &cpus_.rest);
   return Ok{};
 }
 

@@ -1,8 +1,11 @@
 #include "machine/vcpu_kick.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <cerrno>
 
 #include "core/result.h"
 
@@ -20,7 +23,9 @@ void prepare_kicks() {
 }
 
 void kick_thread(int tid) {
-  syscall(SYS_tgkill, getpid(), tid, kick_signal());
+  // Such signals are queued, in a queue that all processes of the user share; a thread that ended
+  // is past being kicked.
+  while (syscall(SYS_tgkill, getpid(), tid, kick_signal()) != 0 && errno == EAGAIN) sched_yield();
 }
 
 bool take_kick() {

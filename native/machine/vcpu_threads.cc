@@ -14,7 +14,6 @@ namespace ft {
 namespace {
 
 // With ticks from outside, the leader's own timer only bounds an epoch while nobody ticks.
-constexpr uint64_t kBackstopIntervals = 4;
 constexpr uint64_t kBackstopNsMin = 10'000'000;
 
 void pin_to(int cpu) {
@@ -65,22 +64,22 @@ void VcpuThreads::kick(size_t index) {
 }
 
 void VcpuThreads::request_cut() {
-  if (cut_requested_.exchange(true)) return;
+  if (cut_requested_.load()) return;
   asked_ns_.store(monotonic_ns());
-  kick(0);
+  if (!cut_requested_.exchange(true)) kick(0);
 }
 
 bool VcpuThreads::tick() {
   const Cutter& cutter = parts_.cutter;
   if (!cutter.active() || monotonic_ns() - cutter.last_cut_ns() < run_ns()) return false;
-  // Without credit the guest is left alone: whoever brings some finds the wish. How much it dirties
-  // meanwhile is looked at when the leader's own timer ticks.
+  // Without credit the guest is left alone until it is past its budget: whoever brings some finds
+  // the wish.
   if (!cutter.can_cut()) {
     cut_wanted_.store(true);
-    if (!cutter.can_cut()) return false;
+    if (!cutter.can_cut() && !cutter.past_budget()) return false;
   }
-  if (ticked_.exchange(true)) return true;
   asked_ns_.store(monotonic_ns());
+  if (ticked_.exchange(true)) return false;
   kick(0);
   return true;
 }
@@ -104,7 +103,7 @@ void VcpuThreads::set_interval(uint32_t interval_us, bool paced) {
   const uint64_t interval_ns = static_cast<uint64_t>(interval_us) * 1000;
   interval_ns_ = interval_ns;
   paid_until_ns_ = monotonic_ns();
-  const uint64_t backstop_ns = std::max(kBackstopIntervals * interval_ns, kBackstopNsMin);
+  const uint64_t backstop_ns = std::max(interval_ns, kBackstopNsMin);
   backstop_.set(tids_[0].load(), paced && interval_ns > 0 ? backstop_ns : interval_ns);
 }
 

@@ -96,7 +96,8 @@ export class EpochPipeline {
     if (this.connection === connection) this.commit.noteFlushed(this.clock.nowUs());
   }
 
-  private pumpSoon(): void {
+  /** pump(), in a turn of its own. */
+  pumpSoon(): void {
     if (this.pumpAsked) return;
     this.pumpAsked = true;
     this.clock.soon(this.pumpNow);

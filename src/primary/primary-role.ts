@@ -240,7 +240,8 @@ export class PrimaryRole {
   }
 
   private drained(): void {
-    this.pipeline.pump();
+    // Not at once: what is encoded here would drain again within the same turn, and again.
+    this.pipeline.pumpSoon();
     this.sync.resume();
   }
 

@@ -193,6 +193,7 @@ export class PeerSession {
   private saidBye(frame: Frame): void {
     // What came before the word counts as before it.
     this.handlers.onTurn();
+    if (!this.open) return;
     const bye = unpackBye(frame.body);
     if (bye instanceof FtError) this.handlers.onBroken(bye);
     else this.handlers.onBye(bye);

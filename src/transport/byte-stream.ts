@@ -133,10 +133,11 @@ export class RawStream implements ByteStream {
     open: OpenRawSocket,
     private readonly events: StreamEvents,
   ) {
+    // First: where it throws, the socket is as it was.
+    this.raw = open(fd, this.room, this.readable, this.writable);
     socket.on('error', (error) => events.onError(error));
     socket.on('close', () => events.onGone());
     socket.pause();
-    this.raw = open(fd, this.room, this.readable, this.writable);
   }
 
   start(): void {

@@ -270,7 +270,12 @@ export class TcpConnection implements Connection {
 function openStream(socket: Socket, options: TcpOptions, events: StreamEvents): ByteStream {
   const fd = options.openRaw === undefined ? undefined : descriptorOf(socket);
   if (options.openRaw === undefined || fd === undefined) return new NodeStream(socket, events);
-  return new RawStream(socket, fd, options.openRaw, events);
+  try {
+    return new RawStream(socket, fd, options.openRaw, events);
+  } catch {
+    // The process has no descriptor to spare; Node's own stream needs none.
+    return new NodeStream(socket, events);
+  }
 }
 
 /**
