@@ -2,8 +2,9 @@
  * Where an epoch's time goes: the stages in their order, as the status lines of both nodes tell
  * them, and the table of them.
  *
- *   in the pause   kick barrier harvest copy state reset
- *   after it       wake encode compress frame send wire release
+ *   before the pause   kick
+ *   in the pause       barrier harvest copy state reset
+ *   after it           wake encode compress frame send wire release
  *   of wire, the standby's: decode ack apply (the last one behind the acknowledgement, or beside it)
  *
  * A status line has `stage<Name>UsP50`, `…P99` and `…Max` for each stage of its node, over the
@@ -21,11 +22,13 @@ export interface StageTimes {
   readonly usMax: number;
 }
 
-const PAUSE_STAGES = ['kick', 'barrier', 'harvest', 'copy', 'state', 'reset'];
+const BEFORE_STAGES = ['kick'];
+const PAUSE_STAGES = ['barrier', 'harvest', 'copy', 'state', 'reset'];
 const AFTER_STAGES = ['wake', 'encode', 'compress', 'frame', 'send', 'wire'];
 const STANDBY_STAGES = ['decode', 'ack', 'apply'];
 const END_STAGES = ['release'];
-const ALL_STAGES = [...PAUSE_STAGES, ...AFTER_STAGES, ...STANDBY_STAGES, ...END_STAGES];
+const SENDER_STAGES = [...BEFORE_STAGES, ...PAUSE_STAGES, ...AFTER_STAGES];
+const ALL_STAGES = [...SENDER_STAGES, ...STANDBY_STAGES, ...END_STAGES];
 
 /** The stages that the lines know, in the order of an epoch's life. */
 export function readStages(primary: readonly Line[], standby: readonly Line[]): StageTimes[] {
@@ -46,7 +49,7 @@ export function readStages(primary: readonly Line[], standby: readonly Line[]): 
       ];
     });
   return [
-    ...from(primary, [...PAUSE_STAGES, ...AFTER_STAGES]),
+    ...from(primary, SENDER_STAGES),
     ...from(standby, STANDBY_STAGES),
     ...from(primary, END_STAGES),
   ];

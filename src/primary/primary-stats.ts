@@ -5,11 +5,12 @@
 import { Histogram, WindowedHistogram } from '../common/histogram';
 
 /**
- * Where the time of an epoch goes on this side, in order; one value an epoch and stage, µs. Each
- * stage begins where the one before it ended, so that neighbours share a reading of the clock.
+ * Where the time of an epoch goes on this side, in order; one value an epoch and stage, µs
+ * (of kick only where somebody had to ask). Each stage begins where the one before it ended, so that
+ * neighbours share a reading of the clock.
  *
- *   in the pause     kick      asked to stop ─▶ vCPU 0 is out of the guest
- *                    barrier   ─▶ every other vCPU is, too
+ *   before the pause kick      asked to stop ─▶ vCPU 0 is out of the guest
+ *   in the pause     barrier   ─▶ every other vCPU is, too, and no device is at work
  *                    harvest   ─▶ the set of dirty pages is known
  *                    copy      ─▶ they are copied
  *                    state     ─▶ state of vCPUs, VM and devices is captured, audit pages hashed
