@@ -65,9 +65,10 @@ Status Machine::take_cpus() {
   auto plan = plan_cpus(allowed, options_.first_cpu, options_.vcpus);
   if (!plan.ok()) return plan.error();
   cpus_ = plan.take();
-  // Once: a machine made later must not move the vCPUs of this one.
-  static const bool moved = options_.first_cpu != kAnyCpu && keep_threads_to(cpus_.rest);
-  if (!moved) sched_setaffinity(0, sizeof(cpus_.rest), &cpus_.rest);
+  sched_setaffinity(0, sizeof(cpus_.rest), &cpus_.rest);
+  // The others only once: a machine made later must not move the vCPUs of this one.
+  [[maybe_unused]] static const bool moved =
+      options_.first_cpu != kAnyCpu && keep_threads_to(cpus_.rest);
   return Ok{};
 }
 

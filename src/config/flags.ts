@@ -244,7 +244,7 @@ export const FLAGS: readonly FlagSpec[] = [
     name: 'audit-pages',
     value: 'N',
     fallback: '2',
-    help: 'guest pages compared on both hosts with each epoch; 0 to 64',
+    help: 'guest pages compared on both hosts with an epoch, each 250 us at most; 0 to 64',
   },
   {
     group: 'Replication',
