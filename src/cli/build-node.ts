@@ -21,7 +21,7 @@ import {
 import type { KvmConsole } from '../machine/kvm-machine';
 import type { Machine } from '../machine/machine';
 import { copyFigures } from '../node/figures';
-import { type NodeEnd, RunningNode, type StateEvent } from '../node/running-node';
+import { type NodeEnd, type NodeRole, RunningNode, type StateEvent } from '../node/running-node';
 import { StatusLines } from '../node/status-lines';
 import { lineLogger } from '../observe/logger';
 import { NodeMetrics } from '../observe/metrics';
@@ -99,8 +99,7 @@ async function assemble(
   opened.push(() => witness.close());
   const metrics = await openMetrics(config.metrics, opened, logger);
   if (config.guest.kind === 'kvm') setBusyPoll(config.busyPollUs);
-  // Last, since nothing after it can fail: from here on the node closes the machine.
-  const machine = openMachine(config.guest, openConsole(config.guest.console, opened));
+  const console = openConsole(config.guest.console, opened);
   const node = new RunningNode(
     {
       pair: config.pair,
@@ -109,11 +108,12 @@ async function assemble(
       heartbeatIntervalMs: config.heartbeatIntervalMs,
       suspectAfterMs: config.suspectAfterMs,
       onGuestEnd: config.onGuestEnd,
+      onFenced: config.onFenced,
     },
     {
       clock: systemClock,
       logger,
-      machine,
+      makeMachine: (role) => openMachine(config.guest, role, console),
       witness,
       dials: config.standbys.map((address) => dialTo(address, tcp)),
       compressor: new Lz4Compressor(),
@@ -144,14 +144,14 @@ async function startRole(
   listener: TcpListener | undefined,
   logger: Logger,
 ): Promise<void> {
-  if (config.command === 'ft-primary') {
-    await node.startPrimary(config.forceClaim);
-    return;
+  if (listener !== undefined) {
+    listener.onConnection = (connection) => node.accept(connection);
+    listener.onTrouble = (error) => {
+      logger.warn(error.message, { code: error.code, ...error.facts });
+    };
   }
-  node.startStandby();
-  if (listener === undefined) return;
-  listener.onConnection = (connection) => node.accept(connection);
-  listener.onTrouble = (error) => logger.warn(error.message, { code: error.code, ...error.facts });
+  if (config.command === 'ft-primary') await node.startPrimary(config.forceClaim);
+  else node.startStandby();
 }
 
 async function openListener(
@@ -160,11 +160,12 @@ async function openListener(
   logger: Logger,
   opened: Opened[],
 ): Promise<TcpListener | undefined> {
-  if (config.command !== 'ft-standby') return undefined;
+  if (config.listen === undefined) return undefined;
   const listener = new TcpListener(tcp);
   opened.push(() => listener.close());
   const address = await listener.listen(config.listen);
-  logger.info('listening for the primary', { address: formatAddress(address) });
+  const whom = config.command === 'ft-standby' ? 'the primary' : 'when it is a standby';
+  logger.info(`listening for ${whom}`, { address: formatAddress(address) });
   return listener;
 }
 
@@ -174,15 +175,16 @@ function dialTo(address: Address, tcp: TcpOptions): Dial {
   };
 }
 
-function openMachine(guest: GuestConfig, console: KvmConsole): Machine {
+/** A life that begins as standby gets its guest from the primary: no kernel is loaded for it. */
+function openMachine(guest: GuestConfig, role: NodeRole, console: KvmConsole): Machine {
   if (guest.kind === 'simulated') return createSimulatedMachine(guest, systemClock);
   return createKvmMachine({
     memoryBytes: guest.memoryBytes,
     vcpus: guest.vcpus,
     cpuModel: guest.cpu,
-    kernelPath: guest.kernel ?? '',
-    initrdPath: guest.initrd,
-    cmdline: guest.cmdline,
+    kernelPath: role === 'primary' ? (guest.kernel ?? '') : '',
+    initrdPath: role === 'primary' ? guest.initrd : undefined,
+    cmdline: role === 'primary' ? guest.cmdline : '',
     disks: diskFiles(guest.disks, guest.diskMapDir),
     tapName: guest.tap ?? '',
     mac: guest.mac,

@@ -19,6 +19,8 @@ export function exitCodeOfEnd(end: NodeEnd): ExitCode {
       return ExitCode.fenced;
     case 'guest-ended':
       return end.end.kind === 'reset' ? ExitCode.guestReset : ExitCode.guestOff;
+    case 'rejoin-failed':
+      return exitCodeOfStart(end.error);
     case 'machine-error':
     case 'promotion-failed':
       return isOfThisHost(end.error) ? ExitCode.environment : ExitCode.internal;
@@ -36,7 +38,13 @@ export function sentenceOfEnd(end: NodeEnd): string {
     case 'fenced':
       return (
         `Node ${end.current.owner} won generation ${end.current.generation}; the guest goes on ` +
-        'there. Start this host with ft-standby to protect it.'
+        'there. Start this host with ft-standby to protect it; with --listen and --on-fenced rejoin ' +
+        'it does so by itself.'
+      );
+    case 'rejoin-failed':
+      return (
+        `Node ${end.current.owner} runs the guest in generation ${end.current.generation}, and this ` +
+        `host cannot be its standby: ${end.error.message} Mend that and start this command again.`
       );
     case 'guest-ended':
       return `The guest ended itself: ${end.end.cause}.`;

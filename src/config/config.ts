@@ -16,6 +16,7 @@ import {
   parseMemory,
   parseName,
   parseSize,
+  parseSocketPath,
   parseTap,
 } from './values';
 import { readWitness, type WitnessConfig } from './witness';
@@ -80,6 +81,12 @@ export interface NodeConfig {
   /** How long the event loop stays awake after something came; 0: it sleeps as usual. */
   readonly busyPollUs: number;
   readonly suspectAfterMs: number;
+  /** Where primaries connect to; undefined: this node is never a standby. */
+  readonly listen: Address | undefined;
+  /** What becomes of the process when another node has won the guest. */
+  readonly onFenced: 'rejoin' | 'exit';
+  /** Path of the control socket; undefined: none. */
+  readonly control: string | undefined;
   readonly metrics: Address | undefined;
   readonly statusIntervalMs: number | undefined;
   /** What becomes of the process when the guest ends itself. */
@@ -116,10 +123,24 @@ export function readStandbyConfig(words: readonly string[]): Request<StandbyConf
   const flags = parseFlags('ft-standby', words);
   const asked = askedForText(flags);
   if (asked !== undefined) return { kind: asked };
-  const text = flags.needed('listen', 'a standby must know where the primary connects to');
+  const why = 'a standby must know where the primary connects to';
+  const listen = readListen(flags, flags.needed('listen', why));
+  return { kind: 'run', config: { ...readNode(flags, 'standby'), command: 'ft-standby', listen } };
+}
+
+function readListen(flags: Flags, text: string): Address {
   const listen = parseAddress('listen', text, 0);
   refusePlaintext(flags, 'listen', text, listen);
-  return { kind: 'run', config: { ...readNode(flags, 'standby'), command: 'ft-standby', listen } };
+  return listen;
+}
+
+function readOnFenced(flags: Flags): 'rejoin' | 'exit' {
+  const text = flags.text('on-fenced') ?? (flags.has('listen') ? 'rejoin' : 'exit');
+  const wanted = parseChoice('on-fenced', text, ['rejoin', 'exit'] as const);
+  if (wanted === 'exit' || flags.has('listen')) return wanted;
+  const message =
+    '--on-fenced rejoin needs --listen HOST:PORT: a standby must know where the primary connects to.';
+  throw new FtError('FT_ERR_CONFIG', message, { flag: 'on-fenced' });
 }
 
 function askedForText(flags: Flags): 'help' | 'version' | undefined {
@@ -137,12 +158,16 @@ function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {
     throw configError('suspect-after-ms', `${suspectAfterMs}`, allowed);
   }
   const metrics = flags.text('metrics');
+  const listen = flags.text('listen');
   return {
     guest: readGuest(flags, role),
     pair: parseName('pair', flags.needed('pair', 'it names the pair')),
     nodeId: parseName('node', flags.text('node') ?? `${os.hostname().slice(0, 40)}-${role}`),
     witness: readWitness(flags),
     standbys: readStandbys(flags),
+    listen: listen === undefined ? undefined : readListen(flags, listen),
+    onFenced: readOnFenced(flags),
+    control: readControl(flags),
     policy: {
       intervalUs: integer('interval-us', INTERVAL_US_MIN, 10_000_000),
       inFlightMax: integer('in-flight', 1, 64),
@@ -162,6 +187,11 @@ function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {
       ? integer('status-interval-ms', 10, 3_600_000)
       : undefined,
   };
+}
+
+function readControl(flags: Flags): string | undefined {
+  const path = flags.text('control');
+  return path === undefined ? undefined : parseSocketPath('control', path);
 }
 
 function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
@@ -217,7 +247,9 @@ function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
 
 function readFloor(flags: Flags): number | undefined {
   if (!flags.has('measure-floor')) return undefined;
-  if (flags.has('standby')) throw configError('measure-floor', '', 'used without --standby only');
+  for (const other of ['standby', 'listen']) {
+    if (flags.has(other)) throw configError('measure-floor', '', `used without --${other} only`);
+  }
   return parseInteger('interval-us', flags.text('interval-us') ?? '', INTERVAL_US_MIN, 10_000_000);
 }
 

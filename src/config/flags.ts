@@ -153,15 +153,26 @@ export const FLAGS: readonly FlagSpec[] = [
     group: 'Pair',
     name: 'listen',
     value: 'HOST:PORT',
-    only: 'ft-standby',
-    help: 'where the primary connects to (needed)',
+    help:
+      'where the primary connects to (needed by ft-standby); with it ft-primary becomes the ' +
+      'standby when another node runs the guest',
   },
   {
     group: 'Pair',
     name: 'standby',
     value: 'HOST:PORT',
     repeats: true,
-    help: 'where a standby listens; dialled until it answers; with ft-standby: after promotion',
+    help:
+      'where a standby listens; dialled while this node runs the guest; of several the first that ' +
+      'answers is taken, and another one when it is lost',
+  },
+  {
+    group: 'Pair',
+    name: 'on-fenced',
+    value: 'rejoin|exit',
+    help:
+      'when another node has won the guest: join as its standby in this process (default with ' +
+      '--listen), or end with code 4 (default without)',
   },
   {
     group: 'Pair',
@@ -172,7 +183,7 @@ export const FLAGS: readonly FlagSpec[] = [
     group: 'Pair',
     name: 'force-claim',
     only: 'ft-primary',
-    help: 'boots although another node owns the newest generation; only if that node is off',
+    help: 'boots although another node owns the newest generation; only if that node is off for good',
   },
   {
     group: 'Witness',
@@ -280,6 +291,12 @@ export const FLAGS: readonly FlagSpec[] = [
     help:
       'when the guest switches itself off or resets: end this process, or stay (a primary for a ' +
       'look at console and figures, a standby for the next primary)',
+  },
+  {
+    group: 'Operation',
+    name: 'control',
+    value: 'PATH',
+    help: 'serves ftctl at this UNIX socket; only for the user that runs the command',
   },
   {
     group: 'Operation',

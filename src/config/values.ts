@@ -87,3 +87,14 @@ export function parseChoice<T extends string>(
   if (found === undefined) throw configError(flag, text, `one of ${choices.join(', ')}`);
   return found;
 }
+
+/** As many bytes as the system takes for the path of a UNIX socket, without its closing zero. */
+const SOCKET_PATH_BYTES_MAX = 107;
+
+export function parseSocketPath(flag: string, text: string): string {
+  const bytes = Buffer.byteLength(text);
+  if (bytes === 0 || bytes > SOCKET_PATH_BYTES_MAX || text.includes('\0')) {
+    throw configError(flag, text, `a path of 1 to ${SOCKET_PATH_BYTES_MAX} bytes`);
+  }
+  return text;
+}

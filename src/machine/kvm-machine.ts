@@ -277,6 +277,8 @@ export class KvmMachine implements Machine {
   }
 
   close(): void {
+    // What its threads have queued for the event loop may still come, and asks the native object.
+    setImmediate(() => this.#native);
     try {
       this.#native.close();
     } catch (thrown) {

@@ -3,18 +3,22 @@
  * Called once per scrape.
  */
 import type { WindowedHistogram } from '../common/histogram';
-import type { NodeFigures } from '../observe/metrics';
+import { type NodeFigures, newNodeFigures } from '../observe/metrics';
 import type { RunningNode } from './running-node';
 
 /** What histograms of stages look like from here: those of either role. */
 type Stages = Readonly<Record<string, WindowedHistogram>>;
 
 export function copyFigures(node: RunningNode, figures: NodeFigures): void {
-  const machine = node.parts.machine.stats();
-  figures.outboxFrames = machine.outboxFrames;
-  figures.outboxBytes = machine.outboxBytes;
-  figures.disks = machine.disks;
+  const machine = node.machine?.stats();
+  figures.outboxFrames = machine?.outboxFrames ?? 0;
+  figures.outboxBytes = machine?.outboxBytes ?? 0;
+  figures.disks = machine?.disks ?? [];
+  figures.life = node.life;
   const { primary, standby } = node;
+  figures.failovers.clear();
+  figures.guestClockStepUs = 0;
+  figures.guestClockBehindUs = 0;
   if (standby !== undefined) {
     for (const [cause, count] of standby.stats.failovers) figures.failovers.set(cause, count);
     figures.guestClockStepUs = standby.stats.guestClockStepUs;
@@ -31,6 +35,7 @@ export function copyFigures(node: RunningNode, figures: NodeFigures): void {
     figures.protected = standby?.state === 'ready';
     figures.heartbeatsMissed = standby?.lateHeartbeats ?? 0;
     figures.auditMismatches = standby?.stats.auditMismatches ?? 0;
+    forgetPrimary(figures);
     return;
   }
   const { stats } = primary;
@@ -49,4 +54,19 @@ export function copyFigures(node: RunningNode, figures: NodeFigures): void {
   figures.pauseUs = stats.pauseUs.total;
   figures.ackUs = stats.ackUs.total;
   figures.outputDelayUs = stats.outputDelayUs.total;
+}
+
+/** What an earlier life counted as primary is over; a scraper sees a counter that began anew. */
+function forgetPrimary(figures: NodeFigures): void {
+  const fresh = newNodeFigures();
+  figures.epochsCut = 0;
+  figures.epochsCommitted = 0;
+  figures.epochsInFlight = 0;
+  figures.dirtyPages = 0;
+  figures.rawBytes = 0;
+  figures.wireBytes = 0;
+  figures.syncProgress = 0;
+  figures.pauseUs = fresh.pauseUs;
+  figures.ackUs = fresh.ackUs;
+  figures.outputDelayUs = fresh.outputDelayUs;
 }

@@ -1,16 +1,25 @@
 /**
  * One running node: a machine, the role it plays at the moment, and what both need from outside.
  *
- *   startPrimary ─────────────────────────────▶ primary ──▶ end (fenced, guest ended, error)
- *   startStandby ──▶ standby ── promoted ──▶ standby that refuses + primary over the same machine
+ *   startPrimary ──▶ primary ── fenced ──▶ the machine is closed ──▶ standby, on a new machine
+ *        │              ▲                                               ▲       │
+ *        │              └────────────── promoted, same machine ─────────┼───────┘
+ *        └── the newest generation is another node's: nothing is booted ┘
+ *   startStandby ─────────────────────────────▶ standby
+ *
+ * Each way through this picture from a new machine to its end is a life; lives are numbered from 1.
+ * Whoever has no listener, or was told so (`onFenced: "exit"`), has one life alone and ends with it.
+ * A life's machine is closed before the next one is made: a TAP, an image and a console can be had
+ * once. Nothing of a life reaches into the next but the generation that ended it.
  *
  * Nothing here is global: any number of nodes can live in one process, as the simulator has it.
  */
 import { assert } from '../common/assert';
 import type { Clock } from '../common/clock';
-import type { FtError } from '../common/errors';
+import { type FtError, toFtError } from '../common/errors';
 import type { Logger } from '../common/logger';
 import type { CutPolicy, GuestEnd, Machine } from '../machine/machine';
+import { otherOwner } from '../primary/boot-claim';
 import type { BodyCompressor } from '../primary/frame-sender';
 import type { Dial } from '../primary/link';
 import { type PrimaryEnd, PrimaryRole, type PrimaryState } from '../primary/primary-role';
@@ -19,7 +28,10 @@ import { StandbyRole, type StandbyState } from '../standby/standby-role';
 import type { Connection } from '../transport/connection';
 import { FrameBufferPool } from '../wire/buffer-pool';
 import { CHUNK_BYTES } from '../wire/frame';
-import type { Witness } from '../witness/witness';
+import type { GenerationRecord, Witness } from '../witness/witness';
+import { ClosedDoor } from './closed-door';
+
+export type NodeRole = 'primary' | 'standby';
 
 export interface NodeSettings {
   readonly pair: string;
@@ -29,12 +41,18 @@ export interface NodeSettings {
   readonly suspectAfterMs: number;
   /** Whether a standby whose guest ended itself waits for the next primary ("hold"). */
   readonly onGuestEnd: 'exit' | 'hold';
+  /** Whether a node whose guest lives on elsewhere joins as standby, or ends. */
+  readonly onFenced: 'rejoin' | 'exit';
 }
 
 export interface NodeParts {
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly machine: Machine;
+  /**
+   * Makes the machine of a life that begins in `role`; called once per life, when the machine of the
+   * life before is closed. The node owns it. Throws an FtError that says what this host lacks.
+   */
+  readonly makeMachine: (role: NodeRole) => Machine;
   readonly witness: Witness;
   /** Standbys that this node dials while it is the primary. */
   readonly dials: readonly Dial[];
@@ -46,19 +64,25 @@ export interface NodeParts {
 
 /** A change of state, with what a drill wants to know of that moment. */
 export interface StateEvent {
-  readonly role: 'primary' | 'standby';
+  readonly role: NodeRole;
   readonly from: PrimaryState | StandbyState;
   readonly to: PrimaryState | StandbyState;
   readonly generation: number;
   /** The newest epoch that is safe: acknowledged (primary) or held (standby). */
   readonly epoch: number;
+  /** Which life of the node this is; 1 until it joins anew. */
+  readonly life: number;
   /** With `to: "active"`: by how much the guest's clock went on, and real time meanwhile, µs. */
   readonly guestClockStepUs?: number;
   readonly takeoverUs?: number;
 }
 
 /** On either side, "guest-ended" need not end the process: that is the command's decision. */
-export type NodeEnd = PrimaryEnd | { readonly kind: 'promotion-failed'; readonly error: FtError };
+export type NodeEnd =
+  | PrimaryEnd
+  | { readonly kind: 'promotion-failed'; readonly error: FtError }
+  /** The guest goes on at `current`'s owner, and no machine to protect it could be made here. */
+  | { readonly kind: 'rejoin-failed'; readonly error: FtError; readonly current: GenerationRecord };
 
 export interface NodeHandlers {
   onState(event: StateEvent): void;
@@ -70,6 +94,11 @@ export interface NodeHandlers {
 export class RunningNode {
   primary: PrimaryRole | undefined;
   standby: StandbyRole | undefined;
+  /** The life that this node is in; 0 before it was started. */
+  life = 0;
+  private currentMachine: Machine | undefined;
+  private door: ClosedDoor | undefined;
+  private stopped = false;
 
   constructor(
     readonly settings: NodeSettings,
@@ -77,40 +106,44 @@ export class RunningNode {
     private readonly handlers: NodeHandlers,
   ) {}
 
-  /** Rejects when the guest cannot be started here; see PrimaryRole.start. */
+  /**
+   * Boots the guest, or, where the newest generation is another node's and this one rejoins, waits
+   * for that one as its standby. Rejects when neither is possible here: see PrimaryRole.start and
+   * NodeParts.makeMachine.
+   */
   async startPrimary(forceClaim: boolean): Promise<void> {
-    assert(this.primary === undefined && this.standby === undefined, 'a node starts once');
-    await this.makePrimary().start(forceClaim);
+    assert(this.life === 0, 'a node starts once');
+    this.beginLife('primary');
+    try {
+      await this.makePrimary().start(forceClaim);
+    } catch (thrown) {
+      const current = this.rejoins ? otherOwner(thrown, this.settings.nodeId) : undefined;
+      if (current === undefined) throw thrown;
+      this.joinAsStandby(current, 'starting');
+    }
   }
 
+  /** Throws what NodeParts.makeMachine throws. */
   startStandby(): void {
-    assert(this.primary === undefined && this.standby === undefined, 'a node starts once');
-    const standby = new StandbyRole(
-      { ...this.settings, ...this.parts },
-      {
-        onState: (from, to) => {
-          const { generation, stats } = standby;
-          const { epochHeld: epoch, guestClockStepUs, takeoverUs } = stats;
-          const event = { role: 'standby', from, to, generation, epoch } as const;
-          const clocks = to === 'active' ? { guestClockStepUs, takeoverUs } : {};
-          this.handlers.onState({ ...event, ...clocks });
-        },
-        onActive: (generation) => this.makePrimary().adopt(generation),
-        onPromotionFailed: (error) => this.handlers.onEnd({ kind: 'promotion-failed', error }),
-        onGuestEnded: (end) => this.guestEnded(standby, end),
-      },
-    );
-    this.standby = standby;
+    assert(this.life === 0, 'a node starts once');
+    this.beginLife('standby');
+    this.makeStandby(0);
   }
 
   /** A connection came in at this node's listener. */
   accept(connection: Connection): void {
-    assert(this.standby !== undefined, 'only a node that began as standby listens');
-    this.standby.accept(connection);
+    if (this.primary === undefined && this.standby !== undefined) this.standby.accept(connection);
+    else if (this.door !== undefined) this.door.accept(connection);
+    else connection.close();
+  }
+
+  /** The machine of this life; undefined before the node is started. */
+  get machine(): Machine | undefined {
+    return this.currentMachine;
   }
 
   /** The role in charge and its state. */
-  get state(): { role: 'primary' | 'standby'; state: PrimaryState | StandbyState } {
+  get state(): { role: NodeRole; state: PrimaryState | StandbyState } {
     if (this.primary !== undefined) return { role: 'primary', state: this.primary.state };
     return { role: 'standby', state: this.standby?.state ?? 'joining' };
   }
@@ -126,9 +159,87 @@ export class RunningNode {
 
   /** Ends in order: peers are told, the guest (if it runs here) ends. The machine is closed. */
   stop(reason: string): void {
+    this.stopped = true;
     if (this.primary !== undefined) this.primary.stop(reason);
     else this.standby?.stop(reason);
-    this.parts.machine.close();
+    this.currentMachine?.close();
+  }
+
+  // ── lives ──────────────────────────────────────────────────────────────────────────────────────
+
+  private get rejoins(): boolean {
+    return this.settings.onFenced === 'rejoin' && !this.stopped;
+  }
+
+  private beginLife(role: NodeRole): Machine {
+    this.primary = undefined;
+    this.standby = undefined;
+    this.currentMachine?.close();
+    this.currentMachine = undefined;
+    this.life += 1;
+    const machine = this.parts.makeMachine(role);
+    this.currentMachine = machine;
+    return machine;
+  }
+
+  /** The guest of this life is another node's now: a new life, as that one's standby. */
+  private joinAsStandby(current: GenerationRecord, from: PrimaryState): void {
+    const { generation, owner } = current;
+    this.parts.logger.info(
+      from === 'starting'
+        ? 'the guest is another node’s: nothing is booted here, this node joins as its standby and ' +
+            'waits to be dialled (--force-claim boots, if that node is known to be off for good)'
+        : 'this node lets go of its guest and joins as standby of the node that runs it now',
+      { generation, owner, life: this.life + 1 },
+    );
+    this.beginLife('standby');
+    this.makeStandby(generation);
+    const { life } = this;
+    this.handlers.onState({ role: 'standby', from, to: 'joining', generation, epoch: 0, life });
+  }
+
+  private primaryEnded(end: PrimaryEnd): void {
+    if (end.kind !== 'fenced' || !this.rejoins) {
+      this.handlers.onEnd(end);
+      return;
+    }
+    // Later: the role that says so is still at work, and its machine is about to be closed.
+    this.parts.clock.soon(() => {
+      if (this.stopped) return;
+      try {
+        this.joinAsStandby(end.current, 'fenced');
+      } catch (thrown) {
+        const error = toFtError(thrown);
+        this.handlers.onEnd({ kind: 'rejoin-failed', error, current: end.current });
+      }
+    });
+  }
+
+  // ── roles ──────────────────────────────────────────────────────────────────────────────────────
+
+  private get ownMachine(): Machine {
+    assert(this.currentMachine !== undefined, 'a role has a machine');
+    return this.currentMachine;
+  }
+
+  private makeStandby(generation: number): void {
+    const { life } = this;
+    const standby = new StandbyRole(
+      { ...this.settings, ...this.parts, machine: this.ownMachine, newestGeneration: generation },
+      {
+        onState: (from, to) => {
+          const { generation, stats } = standby;
+          const { epochHeld: epoch, guestClockStepUs, takeoverUs } = stats;
+          const event = { role: 'standby', from, to, generation, epoch, life } as const;
+          const clocks = to === 'active' ? { guestClockStepUs, takeoverUs } : {};
+          this.handlers.onState({ ...event, ...clocks });
+        },
+        onActive: (generation) => this.makePrimary().adopt(generation),
+        onPromotionFailed: (error) => this.handlers.onEnd({ kind: 'promotion-failed', error }),
+        onGuestEnded: (end) => this.guestEnded(standby, end),
+      },
+    );
+    this.standby = standby;
   }
 
   private guestEnded(standby: StandbyRole, end: GuestEnd): void {
@@ -139,19 +250,25 @@ export class RunningNode {
   private makePrimary(): PrimaryRole {
     // Two buffers per epoch in flight would do; the pool keeps a few and makes more when needed.
     const pool = new FrameBufferPool(CHUNK_BYTES);
+    const { life } = this;
+    const machine = this.ownMachine;
     const primary = new PrimaryRole(
-      { ...this.settings, ...this.parts, pool },
+      { ...this.settings, ...this.parts, machine, pool },
       {
         onState: (from, to) => {
           const { generation } = primary;
           const epoch = primary.stats.epochCommitted;
-          this.handlers.onState({ role: 'primary', from, to, generation, epoch });
+          this.handlers.onState({ role: 'primary', from, to, generation, epoch, life });
         },
-        onEnd: (end) => this.handlers.onEnd(end),
+        onEnd: (end) => this.primaryEnded(end),
         onRefused: (error) => this.handlers.onRefused(error),
       },
     );
     this.primary = primary;
+    const { clock, logger } = this.parts;
+    const { pair, nodeId } = this.settings;
+    const door = { clock, logger, pair, nodeId, machine: machine.description };
+    this.door = new ClosedDoor(door, primary);
     return primary;
   }
 }

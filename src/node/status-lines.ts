@@ -7,7 +7,7 @@
  */
 import type { FtError } from '../common/errors';
 import type { StateEvent } from './running-node';
-import type { StatusLine } from './status';
+import type { StatusLine } from './status-now';
 
 export class StatusLines {
   /** `write` takes whole lines. */

@@ -1,19 +1,19 @@
 /**
  * The status line: one flat object per interval that says how the node is doing. Rates and
- * percentiles are those of the stretch since the last line; counters run from the start.
+ * percentiles are those of the stretch since the last line; counters run from the start of the
+ * node's life (node/running-node.ts), since each life has roles and a machine of its own.
  */
 import type { Clock } from '../common/clock';
 import type { Histogram, WindowedHistogram } from '../common/histogram';
-import type { DiskStats, MachineStats } from '../machine/machine';
 import type { PrimaryStages, PrimaryStats } from '../primary/primary-stats';
 import type { StandbyStages } from '../standby/standby-stats';
 import { EventLoopWatch } from './event-loop';
 import type { RunningNode } from './running-node';
-
-export type StatusLine = Readonly<Record<string, number | string | boolean>>;
+import { type StatusLine, statusNow } from './status-now';
 
 interface Before {
   atUs: number;
+  life: number;
   epochsCommitted: number;
   epochsCut: number;
   dirtyPages: number;
@@ -36,21 +36,20 @@ export class StatusReporter {
 
   /** Takes the line for the stretch since the last call. */
   next(): StatusLine {
-    const { node, before } = this;
+    const { node } = this;
     const now = this.snapshot();
+    // A new life counts from zero.
+    const before = this.before.life === now.life ? this.before : nothingBefore(this.before.atUs);
     this.before = now;
     const seconds = Math.max(1e-6, (now.atUs - before.atUs) / 1e6);
-    const { role, state } = node.state;
-    const common = { role, state, node: node.settings.nodeId, pair: node.settings.pair };
     const eventLoopUsMax = round(this.loop.takeMaxUs());
     const perSecond = (name: keyof Before): number => round((now[name] - before[name]) / seconds);
     if (node.primary !== undefined) {
       const epochs = now.epochsCut - before.epochsCut;
       const pages = now.dirtyPages - before.dirtyPages;
       return {
-        ...common,
-        generation: node.primary.generation,
-        ...primaryFields(node, node.primary.stats),
+        ...statusNow(node),
+        ...primaryWindows(node.primary.stats),
         epochsPerSecond: perSecond('epochsCommitted'),
         dirtyPagesPerEpoch: epochs === 0 ? 0 : round(pages / epochs),
         wireBytesPerSecond: perSecond('wireBytes'),
@@ -59,10 +58,10 @@ export class StatusReporter {
         eventLoopUsMax,
       };
     }
+    const stages = node.standby?.stats.stages;
     return {
-      ...common,
-      generation: node.standby?.generation ?? 0,
-      ...standbyFields(node),
+      ...statusNow(node),
+      ...(stages === undefined ? {} : stageFields(stages)),
       epochsPerSecond: perSecond('epochsHeld'),
       eventLoopUsMax,
     };
@@ -72,6 +71,7 @@ export class StatusReporter {
     const primary = this.node.primary?.stats;
     return {
       atUs: this.clock.nowUs(),
+      life: this.node.life,
       epochsCommitted: primary?.epochsCommitted ?? 0,
       epochsCut: primary?.epochsCut ?? 0,
       dirtyPages: primary?.dirtyPages ?? 0,
@@ -83,85 +83,22 @@ export class StatusReporter {
   }
 }
 
-function primaryFields(node: RunningNode, stats: PrimaryStats): StatusLine {
-  const machine = node.parts.machine.stats();
+function nothingBefore(atUs: number): Before {
+  const bytes = { wireBytes: 0, rawBytes: 0, bodyBytes: 0 };
+  const epochs = { epochsCommitted: 0, epochsCut: 0, epochsHeld: 0 };
+  return { atUs, life: 0, dirtyPages: 0, ...bytes, ...epochs };
+}
+
+function primaryWindows(stats: PrimaryStats): StatusLine {
   const { pauseUs, ackUs, outputDelayUs } = stats;
   const line = {
-    epochCut: stats.epochCut,
-    epochCommitted: stats.epochCommitted,
     ...percentiles('pauseUs', pauseUs.window),
     ...percentiles('ackUs', ackUs.window),
     ...percentiles('outputDelayUs', outputDelayUs.window),
-    inFlight: node.primary?.inFlight ?? 0,
-    syncProgress: round(node.primary?.syncProgress ?? 0),
-    outboxFrames: machine.outboxFrames,
-    outboxBytes: machine.outboxBytes,
-    framesReleased: machine.framesReleased,
-    framesDropped: machine.framesDropped,
-    auditMismatches: stats.auditMismatches,
-    auditPagesHealed: machine.auditPagesHealed,
-    overruns: stats.overruns,
-    ...(machine.floorEpochs === 0
-      ? {}
-      : { floorEpochs: machine.floorEpochs, floorPages: machine.floorPages }),
-    compressedChunks: stats.compressedChunks,
-    chunks: stats.chunks,
-    linksLost: stats.linksLost,
-    guestClockStepUs: round(node.standby?.stats.guestClockStepUs ?? 0),
-    guestClockBehindUs: round(node.standby?.stats.guestClockBehindUs ?? 0),
-    ...diskFields(machine),
-    ...syncFields(node, machine),
     ...stageFields(stats.stages),
   };
   for (const histogram of [pauseUs, ackUs, outputDelayUs]) histogram.endWindow();
   return line;
-}
-
-function standbyFields(node: RunningNode): StatusLine {
-  const stats = node.standby?.stats;
-  return {
-    epochHeld: stats?.epochHeld ?? 0,
-    epochApplied: stats?.epochApplied ?? 0,
-    pagesApplied: stats?.pagesApplied ?? 0,
-    auditMismatches: stats?.auditMismatches ?? 0,
-    heldBytesMax: stats?.heldBytesMax ?? 0,
-    connectionsRefused: stats?.refused ?? 0,
-    ...(stats === undefined ? {} : stageFields(stats.stages)),
-    ...diskFields(node.parts.machine.stats()),
-    ...(hasDisks(node) ? { acksDeferred: stats?.acksDeferred ?? 0 } : {}),
-  };
-}
-
-function hasDisks(node: RunningNode): boolean {
-  return node.parts.machine.description.disks.length > 0;
-}
-
-/** Sums over the guest's disks; nothing when it has none. */
-function diskFields({ disks }: MachineStats): StatusLine {
-  if (disks.length === 0) return {};
-  const sum = (name: keyof DiskStats): number =>
-    disks.reduce((total, disk) => total + disk[name], 0);
-  return {
-    diskReads: sum('reads'),
-    diskWrites: sum('writes'),
-    diskFlushes: sum('flushes'),
-    diskBytesRead: sum('bytesRead'),
-    diskBytesWritten: sum('bytesWritten'),
-    diskBacklogBytes: sum('backlogBytes'),
-    diskErrors: sum('errors'),
-    diskRegionsMarked: sum('regionsMarked'),
-  };
-}
-
-/** How far the disks' sync has come, on the side that sends it. */
-function syncFields(node: RunningNode, { disks }: MachineStats): StatusLine {
-  if (disks.length === 0) return {};
-  const syncing = node.state.state === 'syncing';
-  return {
-    diskSyncProgress: syncing ? round(node.parts.machine.diskSyncProgress()) : 1,
-    diskSyncBytes: disks.reduce((total, disk) => total + disk.syncBytes, 0),
-    diskSyncBytesLeft: disks.reduce((total, disk) => total + disk.syncBytesLeft, 0),
-  };
 }
 
 /** Where the time of an epoch went since the last line: "stageWakeUsP50" and so on. */

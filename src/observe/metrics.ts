@@ -27,6 +27,8 @@ export interface DiskFigures {
 /** All that is shown. Times in µs here; the metrics are in seconds. */
 export interface NodeFigures {
   role: 'primary' | 'standby';
+  /** Which life of the node this is, from 1. */
+  life: number;
   generation: number;
   /** A standby holds a restorable image and acknowledges. */
   protected: boolean;
@@ -62,6 +64,7 @@ export interface NodeFigures {
 export function newNodeFigures(): NodeFigures {
   return {
     role: 'standby',
+    life: 0,
     generation: 0,
     protected: false,
     epochsCut: 0,
@@ -119,6 +122,11 @@ const GAUGES: readonly (readonly [string, string, Read])[] = [
   ['ft_epochs_in_flight', 'Epochs cut and not yet acknowledged.', (f) => f.epochsInFlight],
   ['ft_outbox_frames', 'Network frames held back.', (f) => f.outboxFrames],
   ['ft_outbox_bytes', 'Bytes of the network frames held back.', (f) => f.outboxBytes],
+  [
+    'ft_node_life',
+    'Lives of this node: 1, and one more for each time it joined anew.',
+    (f) => f.life,
+  ],
   ['ft_generation', 'Generation that this node takes part in.', (f) => f.generation],
   ['ft_protected', '1 while a standby could take over.', (f) => (f.protected ? 1 : 0)],
   [

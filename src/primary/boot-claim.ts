@@ -8,15 +8,20 @@
  *                                              --force-claim overrides
  *   g           another      ended, elsewhere  refused: the guest may run there;
  *                                              --force-claim overrides
- *   g           any          running here      asked again for two seconds, as a killed process takes
- *                                              a moment to go; then refused, whatever the operator says
+ *   g           another      running here      refused, whatever the operator says
+ *   g           this node    running here      refused, too, but asked again for two seconds before,
+ *                                              as a killed process takes a moment to go
+ *
+ * A node that can be a standby takes a refusal for another node's sake as its cue to join that one
+ * (otherOwner): so a host that comes back never boots a guest that lives elsewhere. When both hosts
+ * died, only the last owner boots the guest anew, and the other one waits for it.
  *
  * The name alone decides nothing: two hosts may have been given the same one, and then the second
  * would take the first one's guest for its own dead one.
  */
 import type { Clock } from '../common/clock';
 import { FtError } from '../common/errors';
-import type { NewestGeneration, Witness } from '../witness/witness';
+import type { GenerationRecord, NewestGeneration, Witness } from '../witness/witness';
 
 export interface BootClaim {
   readonly clock: Clock;
@@ -46,12 +51,25 @@ export async function claimBoot(boot: BootClaim): Promise<number> {
   throw owned(boot, result.current.generation, result.current.owner);
 }
 
-/** The newest generation, once its process here, if it has one, had time to end. */
+/**
+ * From an error of claimBoot to the node that owns the newest generation, if that is the reason and
+ * the node is another one than `nodeId`.
+ */
+export function otherOwner(thrown: unknown, nodeId: string): GenerationRecord | undefined {
+  if (!(thrown instanceof FtError) || thrown.code !== 'FT_ERR_GENERATION_OWNED') return undefined;
+  const { generation, owner } = thrown.facts;
+  if (typeof generation !== 'number' || typeof owner !== 'string') return undefined;
+  return owner === nodeId ? undefined : { generation, owner };
+}
+
+/** The newest generation, once its process here, if it matters, had time to end. */
 async function settled(boot: BootClaim): Promise<NewestGeneration | undefined> {
-  const { clock, witness, pair } = boot;
+  const { clock, witness, pair, nodeId, force } = boot;
   for (let tries = 1; ; tries += 1) {
     const current = await witness.current(pair);
-    if (current?.claimant !== 'running' || tries === DYING_TRIES) return current;
+    // Another node's generation is refused either way, unless the operator overrules it.
+    const matters = force || current?.owner === nodeId;
+    if (current?.claimant !== 'running' || !matters || tries === DYING_TRIES) return current;
     await new Promise<void>((resolve) => clock.after(DYING_WAIT_MS, resolve));
   }
 }

@@ -7,6 +7,9 @@
  *                     ▲                                                              ▼
  *                     └──────────── restart() by the owner ◀── down (lost | bye) ────┘
  *
+ * Of several candidates each gets its turn, one right after the other; the backoff comes when none of
+ * them was any good. The first that answers is taken; when it is lost it is tried first again.
+ *
  * After `down` the link rests: whether and when to dial again is the role's decision.
  */
 import type { Clock, Timer } from '../common/clock';
@@ -86,6 +89,8 @@ export interface LinkHandlers {
 const GREETING_MS = 2000;
 const BACKOFF_MS_MIN = 20;
 const BACKOFF_MS_MAX = 250;
+/** From a candidate that was tried in vain to the next one. */
+const NEXT_MS = 1;
 /** A refusal stands until somebody changes something over there. */
 const REFUSED_MS = 1000;
 /** A link that was up this long was a good one. */
@@ -108,7 +113,8 @@ export class Link {
   private readonly pulse: Pulse;
   private readonly beatBuffer = allocHeaderBuffer();
   private beatBusy = false;
-  private refusedBefore = '';
+  /** What each candidate was last heard to say against a session, by its place in the list. */
+  private readonly refusedBefore = new Map<number, string>();
 
   constructor(
     private readonly options: LinkOptions,
@@ -277,16 +283,21 @@ export class Link {
     this.retry(attempt, error);
   }
 
-  /** Says why no session comes about, once, then again only when the reason changes. */
+  /** Says why no session comes about, once, then again only when the candidate's reason changes. */
   private sayOnce(error: FtError): void {
-    if (this.refusedBefore !== error.message) this.handlers.onRefused(error);
-    this.refusedBefore = error.message;
+    const candidate = this.candidate % this.options.dials.length;
+    if (this.refusedBefore.get(candidate) !== error.message) this.handlers.onRefused(error);
+    this.refusedBefore.set(candidate, error.message);
   }
 
   private retry(attempt: number, error: FtError): void {
     if (attempt !== this.attempt || this.state !== 'dialling') return;
     this.dropConnections(error);
     this.candidate += 1;
+    if (this.candidate % this.options.dials.length !== 0) {
+      this.timer = this.options.clock.after(NEXT_MS, () => this.dialReplication());
+      return;
+    }
     const waitMs = this.backoffMs;
     this.backoffMs = Math.min(BACKOFF_MS_MAX, this.backoffMs * 2);
     this.timer = this.options.clock.after(waitMs, () => this.dialReplication());
@@ -299,7 +310,7 @@ export class Link {
     if (replication === undefined || heartbeat === undefined) return;
     this.timer?.cancel();
     this.state = 'up';
-    this.refusedBefore = '';
+    this.refusedBefore.clear();
     this.upAtUs = this.options.clock.nowUs();
     replication.onFrame = (frame) => this.received(frame);
     replication.onTurn = () => {

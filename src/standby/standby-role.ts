@@ -56,6 +56,8 @@ export interface StandbyOptions {
   readonly nodeId: string;
   readonly heartbeatIntervalMs: number;
   readonly suspectAfterMs: number;
+  /** The newest generation that is known when this side begins; 0: none. */
+  readonly newestGeneration?: number;
 }
 
 export interface StandbyHandlers {
@@ -97,6 +99,7 @@ export class StandbyRole {
     private readonly handlers: StandbyHandlers,
   ) {
     const { clock, machine, decompressor } = options;
+    this.newestGeneration = options.newestGeneration ?? 0;
     this.applier = new CheckpointApplier(clock, machine, decompressor, this.stats, {
       onHeld: (epoch) => this.session?.ack(epoch),
       onRestorable: (epoch) => this.restorable(epoch),
@@ -171,13 +174,8 @@ export class StandbyRole {
       const message =
         `Node ${nodeId} is ${this.current} in generation ${this.newestGeneration}. Start your ` +
         'node with ft-standby if it shall protect this one.';
-      return refusal(
-        'FT_ERR_ACTIVE',
-        'generation',
-        `${this.newestGeneration}`,
-        `${generation}`,
-        message,
-      );
+      const ours = `${this.newestGeneration}`;
+      return refusal('FT_ERR_ACTIVE', 'generation', ours, `${generation}`, message);
     }
     if (hello.channel === 'heartbeat') {
       const session = this.session;

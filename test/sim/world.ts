@@ -28,6 +28,7 @@ export interface WorldOptions {
   readonly outboxBytesMax?: number;
   readonly suspectAfterMs?: number;
   readonly onGuestEnd?: 'exit' | 'hold';
+  readonly onFenced?: 'rejoin' | 'exit';
   readonly faults?: readonly MachineFault[];
   readonly diskBytes?: number;
   /** How long a write takes to reach the image. */
@@ -40,7 +41,8 @@ const DISK_BYTES = 512 * 1024;
 const SEQUENCE_AT = 16;
 
 export class SimHost {
-  readonly machine: SimulatedMachine;
+  /** The machine of the life that this host is in; the first one is there before it is started. */
+  machine: SimulatedMachine;
   readonly node: RunningNode;
   readonly states: StateEvent[] = [];
   readonly said: string[] = [];
@@ -62,21 +64,7 @@ export class SimHost {
     options: WorldOptions,
   ) {
     const clock = this.gate.clock(world.clock);
-    this.machine = new SimulatedMachine({
-      memoryBytes: options.memoryBytes ?? 128 * 1024,
-      clock,
-      network: world.lan.card(name, this.gate),
-      bootId: BigInt(world.hostsMade * 1000 + 7),
-      outboxBytesMax: options.outboxBytesMax ?? 1024 * 1024,
-      faults: options.faults ?? [],
-      disks: [{ image: world.imageOf(slot, options), latencyMs: options.diskLatencyMs ?? 0.5 }],
-    });
-    const beginSync = this.machine.beginSync.bind(this.machine);
-    this.machine.beginSync = (syncIds) => {
-      const maps = beginSync(syncIds);
-      world.syncs[maps[0] === undefined ? 'whole' : 'inPart'] += 1;
-      return maps;
-    };
+    this.machine = this.newMachine(options, 1);
     const logger: Logger = {
       info: (message) => this.said.push(message),
       warn: (message) => this.said.push(message),
@@ -97,11 +85,15 @@ export class SimHost {
         heartbeatIntervalMs: 10,
         suspectAfterMs: options.suspectAfterMs ?? 50,
         onGuestEnd: options.onGuestEnd ?? 'exit',
+        onFenced: options.onFenced ?? 'exit',
       },
       {
         clock,
         logger,
-        machine: this.machine,
+        makeMachine: () => {
+          if (this.node.life > 1) this.machine = this.newMachine(options, this.node.life);
+          return this.machine;
+        },
         witness: world.witness.seenBy(name, this.gate),
         dials: [world.dialler(this)],
         compressor: undefined,
@@ -121,6 +113,28 @@ export class SimHost {
         },
       },
     );
+  }
+
+  private newMachine(options: WorldOptions, life: number): SimulatedMachine {
+    const { world } = this;
+    const machine = new SimulatedMachine({
+      memoryBytes: options.memoryBytes ?? 128 * 1024,
+      clock: this.gate.clock(world.clock),
+      network: world.lan.card(this.name, this.gate),
+      bootId: BigInt(world.hostsMade * 1000 + life * 100 + 7),
+      outboxBytesMax: options.outboxBytesMax ?? 1024 * 1024,
+      faults: options.faults ?? [],
+      disks: [
+        { image: world.imageOf(this.slot, options), latencyMs: options.diskLatencyMs ?? 0.5 },
+      ],
+    });
+    const beginSync = machine.beginSync.bind(machine);
+    machine.beginSync = (syncIds) => {
+      const maps = beginSync(syncIds);
+      world.syncs[maps[0] === undefined ? 'whole' : 'inPart'] += 1;
+      return maps;
+    };
+    return machine;
   }
 
   get state(): string {
