@@ -75,6 +75,8 @@ Napi::Function NativeMachine::define(Napi::Env env) {
                          InstanceMethod("nextCut", &Self::next_cut),
                          InstanceMethod("encodeCut", &Self::encode_cut),
                          InstanceMethod("commit", &Self::commit),
+                         InstanceMethod("leaseNowUs", &Self::lease_now_us),
+                         InstanceMethod("extendLease", &Self::extend_lease),
                          InstanceMethod("heal", &Self::heal),
                          InstanceMethod("openOutput", &Self::open_output),
                          InstanceMethod("fence", &Self::fence),
@@ -224,8 +226,8 @@ void NativeMachine::boot(const Napi::CallbackInfo& info) {
   clock_->set(machine_->floor_interval_us());
 }
 
-// Arguments: intervalUs, dirtyBudgetPages, cutOnOutput, inFlightMax, auditPages, firstEpoch,
-// peerDiskMaps.
+// Arguments: intervalUs, dirtyBudgetPages, cutOnOutput, inFlightMax, auditPages, leaseUs,
+// firstEpoch, peerDiskMaps.
 void NativeMachine::begin_replication(const Napi::CallbackInfo& info) {
   if (!alive(info)) return;
   CutPolicy policy;
@@ -235,8 +237,9 @@ void NativeMachine::begin_replication(const Napi::CallbackInfo& info) {
   policy.cut_on_output = info[2].ToBoolean();
   policy.in_flight_max = info[3].ToNumber().Uint32Value();
   policy.audit_pages = info[4].ToNumber().Uint32Value();
-  const auto first_epoch = static_cast<uint64_t>(info[5].ToNumber().DoubleValue());
-  const auto status = machine_->begin_replication(policy, first_epoch, read_disk_maps(info[6]));
+  policy.lease_us = info[5].ToNumber().Uint32Value();
+  const auto first_epoch = static_cast<uint64_t>(info[6].ToNumber().DoubleValue());
+  const auto status = machine_->begin_replication(policy, first_epoch, read_disk_maps(info[7]));
   if (!status.ok()) throw_error(info.Env(), status.error());
   clock_->set(policy.interval_us);
 }
@@ -296,6 +299,16 @@ void NativeMachine::encode_cut(const Napi::CallbackInfo& info) {
 
 void NativeMachine::commit(const Napi::CallbackInfo& info) {
   if (alive(info)) machine_->commit(static_cast<uint64_t>(info[0].ToNumber().DoubleValue()));
+}
+
+// The clock that extendLease() speaks of: µs, a fraction below.
+Napi::Value NativeMachine::lease_now_us(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(Outbox::boottime_ns()) / 1000);
+}
+
+void NativeMachine::extend_lease(const Napi::CallbackInfo& info) {
+  if (!alive(info)) return;
+  machine_->extend_lease(static_cast<uint64_t>(info[0].ToNumber().DoubleValue() * 1000));
 }
 
 void NativeMachine::heal(const Napi::CallbackInfo& info) {
@@ -401,6 +414,7 @@ Napi::Value NativeMachine::stats(const Napi::CallbackInfo& info) {
   put("outboxBytes", facts.bytes_held);
   put("framesReleased", facts.frames_released);
   put("framesDropped", facts.frames_dropped);
+  put("leaseExpired", facts.lease_expired);
   put("auditPagesHealed", machine_->pages_healed());
   put("floorEpochs", machine_->floor_facts().cuts);
   put("floorPages", machine_->floor_facts().pages);

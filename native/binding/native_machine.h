@@ -49,6 +49,8 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   Napi::Value next_cut(const Napi::CallbackInfo& info);
   void encode_cut(const Napi::CallbackInfo& info);
   void commit(const Napi::CallbackInfo& info);
+  Napi::Value lease_now_us(const Napi::CallbackInfo& info);
+  void extend_lease(const Napi::CallbackInfo& info);
   void heal(const Napi::CallbackInfo& info);
   void open_output(const Napi::CallbackInfo& info);
   void fence(const Napi::CallbackInfo& info);

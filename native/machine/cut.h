@@ -38,6 +38,8 @@ struct CutPolicy {
   bool cut_on_output = true;
   uint32_t in_flight_max = 8;
   uint32_t audit_pages = 2;
+  /// How long acknowledged output may leave after a sign of the standby; 0: no such bound.
+  uint32_t lease_us = 0;
   /// Harvest and reset only: nothing is copied, kept or shipped, and no output is held. What dirty
   /// tracking alone costs on this host, to compare with.
   bool floor = false;

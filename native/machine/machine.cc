@@ -280,6 +280,7 @@ Status Machine::begin_replication(const CutPolicy& policy, uint64_t first_epoch,
   }
   encoder_->begin();
   disks_->begin_replication(peer_disk_maps);
+  outbox_.begin_lease(uint64_t{policy.lease_us} * 1000);
   cutter_->begin(policy, first_epoch);
   threads_->set_interval(policy.interval_us, policy.paced);
   return Ok{};
@@ -335,6 +336,11 @@ void Machine::commit(uint64_t epoch) {
   FT_CHECK(outbox_.release(epoch), "output is released for an epoch that was never cut");
   cutter_->commit(epoch);
   disks_->acked(epoch);
+  threads_->credit_changed();
+}
+
+void Machine::extend_lease(uint64_t sent_ns) {
+  outbox_.extend_lease(sent_ns);
   threads_->credit_changed();
 }
 

@@ -109,6 +109,7 @@ class Machine {
   /// Encodes the next piece of front_cut(); the slot is free again after the last.
   EncodedBody encode_cut(std::span<uint8_t> out);
   void commit(uint64_t epoch);
+  void extend_lease(uint64_t sent_ns);
   void heal(std::span<const uint32_t> gfns);
   void open_output();
   void fence();

@@ -1,6 +1,10 @@
 // The outbox: holds the guest's output until the state that produced it is safe.
 #include "machine/outbox.h"
 
+#include <time.h>
+
+#include <algorithm>
+
 #include "core/result.h"
 
 namespace ft {
@@ -32,8 +36,16 @@ std::unique_ptr<Outbox::Segment> Outbox::SegmentList::pop() {
   return first;
 }
 
+uint64_t Outbox::boottime_ns() {
+  timespec ts;
+  clock_gettime(CLOCK_BOOTTIME, &ts);
+  return static_cast<uint64_t>(ts.tv_sec) * 1'000'000'000ull + static_cast<uint64_t>(ts.tv_nsec);
+}
+
 // One by one: letting the first segment destroy the next would recurse once per segment.
 Outbox::~Outbox() {
+  while (due_.pop()) {
+  }
   while (sealed_.pop()) {
   }
   while (spare_.pop()) {
@@ -99,10 +111,23 @@ bool Outbox::hold() {
   return true;
 }
 
+void Outbox::begin_lease(uint64_t lease_ns) {
+  std::scoped_lock sinks(sink_mutex_);
+  lease_ns_ = lease_ns;
+  lease_end_ns_ = 0;
+}
+
+void Outbox::extend_lease(uint64_t sent_ns) {
+  std::scoped_lock sinks(sink_mutex_);
+  lease_end_ns_ = std::max(lease_end_ns_, sent_ns + lease_ns_);
+  emit_due();
+}
+
 uint32_t Outbox::seal(uint64_t epoch) {
   std::scoped_lock lists(mutex_);
   FT_CHECK(epoch > last_sealed_, "the outbox was sealed for an epoch that is not a later one");
   last_sealed_ = epoch;
+  seals_[epoch % kSeals] = {epoch, now_()};
   if (mode() != Mode::kHeld || open_->frames.empty()) return 0;
   const uint32_t frames = static_cast<uint32_t>(open_->frames.size());
   open_->epoch = epoch;
@@ -114,19 +139,15 @@ uint32_t Outbox::seal(uint64_t epoch) {
 
 bool Outbox::release(uint64_t epoch) {
   std::scoped_lock sinks(sink_mutex_);
-  SegmentList due;
   {
     std::scoped_lock lists(mutex_);
     if (mode() != Mode::kHeld) return true;
     if (epoch > last_sealed_) return false;
-    while (sealed_.head && sealed_.head->epoch <= epoch) due.push(sealed_.pop());
+    const Seal& seal = seals_[epoch % kSeals];
+    if (seal.epoch == epoch) lease_end_ns_ = std::max(lease_end_ns_, seal.at_ns + lease_ns_);
+    while (sealed_.head && sealed_.head->epoch <= epoch) due_.push(sealed_.pop());
   }
-  Facts facts;
-  for (const Segment* s = due.head.get(); s != nullptr; s = s->next.get()) emit(*s, &facts);
-  if (due.head) {
-    std::scoped_lock lists(mutex_);
-    settle(std::move(due), facts);
-  }
+  emit_due();
   return true;
 }
 
@@ -135,13 +156,16 @@ bool Outbox::open() {
   std::scoped_lock lists(mutex_);
   if (mode() == Mode::kDropped) return false;
   last_sealed_ = 0;
+  // Nobody else can be promoted: no lease is needed any more.
+  lease_ns_ = 0;
   if (mode() == Mode::kOpen) return true;
   // The rare moment at which sinks run under both locks: nothing may slip in between the last held
   // frame and the first that passes through.
-  sealed_.push(std::move(open_));
+  while (auto segment = sealed_.pop()) due_.push(std::move(segment));
+  due_.push(std::move(open_));
   Facts facts;
-  for (const Segment* s = sealed_.head.get(); s != nullptr; s = s->next.get()) emit(*s, &facts);
-  settle(std::exchange(sealed_, {}), facts);
+  for (Segment* s = due_.head.get(); s != nullptr; s = s->next.get()) emit(*s, &facts);
+  settle(std::exchange(due_, {}), facts);
   waiting_.store(false, std::memory_order_release);
   mode_.store(Mode::kOpen, std::memory_order_release);
   return true;
@@ -152,9 +176,11 @@ void Outbox::drop() {
   std::scoped_lock lists(mutex_);
   mode_.store(Mode::kDropped, std::memory_order_release);
   if (open_) sealed_.push(std::move(open_));
-  while (auto segment = sealed_.pop()) {
-    facts_.frames_dropped += segment->frames.size();
-    forget(std::move(segment));
+  for (SegmentList* list : {&due_, &sealed_}) {
+    while (auto segment = list->pop()) {
+      facts_.frames_dropped += segment->frames.size() - segment->frames_out;
+      forget(std::move(segment));
+    }
   }
   waiting_.store(false, std::memory_order_release);
 }
@@ -164,21 +190,39 @@ Outbox::Facts Outbox::facts() const {
   return facts_;
 }
 
-// Holding sink_mutex_. Counts into `facts`.
-void Outbox::emit(const Segment& segment, Facts* facts) {
-  size_t at = 0;
-  for (const Frame& frame : segment.frames) {
+// Holding sink_mutex_, not mutex_: hands out what is due, for as long as the lease lasts.
+void Outbox::emit_due() {
+  if (!due_.head || mode() != Mode::kHeld) return;
+  Facts facts;
+  SegmentList emitted;
+  while (due_.head && emit(*due_.head, &facts)) emitted.push(due_.pop());
+  std::scoped_lock lists(mutex_);
+  settle(std::move(emitted), facts);
+}
+
+// Holding sink_mutex_. Counts into `facts`. False when the lease ended before all of it was out.
+bool Outbox::emit(Segment& segment, Facts* facts) {
+  while (segment.frames_out < segment.frames.size()) {
+    // Before each frame: the process may have been stopped after the one before it.
+    if (lease_ns_ != 0 && now_() >= lease_end_ns_) {
+      facts->lease_expired++;
+      return false;
+    }
+    const Frame& frame = segment.frames[segment.frames_out];
     const Sink& sink = sinks_[static_cast<size_t>(frame.port)];
-    if (sink) sink({segment.bytes.data() + at, frame.length});
+    if (sink) sink({segment.bytes.data() + segment.bytes_out, frame.length});
     (sink ? facts->frames_released : facts->frames_dropped)++;
-    at += frame.length;
+    segment.bytes_out += frame.length;
+    segment.frames_out++;
   }
+  return true;
 }
 
 // Holding mutex_: the emitted segments no longer count as held.
 void Outbox::settle(SegmentList&& emitted, const Facts& facts) {
   facts_.frames_released += facts.frames_released;
   facts_.frames_dropped += facts.frames_dropped;
+  facts_.lease_expired += facts.lease_expired;
   while (auto segment = emitted.pop()) forget(std::move(segment));
 }
 
@@ -191,6 +235,7 @@ void Outbox::forget(std::unique_ptr<Segment> segment) {
   if (spare_count_ >= kSparesMax || segment->bytes.capacity() > kSpareBytesMax) return;
   segment->bytes.clear();
   segment->frames.clear();
+  segment->frames_out = segment->bytes_out = 0;
   spare_.push(std::move(segment));
   spare_count_++;
 }

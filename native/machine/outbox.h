@@ -14,6 +14,17 @@
 // Promise 1 lives here: while held, nothing reaches a sink except through release() of an
 // acknowledged epoch.
 //
+// The lease: what was released leaves only while the lease lasts, looked up before each frame.
+//
+//    seal(e) at t ──release(e)──▶ lease ends at t + length, or later     now < end: due ──▶ sink
+//    extend_lease(s) ───────────▶ lease ends at s + length, or later     else:      due waits
+//
+// A standby promises to promote nobody for longer than that after it heard e (docs/adr/031). So a
+// process that was stopped, however long, and finds acknowledgements when it goes on, lets nothing
+// out on their strength. The clock is CLOCK_BOOTTIME: time in which the host was suspended counts.
+// What waits leaves, in order, with the next release() or extend_lease() that makes the lease last,
+// with open(), or never.
+//
 // Threads: every call may come from any thread. Two locks, always taken in this order:
 //   sink_mutex_  whoever calls a sink holds it, so what leaves keeps its order;
 //   mutex_       the lists, held for a few instructions, never while a sink runs.
@@ -45,9 +56,14 @@ class Outbox {
     uint64_t bytes_held = 0;
     uint64_t frames_released = 0;  // handed to a sink, held before or not
     uint64_t frames_dropped = 0;
+    uint64_t lease_expired = 0;  // how often released frames had to stay
   };
 
-  Outbox() = default;
+  /// CLOCK_BOOTTIME in nanoseconds; tests bring their own.
+  using Now = uint64_t (*)();
+  static uint64_t boottime_ns();
+
+  explicit Outbox(Now now = boottime_ns) : now_(now) {}
   Outbox(const Outbox&) = delete;
   Outbox& operator=(const Outbox&) = delete;
   ~Outbox();
@@ -61,12 +77,18 @@ class Outbox {
   void append(OutputPort port, std::span<const uint8_t> frame);
   /// From now on frames are held (the cut of the base epoch calls this). False after drop().
   bool hold();
+  /// From now on released frames leave only within `lease_ns` after the newest sign of the standby;
+  /// 0: whenever they are released. The lease has not begun yet. Ended by open().
+  void begin_lease(uint64_t lease_ns);
+  /// The standby answered what was sent to it at `sent_ns` (of boottime_ns()): what waited leaves.
+  void extend_lease(uint64_t sent_ns);
   /// Closes the open segment as belonging to `epoch`; returns its frame count. Epochs must grow
   /// until open() starts a new count; anything else is a broken invariant and stops the process.
   uint32_t seal(uint64_t epoch);
-  /// Hands out every sealed segment with an epoch ≤ `epoch`. Idempotent; nothing to do unless held.
-  /// False, and nothing leaves, when `epoch` was never sealed: such an acknowledgement is not ours.
-  /// Acknowledgements carry no generation here: the caller drops those of an earlier one.
+  /// Lets every sealed segment with an epoch ≤ `epoch` leave while the lease lasts, counted from
+  /// when `epoch` was sealed. Idempotent; nothing to do unless held. False, and nothing leaves,
+  /// when `epoch` was never sealed: such an acknowledgement is not ours. Acknowledgements carry no
+  /// generation here: the caller drops those of an earlier one.
   bool release(uint64_t epoch);
   /// The witness was won: everything held is ours alone; hands all of it out, in order, and passes
   /// through from then on. False, and nothing leaves, after drop().
@@ -93,6 +115,8 @@ class Outbox {
     uint64_t epoch = 0;
     std::vector<uint8_t> bytes;  // frames back to back
     std::vector<Frame> frames;
+    size_t frames_out = 0;  // of a released segment: handed out already
+    size_t bytes_out = 0;
     std::unique_ptr<Segment> next;
   };
   /// First in, first out; moving a segment from list to list allocates nothing.
@@ -103,8 +127,16 @@ class Outbox {
     std::unique_ptr<Segment> pop();
   };
 
+  /// When an epoch was sealed. More are remembered than are ever in flight.
+  struct Seal {
+    uint64_t epoch = 0;
+    uint64_t at_ns = 0;
+  };
+  static constexpr size_t kSeals = 128;
+
   void keep(OutputPort port, std::span<const uint8_t> frame);
-  void emit(const Segment& segment, Facts* facts);
+  void emit_due();
+  bool emit(Segment& segment, Facts* facts);
   void settle(SegmentList&& emitted, const Facts& facts);
   void forget(std::unique_ptr<Segment> segment);
   void start_segment();
@@ -116,9 +148,14 @@ class Outbox {
   std::atomic<bool> waiting_{false};
   std::atomic<uint64_t> charge_{0};  // held bytes and frame records
   std::atomic<uint64_t> bytes_max_{64ull << 20};
+  const Now now_;
+  uint64_t lease_ns_ = 0;          // this and the next two: sink_mutex_
+  uint64_t lease_end_ns_ = 0;      // of boottime_ns()
+  SegmentList due_;                // released; what was not handed out waits for the lease
   std::unique_ptr<Segment> open_;  // present while held
   SegmentList sealed_;
-  SegmentList spare_;  // emptied segments, their buffers kept
+  Seal seals_[kSeals];  // by epoch modulo kSeals
+  SegmentList spare_;   // emptied segments, their buffers kept
   uint32_t spare_count_ = 0;
   uint64_t last_sealed_ = 0;
   Facts facts_;

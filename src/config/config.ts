@@ -30,7 +30,7 @@ export type ConsoleConfig =
   | { readonly kind: 'stdio' }
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'unix'; readonly path: string };
-export type TestFault = 'hide-dirty-page' | 'release-early';
+export type TestFault = 'hide-dirty-page' | 'release-early' | 'ignore-lease';
 
 /** What processor a guest may be given; see native/kvm/cpuid_model.h. */
 const CPU_MODELS = ['host', 'baseline', 'x86-64-v2', 'x86-64-v3'] as const;
@@ -240,7 +240,11 @@ function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
     faults: flags
       .all('test-fault')
       .map((text) =>
-        parseChoice('test-fault', text, ['hide-dirty-page', 'release-early'] as const),
+        parseChoice('test-fault', text, [
+          'hide-dirty-page',
+          'release-early',
+          'ignore-lease',
+        ] as const),
       ),
   };
 }

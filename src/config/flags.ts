@@ -323,7 +323,7 @@ export const FLAGS: readonly FlagSpec[] = [
   {
     group: 'Testing',
     name: 'test-fault',
-    value: 'hide-dirty-page|release-early',
+    value: 'hide-dirty-page|release-early|ignore-lease',
     repeats: true,
     help: 'breaks a promise on purpose, to prove that tests notice; never in production',
   },

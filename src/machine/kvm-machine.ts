@@ -49,7 +49,7 @@ export interface KvmMachineOptions {
   /** From boot on, only harvest dirty pages and arm them again, this often (µs), to measure what
    * that alone costs; such a machine cannot be replicated. */
   readonly floorIntervalUs?: number | undefined;
-  readonly testFault?: 'hide-dirty-page' | 'release-early' | undefined;
+  readonly testFault?: 'hide-dirty-page' | 'release-early' | 'ignore-lease' | undefined;
 }
 
 /** Smallest buffer that encodeCut and scanNext take (EpochEncoder::kChunkRoomMin). */
@@ -70,6 +70,7 @@ const NO_MISMATCHES: readonly number[] = [];
 export class KvmMachine implements Machine {
   description: MachineDescription;
   readonly #native: NativeMachine;
+  readonly #ignoresLease: boolean;
   readonly #facts = new Float64Array(FACTS_LENGTH);
   #handlers: MachineHandlers = {
     onCut() {},
@@ -88,6 +89,7 @@ export class KvmMachine implements Machine {
   }
 
   private constructor(options: KvmMachineOptions) {
+    this.#ignoresLease = options.testFault === 'ignore-lease';
     this.#native = natively(
       () =>
         new (addon().NativeMachine)(
@@ -158,6 +160,7 @@ export class KvmMachine implements Machine {
         policy.cutOnOutput,
         policy.inFlightMax,
         policy.auditPages,
+        this.#ignoresLease ? 0 : policy.leaseUs,
         firstEpoch,
         peerDiskMaps,
       ),
@@ -221,6 +224,14 @@ export class KvmMachine implements Machine {
 
   commit(epoch: number): void {
     this.#native.commit(epoch);
+  }
+
+  leaseNowUs(): number {
+    return this.#native.leaseNowUs();
+  }
+
+  extendLease(sentAtUs: number): void {
+    this.#native.extendLease(sentAtUs);
   }
 
   heal(gfns: readonly number[]): void {

@@ -60,7 +60,15 @@ export interface CutPolicy {
   readonly inFlightMax: number;
   /** Guest pages hashed at each cut for the audit. */
   readonly auditPages: number;
+  /**
+   * Acknowledged output leaves only for so long after the newest acknowledged cut, or after the
+   * newest moment given to extendLease(); µs. 0: whenever it is acknowledged.
+   */
+  readonly leaseUs: number;
 }
+
+/** What an operator chooses of it; how long the lease is, each session says. */
+export type CutSettings = Omit<CutPolicy, 'leaseUs'>;
 
 /** How the guest ended itself. */
 export interface GuestEnd {
@@ -182,6 +190,8 @@ export interface MachineStats {
   readonly outboxBytes: number;
   readonly framesReleased: number;
   readonly framesDropped: number;
+  /** How often acknowledged output had to stay because the lease had ended. */
+  readonly leaseExpired: number;
   readonly exits: Readonly<Record<string, number>>;
   readonly auditPagesHealed: number;
   /** Floor cuts, and the pages in them; they are made for comparisons only. */
@@ -210,7 +220,8 @@ export interface Machine {
     firstEpoch: number,
     peerDiskMaps: readonly (Uint8Array | undefined)[],
   ): void;
-  /** Stops logging and cutting; waiting cuts are forgotten. The guest runs. Output mode unchanged. */
+  /** Stops logging and cutting; waiting cuts are forgotten. The guest runs. Output mode and lease
+   * unchanged. */
   endReplication(): void;
   /**
    * Encodes the next slice of the initial sync: a scan over all memory, live, while the guest runs.
@@ -236,11 +247,24 @@ export interface Machine {
   nextCut(into: Buffer): Cut | undefined;
   /** Encodes the next piece of the current cut into `into` (at most its length). */
   encodeCut(into: Buffer): EncodedChunk;
-  /** Epoch acknowledged: releases its output and everything older, and lets further cuts happen. */
+  /**
+   * Epoch acknowledged: its output and everything older may leave, and further cuts may happen. The
+   * lease now lasts until leaseUs after that epoch's cut, if it did not last longer; what is
+   * found to be late frame by frame stays, and leaves with the next commit() or extendLease() that
+   * makes the lease hold again.
+   */
   commit(epoch: number): void;
+  /** The clock of the lease, µs: it goes on while the process is stopped or the host suspended. */
+  leaseNowUs(): number;
+  /**
+   * The standby showed that it did not suspect this side at `sentAtUs` (of leaseNowUs()) or later:
+   * the lease lasts until leaseUs after that, and acknowledged output that waited for it leaves.
+   */
+  extendLease(sentAtUs: number): void;
   /** Sends these pages raw with the next epoch (their copies on the standby are known to differ). */
   heal(gfns: readonly number[]): void;
-  /** This host alone owns the output: hands out what is held and passes on what comes. */
+  /** This host alone owns the output: hands out what is held and passes on what comes. No lease is
+   * asked for from here on. */
   openOutput(): void;
   /** Stops the vCPUs and forgets held output. */
   fence(): void;

@@ -40,6 +40,7 @@ export interface NativeStats {
   outboxBytes: number;
   framesReleased: number;
   framesDropped: number;
+  leaseExpired: number;
   auditPagesHealed: number;
   floorEpochs: number;
   floorPages: number;
@@ -56,6 +57,7 @@ export interface NativeMachine {
     cutOnOutput: boolean,
     inFlightMax: number,
     auditPages: number,
+    leaseUs: number,
     firstEpoch: number,
     peerDiskMaps: readonly (Uint8Array | undefined)[],
   ): void;
@@ -66,6 +68,8 @@ export interface NativeMachine {
   nextCut(into: Uint8Array): boolean;
   encodeCut(into: Uint8Array): void;
   commit(epoch: number): void;
+  leaseNowUs(): number;
+  extendLease(sentAtUs: number): void;
   heal(gfns: Uint32Array): void;
   openOutput(): void;
   fence(): void;

@@ -38,7 +38,11 @@ import type { SimulatedNetwork } from './simulated-network';
 import { SimulatedOutbox } from './simulated-outbox';
 
 /** Test-only faults, to prove that audit, oracle and the judge of the disks can find something. */
-export type MachineFault = 'hide-dirty-page' | 'release-early' | 'forget-disk-marks';
+export type MachineFault =
+  | 'hide-dirty-page'
+  | 'release-early'
+  | 'ignore-lease'
+  | 'forget-disk-marks';
 
 export interface SimulatedMachineOptions {
   readonly memoryBytes: number;
@@ -116,7 +120,8 @@ export class SimulatedMachine implements Machine {
     this.beacon = new SimulatedBeacon(this.memory, guestDisk);
     const leaks = this.hasFault('release-early');
     const sink = (payload: Buffer, to: string): void => options.network.send(payload, to);
-    this.outbox = new SimulatedOutbox(sink, options.outboxBytesMax, leaks);
+    const nowUs = (): number => this.leaseNowUs();
+    this.outbox = new SimulatedOutbox(sink, options.outboxBytesMax, leaks, nowUs);
     this.description = {
       kind: 'simulated',
       memoryBytes,
@@ -152,6 +157,7 @@ export class SimulatedMachine implements Machine {
     this.basePassed = false;
     this.holdAtNextCut = false;
     this.finalCutMade = false;
+    this.outbox.setLease(this.hasFault('ignore-lease') ? 0 : policy.leaseUs);
     this.memory.startLogging();
     this.disks.beginReplication(peerDiskMaps);
     this.scheduleCut();
@@ -243,6 +249,15 @@ export class SimulatedMachine implements Machine {
     this.drainIngress();
   }
 
+  leaseNowUs(): number {
+    return this.options.clock.nowUs();
+  }
+
+  extendLease(sentAtUs: number): void {
+    this.outbox.extendLease(sentAtUs);
+    this.drainIngress();
+  }
+
   heal(gfns: readonly number[]): void {
     for (const gfn of gfns) {
       if (gfn >= this.memory.pages) continue;
@@ -311,6 +326,7 @@ export class SimulatedMachine implements Machine {
       outboxBytes: this.outbox.bytesHeld,
       framesReleased: this.outbox.framesReleased,
       framesDropped: this.outbox.framesDropped,
+      leaseExpired: this.outbox.leaseExpired,
       exits: {},
       auditPagesHealed: this.healed,
       floorEpochs: 0,
@@ -440,6 +456,7 @@ export class SimulatedMachine implements Machine {
     slot.diskRecords = this.disks.takeLogs(slot.epoch);
     slot.state.writeUInt32LE(STATE_VERSION, 0);
     slot.state.writeBigUInt64LE(BigInt(Math.floor(startUs - this.bootedAtUs)) * 1000n, 8);
+    this.outbox.noteCut(slot.epoch);
     slot.outputFrames = this.outbox.isHolding ? this.outbox.seal(slot.epoch) : 0;
     if (slot.base) {
       this.holdAtNextCut = false;

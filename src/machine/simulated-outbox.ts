@@ -4,6 +4,8 @@
  *   open ──hold()──▶ held ──open()──▶ open          drop(): everything forgotten, now and later
  *
  * Promise 1 lives here: while held, a frame reaches the sink only through release() of its epoch.
+ * Promise 2, as seen from the network, too: what is released leaves only while the lease holds, and
+ * else waits for the next release() or extendLease() that makes it hold again.
  */
 import { assert } from '../common/assert';
 
@@ -23,6 +25,14 @@ export class SimulatedOutbox {
   private unsealed = 0;
   private sealedEpoch = 0;
   private bytes = 0;
+  /** The newest epoch that was released; its frames may still wait for the lease. */
+  private releasedEpoch = 0;
+  /** 0: no lease is asked for. */
+  private leaseUs = 0;
+  private leaseEndUs = 0;
+  /** Epoch → when it was cut, of those that were not released yet. */
+  private readonly cutAtUs = new Map<number, number>();
+  leaseExpired = 0;
   framesReleased = 0;
   framesDropped = 0;
 
@@ -31,6 +41,7 @@ export class SimulatedOutbox {
     private readonly bytesMax: number,
     /** Test-only fault: frames pass through although they should be held. */
     private readonly leaks: boolean,
+    private readonly nowUs: () => number,
   ) {}
 
   get frames(): number {
@@ -70,6 +81,24 @@ export class SimulatedOutbox {
     this.bytes += payload.length;
   }
 
+  /** A replication begins: the lease is this long, and has not begun. */
+  setLease(leaseUs: number): void {
+    this.leaseUs = leaseUs;
+    this.leaseEndUs = 0;
+    this.releasedEpoch = 0;
+    this.cutAtUs.clear();
+  }
+
+  /** `epoch` is cut now; called for every epoch, before it is sealed. */
+  noteCut(epoch: number): void {
+    if (this.leaseUs > 0) this.cutAtUs.set(epoch, this.nowUs());
+  }
+
+  extendLease(sentAtUs: number): void {
+    this.leaseEndUs = Math.max(this.leaseEndUs, sentAtUs + this.leaseUs);
+    this.emitReleased();
+  }
+
   hold(): void {
     assert(this.mode === 'open', 'only an open outbox starts holding');
     this.mode = 'held';
@@ -90,19 +119,21 @@ export class SimulatedOutbox {
     return frames;
   }
 
-  /** Hands out every sealed frame of an epoch ≤ `epoch`. */
+  /** Hands out every sealed frame of an epoch ≤ `epoch`, while the lease holds. */
   release(epoch: number): void {
-    let count = 0;
-    for (const frame of this.held) {
-      if (frame.epoch === 0 || frame.epoch > epoch) break;
-      count += 1;
+    for (const [cut, atUs] of this.cutAtUs) {
+      if (cut > epoch) break;
+      this.leaseEndUs = Math.max(this.leaseEndUs, atUs + this.leaseUs);
+      this.cutAtUs.delete(cut);
     }
-    this.emit(count);
+    this.releasedEpoch = Math.max(this.releasedEpoch, epoch);
+    this.emitReleased();
   }
 
   open(): void {
     if (this.mode === 'dropped') return;
     this.mode = 'open';
+    this.leaseUs = 0;
     this.unsealed = 0;
     this.emit(this.held.length);
   }
@@ -113,6 +144,18 @@ export class SimulatedOutbox {
     this.held = [];
     this.unsealed = 0;
     this.bytes = 0;
+  }
+
+  private emitReleased(): void {
+    if (this.mode !== 'held') return;
+    let count = 0;
+    for (const frame of this.held) {
+      if (frame.epoch === 0 || frame.epoch > this.releasedEpoch) break;
+      count += 1;
+    }
+    // No time passes here between two frames, so that one look stands for all.
+    if (count > 0 && this.leaseUs > 0 && this.nowUs() >= this.leaseEndUs) this.leaseExpired += 1;
+    else this.emit(count);
   }
 
   private emit(count: number): void {

@@ -13,6 +13,7 @@ export function copyFigures(node: RunningNode, figures: NodeFigures): void {
   const machine = node.machine?.stats();
   figures.outboxFrames = machine?.outboxFrames ?? 0;
   figures.outboxBytes = machine?.outboxBytes ?? 0;
+  figures.leaseExpired = machine?.leaseExpired ?? 0;
   figures.disks = machine?.disks ?? [];
   figures.life = node.life;
   const { primary, standby } = node;

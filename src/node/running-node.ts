@@ -18,7 +18,7 @@ import { assert } from '../common/assert';
 import type { Clock } from '../common/clock';
 import { type FtError, toFtError } from '../common/errors';
 import type { Logger } from '../common/logger';
-import type { CutPolicy, GuestEnd, Machine } from '../machine/machine';
+import type { CutSettings, GuestEnd, Machine } from '../machine/machine';
 import { otherOwner } from '../primary/boot-claim';
 import type { BodyCompressor } from '../primary/frame-sender';
 import type { Dial } from '../primary/link';
@@ -36,7 +36,7 @@ export type NodeRole = 'primary' | 'standby';
 export interface NodeSettings {
   readonly pair: string;
   readonly nodeId: string;
-  readonly policy: CutPolicy;
+  readonly policy: CutSettings;
   readonly heartbeatIntervalMs: number;
   readonly suspectAfterMs: number;
   /** Whether a standby whose guest ended itself waits for the next primary ("hold"). */

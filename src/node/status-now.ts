@@ -38,6 +38,7 @@ function primaryFields(
     outboxBytes: counted.outboxBytes,
     framesReleased: counted.framesReleased,
     framesDropped: counted.framesDropped,
+    leaseExpired: counted.leaseExpired,
     auditMismatches: stats.auditMismatches,
     auditPagesHealed: counted.auditPagesHealed,
     overruns: stats.overruns,

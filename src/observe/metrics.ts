@@ -41,6 +41,7 @@ export interface NodeFigures {
   wireBytes: number;
   outboxFrames: number;
   outboxBytes: number;
+  leaseExpired: number;
   heartbeatsMissed: number;
   auditMismatches: number;
   /** 0…1. */
@@ -75,6 +76,7 @@ export function newNodeFigures(): NodeFigures {
     wireBytes: 0,
     outboxFrames: 0,
     outboxBytes: 0,
+    leaseExpired: 0,
     heartbeatsMissed: 0,
     auditMismatches: 0,
     syncProgress: 0,
@@ -110,6 +112,11 @@ const COUNTERS: readonly (readonly [string, string, Read])[] = [
     'ft_heartbeats_missed_total',
     'Heartbeats of the peer that came late.',
     (f) => f.heartbeatsMissed,
+  ],
+  [
+    'ft_lease_expired_total',
+    'How often acknowledged output had to wait, because the lease on the release path had ended.',
+    (f) => f.leaseExpired,
   ],
   [
     'ft_audit_mismatches_total',

@@ -18,7 +18,7 @@ import type { Logger } from '../common/logger';
 import { Pulse } from '../common/pulse';
 import type { MachineDescription } from '../machine/machine';
 import type { Connection } from '../transport/connection';
-import { allocFrameBuffer, allocHeaderBuffer } from '../wire/buffer-pool';
+import { allocFrameBuffer } from '../wire/buffer-pool';
 import {
   BODY_BYTES_MAX,
   BODY_BYTES_MAX_WELCOME,
@@ -26,6 +26,7 @@ import {
   FrameType,
   PROTOCOL_VERSION,
 } from '../wire/frame';
+import { HEARTBEAT_BYTES, readHeartbeat, writeHeartbeat } from '../wire/heartbeat';
 import {
   type Bye,
   type Channel,
@@ -74,11 +75,17 @@ export interface LinkPeer {
   readonly session: string;
   /** For beginReplication(); checked against the machine's disks. */
   readonly diskMaps: readonly (Uint8Array | undefined)[];
+  /** How long it waits for a sign of ours before it suspects us. */
+  readonly suspectAfterMs: number;
 }
 
 export interface LinkHandlers {
   onUp(connection: Connection, peer: LinkPeer): void;
   onFrame(frame: Frame): void;
+  /** A heartbeat is about to be sent; returns its number. */
+  onBeat(): number;
+  /** The standby has heard the heartbeat of this number; 0: none yet. */
+  onEcho(sequence: number): FtError | undefined;
   /** No frame of what was read is left. */
   onTurn(): void;
   onDown(down: LinkDown): void;
@@ -107,11 +114,13 @@ export class Link {
   private timer: Timer | undefined;
   private session = '';
   private syncIds: readonly string[] = [];
-  private peer: LinkPeer = { standbyId: '', session: '', diskMaps: [] };
+  private peer: LinkPeer = { standbyId: '', session: '', diskMaps: [], suspectAfterMs: 0 };
   private replication: Connection | undefined;
   private heartbeat: Connection | undefined;
   private readonly pulse: Pulse;
-  private readonly beatBuffer = allocHeaderBuffer();
+  private readonly beatBuffer = allocFrameBuffer(HEARTBEAT_BYTES);
+  private readonly ours = { sequence: 0, echo: 0 };
+  private readonly theirs = { sequence: 0, echo: 0 };
   private beatBusy = false;
   /** What each candidate was last heard to say against a session, by its place in the list. */
   private readonly refusedBefore = new Map<number, string>();
@@ -169,8 +178,8 @@ export class Link {
     this.syncIds = this.options.diskSyncIds();
     this.dial('replication', (connection, welcome) => {
       this.replication = connection;
-      const { nodeId, session, diskMaps } = welcome;
-      this.peer = { standbyId: nodeId, session, diskMaps };
+      const { nodeId, session, diskMaps, suspectAfterMs } = welcome;
+      this.peer = { standbyId: nodeId, session, diskMaps, suspectAfterMs };
       this.dial('heartbeat', (second) => {
         this.heartbeat = second;
         this.goUp();
@@ -319,6 +328,7 @@ export class Link {
     replication.onClose = (error) => this.closed(error);
     heartbeat.onFrame = (frame) => this.heardBeat(frame);
     heartbeat.onClose = (error) => this.closed(error);
+    this.ours.echo = 0;
     this.pulse.start();
     this.handlers.onUp(replication, this.peer);
   }
@@ -337,6 +347,11 @@ export class Link {
     else if (frame.type !== FrameType.heartbeat) {
       const message = `A frame of type ${frame.type} came on the heartbeat connection.`;
       this.fail(new FtError('FT_ERR_FRAME_UNEXPECTED', message, { type: frame.type }));
+    } else {
+      const damaged = readHeartbeat(frame.body, this.theirs);
+      this.ours.echo = this.theirs.sequence;
+      const error = damaged ?? this.handlers.onEcho(this.theirs.echo);
+      if (error !== undefined) this.fail(error);
     }
   }
 
@@ -364,7 +379,9 @@ export class Link {
       generation: generation(),
       epoch: epoch(),
     };
-    connection.send(header, this.beatBuffer, 0, () => {
+    this.ours.sequence = this.handlers.onBeat();
+    const bytes = writeHeartbeat(this.ours, this.beatBuffer.body);
+    connection.send(header, this.beatBuffer, bytes, () => {
       this.beatBusy = false;
     });
   }

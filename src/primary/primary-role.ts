@@ -38,7 +38,7 @@ import type { Clock } from '../common/clock';
 import { type Facts, FtError, toFtError } from '../common/errors';
 import { type Logger, Seldom } from '../common/logger';
 import { PAGE_BYTES } from '../common/units';
-import type { CutPolicy, GuestEnd, Machine } from '../machine/machine';
+import type { CutSettings, GuestEnd, Machine } from '../machine/machine';
 import type { Connection } from '../transport/connection';
 import type { FrameBufferPool } from '../wire/buffer-pool';
 import { type Frame, FrameType } from '../wire/frame';
@@ -48,6 +48,7 @@ import { claimBoot } from './boot-claim';
 import { Claim } from './claim';
 import { EpochPipeline } from './epoch-pipeline';
 import { type BodyCompressor, FrameSender } from './frame-sender';
+import { Lease } from './lease';
 import { Link, type LinkDown, type LinkOptions, type LinkPeer } from './link';
 import { OutputCommit } from './output-commit';
 import { PrimaryStats } from './primary-stats';
@@ -77,7 +78,7 @@ export interface PrimaryOptions
   readonly logger: Logger;
   readonly machine: Machine;
   readonly witness: Witness;
-  readonly policy: CutPolicy;
+  readonly policy: CutSettings;
   readonly pool: FrameBufferPool;
   readonly compressor: BodyCompressor | undefined;
 }
@@ -113,6 +114,7 @@ export class PrimaryRole {
   private claim: Claim | undefined;
   private readonly auditLog = new Seldom(AUDIT_LOG_MS);
   private readonly link: Link;
+  private readonly lease: Lease;
   private readonly commit: OutputCommit;
   private readonly pipeline: EpochPipeline;
   private readonly sync: SyncDriver;
@@ -143,6 +145,7 @@ export class PrimaryRole {
       this.scanned = true;
       this.holdWhenSynced();
     });
+    this.lease = new Lease(machine, options.logger);
     const linkOptions: LinkOptions = {
       ...options,
       machine: machine.description,
@@ -153,6 +156,8 @@ export class PrimaryRole {
     this.link = new Link(linkOptions, {
       onUp: (connection, peer) => this.linkUp(connection, peer),
       onFrame: (frame) => this.received(frame),
+      onBeat: () => this.lease.nextBeat(),
+      onEcho: (sequence) => this.lease.echoed(sequence),
       onTurn: () => this.turnEnded(),
       onDown: (down) => this.linkDown(down),
       onRefused: (error) => this.refused(error),
@@ -230,7 +235,8 @@ export class PrimaryRole {
     this.pipeline.start(connection, this.currentGeneration, firstEpoch);
     this.become('syncing', `standby ${standby} joined`);
     try {
-      this.options.machine.beginReplication(this.options.policy, firstEpoch, peer.diskMaps);
+      const policy = { ...this.options.policy, leaseUs: this.lease.begin(peer.suspectAfterMs) };
+      this.options.machine.beginReplication(policy, firstEpoch, peer.diskMaps);
     } catch (thrown) {
       // The guest is worth more than its protection: it runs on alone; the next try may succeed.
       this.link.fail(toFtError(thrown, 'FT_ERR_MACHINE'));

@@ -32,6 +32,7 @@ export interface DoorkeeperOptions {
   readonly pair: string;
   readonly nodeId: string;
   readonly machine: MachineDescription;
+  readonly suspectAfterMs: number;
 }
 
 export interface DoorkeeperHandlers {
@@ -100,8 +101,9 @@ export class Doorkeeper {
       return;
     }
     connection.setMaxBodyBytes(BODY_BYTES_MAX);
-    const { nodeId } = this.options;
-    const welcome = { nodeId, session: hello.session, diskMaps: verdict.diskMaps };
+    const { nodeId, suspectAfterMs } = this.options;
+    const { diskMaps } = verdict;
+    const welcome = { nodeId, session: hello.session, diskMaps, suspectAfterMs };
     const header = { type: FrameType.welcome, flags: 0, generation, epoch: 0 };
     const buffer = allocFrameBuffer(BODY_BYTES_MAX_WELCOME);
     this.handlers.admitted(connection, hello, generation);

@@ -4,15 +4,18 @@
  *   replication welcomed ──▶ half ── heartbeat joins within the deadline ──▶ whole ──▶ closed
  *                              └───────────── it does not ───────────────────────────────▲
  *
- * Only moves frames and signs of life; what they mean is the role's business.
+ * Only moves frames and signs of life; what they mean is the role's business. What this side may say
+ * of itself, and when, is in signs.ts; what the ends of the connections mean, in session-end.ts.
  */
 import type { Clock, Timer } from '../common/clock';
 import { FtError } from '../common/errors';
 import { Pulse } from '../common/pulse';
 import type { Connection } from '../transport/connection';
-import { allocFrameBuffer, allocHeaderBuffer, FrameBufferPool } from '../wire/buffer-pool';
+import { allocFrameBuffer, FrameBufferPool } from '../wire/buffer-pool';
 import { type Frame, FrameType } from '../wire/frame';
 import { AUDIT_GFNS_MAX, type Bye, packMessage, unpackBye } from '../wire/messages';
+import { SessionEnd } from './session-end';
+import { Signs } from './signs';
 
 const MESSAGE_BYTES = 64 * 1024;
 
@@ -23,6 +26,10 @@ export interface SessionOptions {
   /** The generation that the primary said it runs in. */
   readonly generation: number;
   readonly heartbeatIntervalMs: number;
+  /**
+   * Silence after which the primary is suspected. One heartbeat interval is added to it here: the
+   * primary suspects without, so that it keeps its guest when nothing but the link is cut.
+   */
   readonly suspectAfterMs: number;
   /** How long the heartbeat connection may take to join. */
   readonly joinMs: number;
@@ -40,8 +47,13 @@ export interface SessionHandlers {
   onBye(bye: Bye): void;
   /** The primary broke the protocol; the session is of no use any more. */
   onBroken(error: FtError): void;
-  /** The primary is silent, or a connection ended without a bye. */
-  readonly onSuspect: (why: SuspicionCause, silentMs: number) => void;
+  /** A connection ended without a bye. No sign is given from here on; onSuspect follows. */
+  onHalf(error: FtError | undefined): void;
+  /**
+   * The primary is silent, or its process is gone ("closed"): nothing leaves it any more on the
+   * strength of what this side said. Once, before watchAgain().
+   */
+  onSuspect(why: SuspicionCause, silentMs: number): void;
 }
 
 /** True for errors that mean "what came is no valid frame", not "the peer is gone". */
@@ -53,12 +65,15 @@ function isProtocolError(error: FtError | undefined): error is FtError {
 
 export class PeerSession {
   private readonly acks = new FrameBufferPool(0, 64);
-  private readonly beatBuffer = allocHeaderBuffer();
-  private beatBusy = false;
+  private readonly signs: Signs;
+  private readonly end: SessionEnd;
   private heartbeat: Connection | undefined;
   private joinTimer: Timer | undefined;
   private readonly pulse: Pulse;
+  /** Both connections stand. */
   private open = true;
+  /** This side closed them. */
+  private closedHere = false;
   private readonly ackHeader = { type: FrameType.ack, flags: 0, generation: 0, epoch: 0 };
 
   constructor(
@@ -68,12 +83,19 @@ export class PeerSession {
   ) {
     const { clock } = options;
     this.ackHeader.generation = options.generation;
+    this.signs = new Signs(options);
+    const silenceMs = options.suspectAfterMs + options.heartbeatIntervalMs;
     this.pulse = new Pulse({
       clock,
       intervalMs: options.heartbeatIntervalMs,
-      suspectAfterMs: options.suspectAfterMs,
-      beat: () => this.beat(),
-      onSuspect: handlers.onSuspect,
+      suspectAfterMs: silenceMs,
+      beat: () => this.signs.beat(),
+      onSuspect: (why, silentMs) => handlers.onSuspect(why, silentMs),
+    });
+    this.end = new SessionEnd(clock, silenceMs, {
+      onHalf: (error) => handlers.onHalf(error),
+      onClosed: () => this.over('closed'),
+      onLapsed: () => this.over('silence'),
     });
     this.joinTimer = clock.after(options.joinMs, () => {
       handlers.onBroken(new FtError('FT_ERR_SESSION', 'The heartbeat connection did not come.'));
@@ -106,17 +128,25 @@ export class PeerSession {
   join(heartbeat: Connection): void {
     this.heartbeat = heartbeat;
     this.joinTimer?.cancel();
+    this.signs.begin(heartbeat);
     heartbeat.onFrame = (frame) => this.heardBeat(frame);
     heartbeat.onClose = (error) => this.closed(error);
     this.pulse.start();
   }
 
+  /** No sign is given from here on: this side may be about to promote. */
+  hush(): void {
+    this.signs.hush();
+  }
+
   /** Watches again after a suspicion that proved wrong. */
   watchAgain(): void {
+    this.signs.speak();
     this.pulse.start();
   }
 
   ack(epoch: number): void {
+    this.signs.checkAck();
     const buffer = this.acks.acquire();
     this.ackHeader.epoch = epoch;
     this.replication.send(this.ackHeader, buffer, 0, () => this.acks.release(buffer));
@@ -147,8 +177,11 @@ export class PeerSession {
 
   close(error?: FtError): void {
     this.open = false;
+    this.closedHere = true;
     this.joinTimer?.cancel();
     this.pulse.stop();
+    this.signs.stop();
+    this.end.stop();
     for (const connection of [this.replication, this.heartbeat]) {
       if (connection === undefined) continue;
       connection.onFrame = () => undefined;
@@ -163,7 +196,8 @@ export class PeerSession {
     if (!this.generationHolds(frame)) return;
     const { epoch, syncPages, guestEnd } = FrameType;
     if (frame.type === epoch || frame.type === syncPages || frame.type === guestEnd) {
-      if (this.whole) this.handlers.onFrame(frame);
+      // What comes after the end of the other connection is never acknowledged.
+      if (this.whole) this.take(frame);
       else this.misplaced(frame);
     } else if (frame.type === FrameType.bye) this.saidBye(frame);
     else this.misplaced(frame);
@@ -174,6 +208,16 @@ export class PeerSession {
     if (!this.generationHolds(frame)) return;
     if (frame.type === FrameType.bye) this.saidBye(frame);
     else if (frame.type !== FrameType.heartbeat) this.misplaced(frame);
+    else if (this.open) this.noteBeat(frame);
+  }
+
+  private noteBeat(frame: Frame): void {
+    const error = this.signs.heard(frame.body);
+    if (error !== undefined) this.handlers.onBroken(error);
+  }
+
+  private take(frame: Frame): void {
+    if (this.open) this.handlers.onFrame(frame);
   }
 
   private generationHolds(frame: Frame): boolean {
@@ -193,31 +237,29 @@ export class PeerSession {
   private saidBye(frame: Frame): void {
     // What came before the word counts as before it.
     this.handlers.onTurn();
-    if (!this.open) return;
+    if (this.closedHere) return;
     const bye = unpackBye(frame.body);
     if (bye instanceof FtError) this.handlers.onBroken(bye);
     else this.handlers.onBye(bye);
   }
 
   private closed(error: FtError | undefined): void {
-    if (!this.open) return;
+    if (this.closedHere) return;
     if (isProtocolError(error)) {
       this.handlers.onBroken(error);
       return;
     }
+    if (!this.whole) {
+      this.handlers.onBroken(new FtError('FT_ERR_SESSION', 'The primary closed the greeting.'));
+      return;
+    }
     this.open = false;
-    if (this.whole) this.pulse.detector.closed();
-    else this.handlers.onBroken(new FtError('FT_ERR_SESSION', 'The primary closed the greeting.'));
+    this.signs.hush();
+    this.pulse.stop();
+    this.end.ended(error);
   }
 
-  private beat(): void {
-    const connection = this.heartbeat;
-    if (connection === undefined || this.beatBusy) return;
-    this.beatBusy = true;
-    const { generation, epoch } = this.options;
-    const header = { type: FrameType.heartbeat, flags: 0, generation, epoch: epoch() };
-    connection.send(header, this.beatBuffer, 0, () => {
-      this.beatBusy = false;
-    });
+  private over(why: SuspicionCause): void {
+    this.handlers.onSuspect(why, this.pulse.detector.silentUs / 1000);
   }
 }

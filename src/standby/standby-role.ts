@@ -29,6 +29,7 @@ import type { Connection } from '../transport/connection';
 import type { Frame } from '../wire/frame';
 import { type Bye, type Hello, type Refuse, TEXT_CHARS_MAX, type Welcome } from '../wire/messages';
 import type { GenerationRecord, Witness } from '../witness/witness';
+import { judge } from './admission';
 import { type BodyDecompressor, CheckpointApplier } from './checkpoint-applier';
 import { Doorkeeper, refusal } from './doorkeeper';
 import { PeerSession, type SuspicionCause } from './peer-session';
@@ -169,43 +170,20 @@ export class StandbyRole {
   // ── who may come in ────────────────────────────────────────────────────────────────────────────
 
   private judge(hello: Hello, generation: number): Refuse | undefined {
-    const { nodeId } = this.options;
-    if (this.current === 'active' || this.current === 'stopped') {
-      const message =
-        `Node ${nodeId} is ${this.current} in generation ${this.newestGeneration}. Start your ` +
-        'node with ft-standby if it shall protect this one.';
-      const ours = `${this.newestGeneration}`;
-      return refusal('FT_ERR_ACTIVE', 'generation', ours, `${generation}`, message);
-    }
-    if (hello.channel === 'heartbeat') {
-      const session = this.session;
-      if (session?.options.session === hello.session && !session.whole) return undefined;
-      const message = 'There is no session here that waits for this heartbeat connection.';
-      const ours = session?.options.session ?? 'none';
-      return refusal('FT_ERR_SESSION', 'session', ours, hello.session, message);
-    }
-    if (this.guestEnd !== undefined) {
-      const message = `Node ${nodeId} protected a guest that ended itself, and is not done with it.`;
-      return refusal('FT_ERR_BUSY', 'session', 'ended', hello.session, message);
-    }
-    if (this.session !== undefined) {
-      const busyWith = this.session.options.primaryId;
-      const message = `Node ${nodeId} is busy: it protects ${busyWith}.`;
-      return refusal('FT_ERR_BUSY', 'session', busyWith, hello.nodeId, message);
-    }
-    if (this.diskError !== undefined && this.rests(this.diskError)) {
-      const { code, message } = this.diskError;
-      const what = `A disk of node ${nodeId} failed, so it protects nobody for now: ${message}`;
-      return refusal(code, 'disk', 'failed', 'whole', what.slice(0, TEXT_CHARS_MAX));
-    }
-    if (generation < Math.max(1, this.newestGeneration)) {
-      const message =
-        `Generation ${generation} is over; this node has seen generation ` +
-        `${this.newestGeneration}.`;
-      const ours = `${this.newestGeneration}`;
-      return refusal('FT_ERR_GENERATION_STALE', 'generation', ours, `${generation}`, message);
-    }
-    return undefined;
+    const { session, current, diskError } = this;
+    const standing = {
+      nodeId: this.options.nodeId,
+      closed: current === 'active' || current === 'stopped' ? current : undefined,
+      generation: this.newestGeneration,
+      session: session && {
+        name: session.options.session,
+        primaryId: session.options.primaryId,
+        whole: session.whole,
+      },
+      guestEnded: this.guestEnd !== undefined,
+      diskError: diskError !== undefined && this.rests(diskError) ? diskError : undefined,
+    };
+    return judge(standing, hello, generation);
   }
 
   /** A disk that hung is tried again when it moves: a sync would only stall the guest once more. */
@@ -256,6 +234,7 @@ export class StandbyRole {
         onTurn: () => this.turnEnded(),
         onBye: (bye) => this.saidBye(bye),
         onBroken: (error) => this.broken(error),
+        onHalf: (error) => this.connectionEnded(error),
         onSuspect: (why, silentMs) => this.suspect(why, silentMs),
       },
     );
@@ -396,20 +375,36 @@ export class StandbyRole {
 
   // ── suspicion ──────────────────────────────────────────────────────────────────────────────────
 
-  private suspect(cause: SuspicionCause, silentMs: number): void {
-    const why = cause === 'closed' ? 'link closed' : `silent for ${silentMs.toFixed(1)} ms`;
-    this.cause = cause;
+  private connectionEnded(error: FtError | undefined): void {
+    // With a suspicion already, its claim decides.
+    if (this.current === 'suspecting' || this.current === 'promoting') return;
+    this.doubt(`a connection ended: ${error?.message ?? 'the primary closed it'}`);
+  }
+
+  /** From here on the primary gets no sign any more. True when a claim may follow. */
+  private doubt(why: string): boolean {
     this.stats.suspicions += 1;
     if (this.guestEnd !== undefined) {
       this.guestIsOver();
-      return;
+      return false;
     }
     if (this.current !== 'ready') {
       this.rejoin(`the primary was lost before the sync was done (${why})`, undefined);
-      return;
+      return false;
     }
     this.applier.freeze();
+    this.session?.hush();
     this.become('suspecting', why);
+    return true;
+  }
+
+  private suspect(cause: SuspicionCause, silentMs: number): void {
+    const why = cause === 'closed' ? 'link closed' : `silent for ${silentMs.toFixed(1)} ms`;
+    // A claim follows at most once on a doubt; with one under way, its outcome decides.
+    if (this.promotion !== undefined) return;
+    if (this.current !== 'suspecting' && !this.doubt(why)) return;
+    this.options.logger.info('the witness is asked for the guest', { why });
+    this.cause = cause;
     this.stats.claims += 1;
     const { clock, witness, pair, nodeId } = this.options;
     this.promotion = new Promotion({

@@ -5,6 +5,18 @@
 import type { FtError } from '../common/errors';
 import type { Frame, FrameBuffer, FrameHeader } from '../wire/frame';
 
+/**
+ * Whether an end, as onClose tells it, is the doing of the peer's kernel: it sent a FIN (in the midst
+ * of a frame, too: a killed process leaves just that) or a reset. EPIPE is a reset that came after
+ * its FIN. Anything else (a time-out, no route, this side's own doing) says nothing about the peer's
+ * process.
+ */
+export function closedByPeer(error: FtError | undefined): boolean {
+  if (error === undefined || error.code === 'FT_ERR_FRAME_TRUNCATED') return true;
+  const { cause } = error.facts;
+  return error.code === 'FT_ERR_CONNECTION_LOST' && (cause === 'ECONNRESET' || cause === 'EPIPE');
+}
+
 export interface Connection {
   /** "127.0.0.1:7001", for messages. */
   readonly remote: string;

@@ -72,10 +72,13 @@ export class MemoryLink {
     this.b.pump();
   }
 
-  /** The connection breaks: frames under way are lost and both sides get FT_ERR_CONNECTION_LOST. */
-  reset(): void {
-    this.a.broken('reset');
-    this.b.broken('reset');
+  /**
+   * The connection breaks: frames under way are lost and both sides get FT_ERR_CONNECTION_LOST, by
+   * default as if the other's kernel had reset it.
+   */
+  reset(cause = 'ECONNRESET'): void {
+    this.a.broken(cause);
+    this.b.broken(cause);
   }
 }
 
@@ -159,7 +162,7 @@ export class MemoryConnection implements Connection {
       // A reset overtakes what is under way, in both directions, unless the link is cut.
       const peer = this.peer;
       this.clock.after(this.link.delayMs, () => {
-        if (!this.link.cutNow) peer?.broken('reset by the peer');
+        if (!this.link.cutNow) peer?.broken('ECONNRESET');
       });
       this.dropOutgoing();
     }
@@ -239,7 +242,7 @@ export class MemoryConnection implements Connection {
   }
 
   private received(bytes: Buffer): void {
-    if (this.isReset) this.peer?.broken('reset by the peer');
+    if (this.isReset) this.peer?.broken('ECONNRESET');
     if (this.isClosed) return;
     const error = this.decoder.push(bytes, this.dispatch);
     if (error === undefined) return;

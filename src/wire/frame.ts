@@ -3,7 +3,7 @@
  *
  *   off size field
  *     0   4  magic          "RMLS"
- *     4   1  version        2
+ *     4   1  version        3
  *     5   1  type           FrameType
  *     6   2  flags          FrameFlag bits; a bit that is not defined for the type is refused
  *     8   8  generation     u64 (at most 2^53 − 1 here)
@@ -18,7 +18,7 @@
  */
 
 export const FRAME_MAGIC = 0x534c4d52; // "RMLS" read as u32 little-endian
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 export const FRAME_HEADER_BYTES = 40;
 
 /** Bodies accepted before the handshake is done. */
@@ -43,7 +43,7 @@ export const FrameType = {
   epoch: 5,
   /** Every epoch up to `epoch` is held by the standby. No body. */
   ack: 6,
-  /** I am alive; `epoch` is the newest cut or held. No body. Heartbeat connections only. */
+  /** I am alive; `epoch` is the newest cut or held. Body: heartbeat.ts. Heartbeat connections only. */
   heartbeat: 7,
   /** Audit: these pages differ. msgpack AuditMismatch. */
   auditMismatch: 8,

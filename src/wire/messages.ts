@@ -66,6 +66,11 @@ export interface Welcome {
    * whole. Empty on a heartbeat connection.
    */
   readonly diskMaps: readonly (Uint8Array | undefined)[];
+  /**
+   * On silence, nobody is promoted here before this long has passed since this side last
+   * acknowledged or echoed anything: what the primary's lease is made of.
+   */
+  readonly suspectAfterMs: number;
 }
 
 /** Why a connection is refused: the field that differs, both values as text, and a sentence. */
@@ -101,6 +106,8 @@ export const NAME_CHARS_MAX = 64;
 export const TEXT_CHARS_MAX = 1024;
 export const DEVICES_MAX = 64;
 export const CPU_FEATURES_MAX = 512;
+/** As --suspect-after-ms takes it. */
+export const SUSPECT_AFTER_MS_MAX = 60_000;
 
 const NAME = /^[a-zA-Z0-9._-]{1,64}$/;
 /** As NAME, or empty. */
@@ -164,6 +171,7 @@ export function unpackWelcome(body: Uint8Array): Welcome | FtError {
     nodeId: fields.text('nodeId', NAME),
     session: fields.text('session', NAME),
     diskMaps: bytesListField(fields, 'diskMaps', DISKS_MAX, REGION_MAP_BYTES_MAX),
+    suspectAfterMs: fields.integer('suspectAfterMs', 2, SUSPECT_AFTER_MS_MAX),
   };
   return fields.error ?? welcome;
 }

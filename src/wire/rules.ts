@@ -9,7 +9,7 @@
  *   syncPages      lz4 last         any    8 MiB
  *   epoch          lz4 last base    any    8 MiB
  *   ack            –                any    0
- *   heartbeat      –                any    0
+ *   heartbeat      –                any    16
  *   auditMismatch  –                any    64 KiB
  *   bye            –                any    64 KiB
  *   guestEnd       –                any    64 KiB
@@ -21,6 +21,7 @@ import {
   FrameFlag,
   FrameType,
 } from './frame';
+import { HEARTBEAT_BYTES } from './heartbeat';
 
 export interface FrameRule {
   readonly name: string;
@@ -45,7 +46,7 @@ const RULES: readonly (FrameRule | undefined)[] = (() => {
   rules[FrameType.syncPages] = rule('syncPages', lz4 | last, true, BODY_BYTES_MAX);
   rules[FrameType.epoch] = rule('epoch', lz4 | last | base, true, BODY_BYTES_MAX);
   rules[FrameType.ack] = rule('ack', 0, true, 0);
-  rules[FrameType.heartbeat] = rule('heartbeat', 0, true, 0);
+  rules[FrameType.heartbeat] = rule('heartbeat', 0, true, HEARTBEAT_BYTES);
   rules[FrameType.auditMismatch] = rule('auditMismatch', 0, true, BODY_BYTES_MAX_HANDSHAKE);
   rules[FrameType.bye] = rule('bye', 0, true, BODY_BYTES_MAX_HANDSHAKE);
   rules[FrameType.guestEnd] = rule('guestEnd', 0, true, BODY_BYTES_MAX_HANDSHAKE);

@@ -13,6 +13,7 @@ import { Lz4Compressor, Lz4Decompressor } from '../../src/wire/compressor';
 import { FrameDecoder } from '../../src/wire/decoder';
 import { encodeFrame } from '../../src/wire/encoder';
 import { type Frame, FrameFlag, FrameType } from '../../src/wire/frame';
+import { writeHeartbeat } from '../../src/wire/heartbeat';
 import {
   packMessage,
   unpackAuditMismatch,
@@ -86,7 +87,8 @@ function frameOf(random: Random): Buffer {
     );
   } else if (kind === 3) {
     header.type = random.below(2) === 0 ? FrameType.ack : FrameType.heartbeat;
-    bytes = 0;
+    const beat = { sequence: 1 + random.below(1 << 30), echo: random.below(1 << 30) };
+    bytes = header.type === FrameType.ack ? 0 : writeHeartbeat(beat, buffer.body);
   } else if (kind === 4) {
     const raw = Buffer.alloc(1024 + random.below(8000), random.below(256));
     bytes = new Lz4Compressor(() => 0).compress(raw, buffer.body);

@@ -211,6 +211,7 @@ describe('messages', () => {
     diskMaps: fc.array(fc.option(fc.uint8Array({ maxLength: 400 }), { nil: undefined }), {
       maxLength: 4,
     }),
+    suspectAfterMs: fc.integer({ min: 2, max: 60_000 }),
   });
   const plain = fc.record({
     protocolVersion: fc.integer({ min: 0, max: 0xffff }),

@@ -16,6 +16,7 @@ const POLICY: CutPolicy = {
   cutOnOutput: true,
   inFlightMax: 3,
   auditPages: 2,
+  leaseUs: 0,
 };
 
 class Bench {

@@ -116,7 +116,7 @@ describe('FrameDecoder', () => {
 
   test.each([
     ['MAGIC', craft({ magic: 'RMLX' }), /not a romulus node/],
-    ['VERSION', craft({ version: 9 }), /version 9 .* version 2/],
+    ['VERSION', craft({ version: 9 }), /version 9 .* version 3/],
     ['VERSION', craft({ version: 0 }), /version 0/],
     ['TYPE', craft({ type: 0 }), /type 0/],
     ['TYPE', craft({ type: 99 }), /type 99/],

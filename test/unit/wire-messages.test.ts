@@ -64,7 +64,7 @@ describe('messages', () => {
     const heartbeat: Hello = { ...HELLO, channel: 'heartbeat' };
     expect(unpackHello(body(heartbeat))).toEqual(heartbeat);
     const diskMaps = [undefined, Uint8Array.of(1, 0, 255), new Uint8Array(0)];
-    const welcome = { nodeId: 'beta', session: 'f00d', diskMaps };
+    const welcome = { nodeId: 'beta', session: 'f00d', diskMaps, suspectAfterMs: 50 };
     expect(unpackWelcome(body(welcome))).toEqual(welcome);
     const refuse = { code: 'FT_ERR_PAIR', field: 'pair', ours: 'a', theirs: 'b', message: 'No. ü' };
     expect(unpackRefuse(body(refuse))).toEqual(refuse);
@@ -86,12 +86,13 @@ describe('messages', () => {
       new Uint8Array(REGION_MAP_BYTES_MAX).fill(i + 1),
     );
     const name = 'x'.repeat(64);
+    const message = { nodeId: name, session: name, diskMaps, suspectAfterMs: 60_000 };
     const buffer = allocFrameBuffer(BODY_BYTES_MAX_WELCOME);
-    const bytes = packMessage({ nodeId: name, session: name, diskMaps }, buffer);
+    const bytes = packMessage(message, buffer);
     const received = Buffer.from(buffer.body.subarray(0, bytes));
     const welcome = unpackWelcome(received);
     received.fill(0);
-    expect(welcome).toEqual({ nodeId: name, session: name, diskMaps });
+    expect(welcome).toEqual(message);
   });
 
   test.each<[string, unknown]>([
