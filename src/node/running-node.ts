@@ -266,8 +266,8 @@ export class RunningNode {
     );
     this.primary = primary;
     const { clock, logger } = this.parts;
-    const { pair, nodeId } = this.settings;
-    const door = { clock, logger, pair, nodeId, machine: machine.description };
+    const { pair, nodeId, suspectAfterMs } = this.settings;
+    const door = { clock, logger, pair, nodeId, suspectAfterMs, machine: machine.description };
     this.door = new ClosedDoor(door, primary);
     return primary;
   }
