@@ -33,7 +33,7 @@ import { judge } from './admission';
 import { type BodyDecompressor, CheckpointApplier } from './checkpoint-applier';
 import { Doorkeeper, refusal } from './doorkeeper';
 import { PeerSession, type SuspicionCause } from './peer-session';
-import { Promotion } from './promotion';
+import { Promotion, prepareClaim } from './promotion';
 import { StandbyStats } from './standby-stats';
 
 export type StandbyState =
@@ -481,6 +481,7 @@ export class StandbyRole {
   private become(to: StandbyState, why: string): void {
     const from = this.current;
     this.current = to;
+    if (to === 'ready') prepareClaim(this.options, this.newestGeneration);
     this.options.logger.info(`standby: ${from} → ${to}`, {
       why,
       generation: this.newestGeneration,

@@ -165,6 +165,17 @@ export class EtcdWitness implements Witness {
     });
   }
 
+  /** Knows the revision to build upon, over a connection that is open and logged in. */
+  prepare(pair: string, fromGeneration: number, nodeId: string): Promise<void> {
+    return this.answer(async (until) => {
+      checkName('pair', pair);
+      checkName('node', nodeId);
+      const known = this.seen.get(pair);
+      const hasBase = known !== undefined && generationOf(known) === fromGeneration;
+      if (!hasBase || this.pending.has(pair)) await this.fresh(pair, until);
+    });
+  }
+
   close(): Promise<void> {
     this.closed = true;
     clearInterval(this.timer);

@@ -13,6 +13,23 @@
  * take twice as long. A power cut before that can leave a file that makes no sense, which is
  * reported as such and never taken for a victory.)
  *
+ * Preparing: while a standby holds a copy, it writes and syncs the file of its next claim beforehand.
+ * The claim is then the link and one sync of the directory, for which nothing else needs to be known:
+ *
+ *   draft there, name free ── link ── made ── sync the directory, read the newest ─▶ as below
+ *   draft gone (storage not mounted), or another's generation ─────────────────────▶ as below
+ *
+ *   Exclusive as ever: it is the same link(2) to the same name, and the newest is read after it. No
+ *   look before it is needed, since generations are neither left out nor removed, and the draft was
+ *   written where `from` was the newest: so if the draft is there to be linked, these are the files
+ *   we know, and if the name is free, nobody claimed. (Had somebody removed files by hand, the newest
+ *   read afterwards would be another one: lost.)
+ *   Durable as ever: when "won" is said, content and inode were synced with the draft and the name is
+ *   synced with the directory. The link changes the inode's count once more; file systems that keep a
+ *   journal do that in one step with the name, and NFS servers before they answer.
+ *   Each draft has a name of its own that its maker alone knows and links. It goes with its maker's
+ *   end in order, or else when somebody prepares who can prove that its maker has ended.
+ *
  *   newest < from ── rejects (FT_ERR_WITNESS_BEHIND): these are not the files we know
  *   newest = from ── link ── made, or the name is taken ─┐
  *   newest > from ───────────────────────────────────────┴─▶ read the newest
@@ -23,10 +40,10 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, link, open, readdir, stat, unlink, writeFile } from 'node:fs/promises';
+import { access, link, open, readdir, readFile, stat, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { FtError } from '../common/errors';
-import { type ProcessIdentity, thisProcess } from './process-identity';
+import { claimantOf, type ProcessIdentity, thisProcess } from './process-identity';
 import {
   checkName,
   describeNewest,
@@ -46,6 +63,15 @@ export interface FileWitnessOptions {
 }
 
 const ANSWER_MS_MAX = 2000;
+/** What follows ".PAIR." in a draft's name. */
+const DRAFT_REST = /^[0-9a-f]{16}\.draft$/;
+
+/** A claim's file that is on the disk already, but for its name. */
+interface Staged {
+  readonly generation: number;
+  readonly nodeId: string;
+  readonly draft: string;
+}
 
 export class FileWitness implements Witness {
   readonly description: string;
@@ -54,6 +80,7 @@ export class FileWitness implements Witness {
   private readonly me: ProcessIdentity;
   /** Settles when every question so far has its answer, in time or not. */
   private settled: Promise<void> = Promise.resolve();
+  private readonly staged = new Map<string, Staged>();
 
   private constructor(directory: string, options: FileWitnessOptions) {
     this.directory = directory;
@@ -85,7 +112,10 @@ export class FileWitness implements Witness {
 
   claim(pair: string, fromGeneration: number, nodeId: string): Promise<ClaimResult> {
     return this.answer(async () => {
+      checkName('pair', pair);
       checkName('node', nodeId);
+      const sooner = await this.claimStaged(pair, fromGeneration + 1, nodeId);
+      if (sooner !== undefined) return sooner;
       const newest = await this.newest(pair);
       const known = newest?.generation ?? 0;
       if (known < fromGeneration) throw behind(this.directory, pair, known, fromGeneration);
@@ -94,17 +124,100 @@ export class FileWitness implements Witness {
     });
   }
 
-  close(): Promise<void> {
-    return Promise.resolve();
+  prepare(pair: string, fromGeneration: number, nodeId: string): Promise<void> {
+    return this.answer(async () => {
+      checkName('pair', pair);
+      checkName('node', nodeId);
+      const wanted = fromGeneration + 1;
+      const before = this.staged.get(pair);
+      if (before?.generation === wanted && before.nodeId === nodeId) return;
+      await this.unstage(pair);
+      await this.sweep(pair);
+      const newest = await this.newest(pair);
+      if ((newest?.generation ?? 0) !== fromGeneration) return;
+      const draft = this.newDraft(pair);
+      const record = encodeRecord(wanted, nodeId, this.me, 'preparedAt');
+      // Known from the first byte on: whatever becomes of the rest, it is removed later.
+      this.staged.set(pair, { generation: -1, nodeId, draft });
+      await writeFile(draft, `${record}\n`, { flag: 'wx', mode: 0o644 });
+      await sync(draft);
+      this.staged.set(pair, { generation: wanted, nodeId, draft });
+    });
+  }
+
+  /** Takes what is prepared away; waits for no storage that hangs. */
+  async close(): Promise<void> {
+    if (this.staged.size === 0) return;
+    const clean = async (): Promise<void> => {
+      for (const pair of [...this.staged.keys()]) await this.unstage(pair);
+    };
+    await this.answer(clean).catch(ignore);
+  }
+
+  /** The claim that was prepared; undefined when none was, or it found no draft to link. */
+  private async claimStaged(
+    pair: string,
+    wanted: number,
+    nodeId: string,
+  ): Promise<ClaimResult | undefined> {
+    const staged = this.staged.get(pair);
+    if (staged?.generation !== wanted || staged.nodeId !== nodeId) return undefined;
+    this.staged.delete(pair);
+    const opening = open(this.directory, constants.O_RDONLY);
+    try {
+      if (!(await linked(staged.draft, this.pathOf(pair, wanted)))) return undefined;
+      const directory = await opening;
+      const [newest] = await Promise.all([this.newest(pair), directory.sync()]);
+      return this.verdict(pair, newest, wanted, nodeId);
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw thrown;
+    } finally {
+      // A failover does not wait for this; the next question does.
+      const closing = opening.then((directory) => directory.close());
+      const rest = Promise.allSettled([closing, unlink(staged.draft)]);
+      this.settled = this.settled.then(() => rest).then(ignore);
+    }
+  }
+
+  private async unstage(pair: string): Promise<void> {
+    const staged = this.staged.get(pair);
+    if (staged === undefined) return;
+    this.staged.delete(pair);
+    await unlink(staged.draft).catch(ignore);
+  }
+
+  /** Removes what dead processes prepared and could not take away. */
+  private async sweep(pair: string): Promise<void> {
+    const first = `.${pair}.`;
+    for (const name of await readdir(this.directory)) {
+      if (!name.startsWith(first) || !DRAFT_REST.test(name.slice(first.length))) continue;
+      const draft = path.join(this.directory, name);
+      const record = parseRecord(await readFile(draft, 'utf8').catch(() => ''));
+      if (record === undefined) continue;
+      if ((await claimantOf(record, this.me)) === 'ended') await unlink(draft).catch(ignore);
+    }
   }
 
   /** Who has `wanted`, now that the name is certainly taken? */
   private async judge(pair: string, wanted: number, nodeId: string): Promise<ClaimResult> {
-    const newest = await this.newest(pair);
+    const verdict = this.verdict(pair, await this.newest(pair), wanted, nodeId);
+    if (verdict.outcome === 'won') {
+      await Promise.all([sync(this.pathOf(pair, wanted)), sync(this.directory)]);
+    }
+    return verdict;
+  }
+
+  /** "won" is only to be said once name and content are synced. */
+  private verdict(
+    pair: string,
+    newest: StoredRecord | undefined,
+    wanted: number,
+    nodeId: string,
+  ): ClaimResult {
     if (newest === undefined) throw behind(this.directory, pair, 0, wanted);
     const { generation, owner, incarnation } = newest;
     if (generation === wanted && owner === nodeId && incarnation === this.me.incarnation) {
-      await Promise.all([sync(this.pathOf(pair, wanted)), sync(this.directory)]);
       return { outcome: 'won', generation };
     }
     return { outcome: 'lost', current: ownershipOf(newest) };
@@ -112,17 +225,19 @@ export class FileWitness implements Witness {
 
   /** Makes the generation's file, with its whole content, unless its name is taken. */
   private async link(pair: string, generation: number, nodeId: string): Promise<void> {
-    const draft = path.join(this.directory, `.${pair}.${randomBytes(8).toString('hex')}.draft`);
+    const draft = this.newDraft(pair);
     const record = encodeRecord(generation, nodeId, this.me);
     await writeFile(draft, `${record}\n`, { flag: 'wx', mode: 0o644 });
     try {
-      await link(draft, this.pathOf(pair, generation));
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      await linked(draft, this.pathOf(pair, generation));
     } finally {
       // A draft that stays behind is harmless: no name of a generation begins with a dot.
-      await unlink(draft).catch(() => {});
+      await unlink(draft).catch(ignore);
     }
+  }
+
+  private newDraft(pair: string): string {
+    return path.join(this.directory, `.${pair}.${randomBytes(8).toString('hex')}.draft`);
   }
 
   private pathOf(pair: string, generation: number): string {
@@ -182,6 +297,17 @@ export class FileWitness implements Witness {
 }
 
 function ignore(): void {}
+
+/** Gives `draft` a second name; false when that is taken. */
+async function linked(draft: string, name: string): Promise<boolean> {
+  try {
+    await link(draft, name);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+}
 
 /** Waits until a file or directory is on the disk. */
 async function sync(file: string): Promise<void> {

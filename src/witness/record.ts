@@ -5,7 +5,8 @@
  *    "hostName":"host-b","boot":"56cc…","pidNamespace":"pid:[4026531836]","pid":4711,
  *    "started":"123456","claimedAt":"2026-01-01T00:00:00.000Z"}
  *
- * generation, owner and incarnation decide; the rest says who that was (process-identity.ts).
+ * generation, owner and incarnation decide; the rest says who that was (process-identity.ts). A
+ * record that was written before its claim says "preparedAt": nobody knew yet when that would be.
  */
 import { FtError } from '../common/errors';
 import { claimantOf, originOf, type ProcessIdentity } from './process-identity';
@@ -23,8 +24,13 @@ export const RECORD_BYTES_MAX = 4096;
 
 const NAME = /^[a-zA-Z0-9._-]{1,64}$/;
 
-export function encodeRecord(generation: number, owner: string, me: ProcessIdentity): string {
-  return JSON.stringify({ generation, owner, ...me, claimedAt: new Date().toISOString() });
+export function encodeRecord(
+  generation: number,
+  owner: string,
+  me: ProcessIdentity,
+  writtenFor: 'claimedAt' | 'preparedAt' = 'claimedAt',
+): string {
+  return JSON.stringify({ generation, owner, ...me, [writtenFor]: new Date().toISOString() });
 }
 
 /** Undefined unless the text is a record of a generation from 1 on. */

@@ -50,5 +50,14 @@ export interface Witness {
    * `fromGeneration` is not the one that was asked before: it rejects as well.
    */
   claim(pair: string, fromGeneration: number, nodeId: string): Promise<ClaimResult>;
+  /**
+   * Does beforehand what a claim with these arguments would otherwise have to do first, so that the
+   * claim, which a failover waits for, takes less time. Decides nothing and promises nothing: the
+   * generation may be anybody's afterwards, and `claim` means the same with it, without it, and with
+   * other arguments. Any number of times; one preparation for a pair is kept, the newest. Rejects
+   * with an FtError when the witness cannot be reached; the caller goes on all the same. Absent
+   * where there is nothing to prepare.
+   */
+  prepare?(pair: string, fromGeneration: number, nodeId: string): Promise<void>;
   close(): Promise<void>;
 }

@@ -11,6 +11,8 @@ export interface ClaimingProcesses {
   /** What each opens: a directory, or the JSON of an etcd witness's options. */
   readonly where: string;
   readonly judge: Witness;
+  /** How many of them prepare each claim. Default 0. */
+  readonly prepared?: number;
 }
 
 /** Starts one that claims when it is sent { from, nodeId }, and waits until it is ready. */
@@ -29,6 +31,11 @@ export async function claimInProcesses(options: ClaimingProcesses): Promise<void
   try {
     const winners = new Set<string>();
     for (let from = 0; from < options.rounds; from++) {
+      for (const [i, child] of children.slice(0, options.prepared ?? 0).entries()) {
+        const ready = answerOf(child);
+        child.send({ prepare: from, nodeId: names[i] });
+        await ready;
+      }
       const answers = children.map((child) => answerOf(child));
       for (const [i, child] of children.entries()) child.send({ from, nodeId: names[i] });
       const results = (await Promise.all(answers)) as { outcome: string }[];

@@ -1,5 +1,5 @@
 /**
- * A process of its own that claims when told to. Started with a directory, or with the JSON of an
+ * A process of its own that prepares and claims when told to. Started with a directory, or with the JSON of an
  * etcd witness's options.
  */
 const { readFileSync } = require('node:fs');
@@ -22,7 +22,11 @@ function open(where) {
 }
 
 open(process.argv[2]).then((witness) => {
-  process.on('message', ({ from, nodeId }) => {
+  process.on('message', ({ from, prepare, nodeId }) => {
+    if (prepare !== undefined) {
+      witness.prepare('web', prepare, nodeId).then(() => process.send('prepared'));
+      return;
+    }
     witness.claim('web', from, nodeId).then(
       (result) => process.send(result),
       (error) => process.send({ outcome: 'error', message: error.message }),

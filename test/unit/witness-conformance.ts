@@ -125,6 +125,64 @@ export function describeWitness(name: string, start: () => Promise<WitnessBacken
       expect(await alpha.current('web')).toMatchObject({ generation: 1, owner: 'alpha' });
     });
 
+    test('a prepared claim is like any other, and what was prepared decides nothing', async () => {
+      await alpha.claim('web', 0, 'alpha');
+      await beta.prepare?.('web', 1, 'beta');
+      await beta.prepare?.('web', 1, 'beta');
+      expect(await beta.current('web')).toMatchObject({ generation: 1, owner: 'alpha' });
+      expect(await alpha.current('web')).toMatchObject({ generation: 1, owner: 'alpha' });
+      expect(await beta.claim('web', 1, 'beta')).toEqual({ outcome: 'won', generation: 2 });
+      expect(await beta.claim('web', 1, 'beta')).toEqual({ outcome: 'won', generation: 2 });
+      expect(await alpha.current('web')).toMatchObject({ generation: 2, owner: 'beta' });
+      const current = { generation: 2, owner: 'beta' };
+      expect(await alpha.claim('web', 1, 'alpha')).toEqual({ outcome: 'lost', current });
+    });
+
+    test('who was prepared and comes second loses', async () => {
+      await alpha.claim('web', 0, 'alpha');
+      await beta.prepare?.('web', 1, 'beta');
+      await alpha.claim('web', 1, 'alpha');
+      const current = { generation: 2, owner: 'alpha' };
+      expect(await beta.claim('web', 1, 'beta')).toEqual({ outcome: 'lost', current });
+      // Also when that became known before: nothing is prepared for a generation that is taken.
+      await beta.prepare?.('web', 1, 'beta');
+      expect(await beta.claim('web', 1, 'beta')).toEqual({ outcome: 'lost', current });
+      expect(await alpha.current('web')).toMatchObject(current);
+    });
+
+    test('a preparation for another generation, node or pair does no harm', async () => {
+      await alpha.prepare?.('web', 0, 'alpha');
+      expect(await alpha.claim('web2', 0, 'alpha')).toMatchObject({ outcome: 'won' });
+      expect(await alpha.claim('web', 0, 'gamma')).toEqual({ outcome: 'won', generation: 1 });
+      expect(await beta.current('web')).toMatchObject({ generation: 1, owner: 'gamma' });
+      await alpha.prepare?.('web', 0, 'alpha');
+      await alpha.prepare?.('web', 5, 'alpha');
+      expect(await alpha.claim('web', 1, 'alpha')).toEqual({ outcome: 'won', generation: 2 });
+      await alpha.prepare?.('web', 2, 'alpha');
+      const current = { generation: 2, owner: 'alpha' };
+      expect(await alpha.claim('web', 0, 'alpha')).toEqual({ outcome: 'lost', current });
+      expect(await alpha.claim('web', 2, 'alpha')).toEqual({ outcome: 'won', generation: 3 });
+    });
+
+    test('of many prepared claims at once exactly one wins', async () => {
+      for (let from = 0; from < 20; from++) {
+        const prepared = [alpha.prepare?.('web', from, 'alpha'), beta.prepare?.('web', from, 'b')];
+        // Claims that come before, amid and after the end of a preparation.
+        if (from % 3 === 0) await Promise.all(prepared);
+        if (from % 3 === 1) await prepared[0];
+        const results = await Promise.all([
+          alpha.claim('web', from, 'alpha'),
+          beta.claim('web', from, 'b'),
+        ]);
+        await Promise.all(prepared);
+        const owner = (await alpha.current('web'))?.owner;
+        const won = results.map((result) => result.outcome === 'won');
+        expect(won).toEqual([owner === 'alpha', owner === 'b']);
+        const first = await beta.claim('web', from, 'b');
+        expect(first.outcome).toBe(owner === 'b' ? 'won' : 'lost');
+      }
+    });
+
     test.each(['', 'a/b', '../web', 'a b', 'x'.repeat(65), 'ü'])(
       'the name %j is refused for pairs and nodes',
       async (bad) => {
@@ -133,6 +191,13 @@ export function describeWitness(name: string, start: () => Promise<WitnessBacken
           code: 'FT_ERR_WITNESS_NAME',
         });
         await expect(alpha.claim('web', 0, bad)).rejects.toMatchObject({
+          code: 'FT_ERR_WITNESS_NAME',
+        });
+        if (alpha.prepare === undefined) return;
+        await expect(alpha.prepare(bad, 0, 'alpha')).rejects.toMatchObject({
+          code: 'FT_ERR_WITNESS_NAME',
+        });
+        await expect(alpha.prepare('web', 0, bad)).rejects.toMatchObject({
           code: 'FT_ERR_WITNESS_NAME',
         });
       },

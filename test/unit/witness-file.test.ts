@@ -1,8 +1,10 @@
 /** The file witness: conformance, processes against each other, storage that misbehaves. */
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { FileWitness } from '../../src/witness/file';
+import { thisProcess } from '../../src/witness/process-identity';
+import { encodeRecord } from '../../src/witness/record';
 import { claimInProcesses } from '../support/witness-processes';
 import { describeWitness } from './witness-conformance';
 
@@ -38,6 +40,101 @@ describe('FileWitness', () => {
     const record = JSON.parse(text) as Record<string, unknown>;
     expect(record).toMatchObject({ generation: 1, owner: 'alpha' });
     expect(Date.parse(String(record['claimedAt']))).toBeGreaterThan(1.7e12);
+  });
+
+  test('a prepared claim is one link: the draft, written before, gets the name', async () => {
+    const witness = await FileWitness.open(directory);
+    await witness.claim('web', 0, 'alpha');
+    await witness.prepare('web', 1, 'alpha');
+    await witness.prepare('web', 1, 'alpha');
+    const [draft, ...rest] = (await readdir(directory)).sort();
+    expect(draft).toMatch(/^\.web\.[0-9a-f]{16}\.draft$/);
+    expect(rest).toEqual(['web.generation-1']);
+    const { ino } = await stat(path.join(directory, String(draft)));
+    expect(await witness.claim('web', 1, 'alpha')).toEqual({ outcome: 'won', generation: 2 });
+    await witness.close();
+    expect((await readdir(directory)).sort()).toEqual(['web.generation-1', 'web.generation-2']);
+    const file = path.join(directory, 'web.generation-2');
+    expect(await stat(file)).toMatchObject({ ino, nlink: 1 });
+    const record = JSON.parse(await readFile(file, 'utf8')) as Record<string, unknown>;
+    expect(record).toMatchObject({ generation: 2, owner: 'alpha' });
+    // When it was claimed is not known beforehand, so it does not say so.
+    expect(record['claimedAt']).toBeUndefined();
+    expect(Date.parse(String(record['preparedAt']))).toBeGreaterThan(1.7e12);
+  });
+
+  test('nothing that was prepared stays behind: lost, another generation, an end', async () => {
+    const witness = await FileWitness.open(directory);
+    const other = await FileWitness.open(directory);
+    const drafts = async (): Promise<number> =>
+      (await readdir(directory)).filter((name) => name.startsWith('.')).length;
+    await witness.prepare('web', 0, 'alpha');
+    await other.claim('web', 0, 'beta');
+    expect((await witness.claim('web', 0, 'alpha')).outcome).toBe('lost');
+    await witness.current('web');
+    expect(await drafts()).toBe(0);
+    await witness.prepare('web', 1, 'alpha');
+    await other.claim('web', 1, 'beta');
+    await witness.prepare('web', 2, 'alpha');
+    expect(await drafts()).toBe(1);
+    await witness.prepare('web', 7, 'alpha');
+    expect(await drafts()).toBe(0);
+    await witness.prepare('web', 2, 'alpha');
+    await witness.prepare('mail', 0, 'alpha');
+    expect(await drafts()).toBe(2);
+    await witness.close();
+    expect(await drafts()).toBe(0);
+  });
+
+  test('what a dead process prepared is removed; what a living or unknown one did is not', async () => {
+    const me = thisProcess();
+    const dead = { ...me, incarnation: 'd'.repeat(16), started: '1' };
+    const far = { ...me, incarnation: 'f'.repeat(16), host: 'e'.repeat(32) };
+    for (const identity of [dead, far]) {
+      const file = path.join(directory, `.web.${identity.incarnation}.draft`);
+      await writeFile(file, `${encodeRecord(1, 'alpha', identity, 'preparedAt')}\n`);
+    }
+    const living = await FileWitness.open(directory);
+    await living.prepare('web', 0, 'alpha');
+    const strangers = [
+      '.web.0123456789abcdef.draft',
+      '.web.x.0123456789abcdef.draft',
+      '.web.draft',
+    ];
+    for (const name of strangers) await writeFile(path.join(directory, name), 'no record');
+    const before = (await readdir(directory)).sort();
+    const witness = await FileWitness.open(directory);
+    await witness.prepare('web', 0, 'beta');
+    await witness.close();
+    const gone = `.web.${dead.incarnation}.draft`;
+    expect((await readdir(directory)).sort()).toEqual(before.filter((name) => name !== gone));
+    await living.close();
+  });
+
+  test('a draft that went away costs time alone; a directory that did, the answer', async () => {
+    const witness = await FileWitness.open(directory);
+    await witness.claim('web', 0, 'alpha');
+    await witness.prepare('web', 1, 'alpha');
+    for (const name of await readdir(directory)) {
+      if (name.startsWith('.')) await rm(path.join(directory, name));
+    }
+    expect(await witness.claim('web', 1, 'alpha')).toEqual({ outcome: 'won', generation: 2 });
+    await witness.prepare('web', 2, 'alpha');
+    await rename(directory, `${directory}.away`);
+    await mkdir(directory);
+    // Empty, as where the storage is not mounted: the draft is not there to be linked.
+    await expect(witness.claim('web', 2, 'alpha')).rejects.toMatchObject({
+      code: 'FT_ERR_WITNESS_BEHIND',
+    });
+    await expect(witness.prepare('web', 2, 'alpha')).resolves.toBeUndefined();
+    expect(await readdir(directory)).toEqual([]);
+    await rm(directory, { recursive: true });
+    await expect(witness.prepare('web', 2, 'alpha')).rejects.toMatchObject({
+      code: 'FT_ERR_WITNESS_UNREACHABLE',
+    });
+    await rename(`${directory}.away`, directory);
+    expect(await witness.claim('web', 2, 'alpha')).toEqual({ outcome: 'won', generation: 3 });
+    await witness.close();
   });
 
   test('a directory that is not there is never made', async () => {
@@ -132,5 +229,12 @@ describe('FileWitness', () => {
     const judge = await FileWitness.open(directory);
     await claimInProcesses({ processes: 8, rounds: 50, where: directory, judge });
     expect((await readdir(directory)).length).toBe(50);
+  }, 60_000);
+
+  test('… and as many, when half of them are prepared', async () => {
+    const judge = await FileWitness.open(directory);
+    await claimInProcesses({ processes: 8, rounds: 50, where: directory, judge, prepared: 4 });
+    const names = await readdir(directory);
+    expect(names.filter((name) => !name.startsWith('.')).length).toBe(50);
   }, 60_000);
 });
