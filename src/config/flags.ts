@@ -281,7 +281,9 @@ export const FLAGS: readonly FlagSpec[] = [
     name: 'suspect-after-ms',
     value: 'N',
     fallback: '50',
-    help: 'silence after which the peer is suspected; at least twice the heartbeat interval',
+    help:
+      'silence after which the peer is suspected; at least twice the heartbeat interval, and ' +
+      'more than the time to the peer and back',
   },
   {
     group: 'Operation',
