@@ -62,8 +62,8 @@ describe('a primary that stood still with acks in its socket', () => {
     expect(world.answers.map((answer) => answer.node)).toEqual(['a']);
   });
 
-  test('lets it out later when it was not superseded after all', async () => {
-    const { world, a, b } = await slowPair();
+  test('lets it out later when it was not superseded after all, by an echo alone', async () => {
+    const { world, a, b } = await slowPair({ intervalUs: 1_000_000 });
     await stopWithAckUnderWay(world, a);
     await world.advance(53);
     a.gate.resume();
@@ -73,6 +73,7 @@ describe('a primary that stood still with acks in its socket', () => {
     expect(world.answers.map((answer) => answer.node)).toEqual(['a']);
     expect(a.machine.stats().leaseExpired).toBeGreaterThan(0);
     expect([a.state, b.state]).toEqual(['protected', 'ready']);
+    expect(a.node.primary?.inFlight).toBe(0);
   });
 
   test('a standby with less patience than its primary says so, and the lease is as short', async () => {
@@ -91,20 +92,10 @@ describe('a primary that stood still with acks in its socket', () => {
   });
 });
 
-test('an idle guest keeps its lease by echoes alone', async () => {
-  const { world, a } = await slowPair({ intervalUs: 10_000_000 });
-  for (let request = 1; request <= 20; request += 1) {
-    world.lan.request(beaconRequest('incr', 1, request));
-    await world.advance(100);
-  }
-  expect(world.answers).toHaveLength(20);
-  expect(a.machine.stats().leaseExpired).toBe(0);
-});
-
 test('a round trip beyond what the standby waits: output waits, and the log says why', async () => {
   const { world, a } = await slowPair();
   for (const link of a.links) link.setDelayMs(40);
-  await world.advance(600);
+  await world.advance(1500);
   expect(a.state).toBe('protected');
   world.lan.request(beaconRequest('incr', 1, 1));
   await world.advance(300);
