@@ -28,7 +28,7 @@ kvmDescribe('a primary stopped for longer than its standby waits', () => {
   });
 
   async function loaded(name: string, flags: readonly string[]): Promise<Pair> {
-    const started = new Pair({ machine: 'kvm', name, flags: [...flags] });
+    const started = new Pair({ machine: 'kvm', name, flags: ['--on-fenced', 'exit', ...flags] });
     pair = started;
     await started.start();
     const settings = { ...started.guest, clients: 24, ratePerSecond: 3000 };
