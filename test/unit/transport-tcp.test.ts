@@ -4,7 +4,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import type { Address } from '../../src/common/address';
 import { FtError } from '../../src/common/errors';
 import { nativeSockets } from '../../src/machine';
-import type { Connection } from '../../src/transport/connection';
+import { type Connection, closedByPeer } from '../../src/transport/connection';
 import {
   dial,
   LOW_WATER_BYTES,
@@ -199,6 +199,8 @@ describe.each([
     expect([undefined, 'FT_ERR_CONNECTION_LOST', 'FT_ERR_FRAME_TRUNCATED']).toContain(
       (await farClosed)?.code,
     );
+    // Each of them says that the peer's kernel ended it; what this side did itself says nothing.
+    expect([closedByPeer(await farClosed), closedByPeer(await nearClosed)]).toEqual([true, false]);
     await until(() => flushed === 40);
     near.send(HEADER, allocFrameBuffer(0), 0, () => flushed++);
     await until(() => flushed === 41);
@@ -328,6 +330,7 @@ describe.each([
     const seen = watch(accepted[0] as Connection);
     socket.resetAndDestroy();
     expect((await seen.closed)?.code).toBe('FT_ERR_CONNECTION_LOST');
+    expect(closedByPeer(await seen.closed)).toBe(true);
   });
 
   test('no more than 16 strangers may dither over their handshake', async () => {
