@@ -80,6 +80,9 @@ Napi::Function NativeMachine::define(Napi::Env env) {
                          InstanceMethod("heal", &Self::heal),
                          InstanceMethod("openOutput", &Self::open_output),
                          InstanceMethod("fence", &Self::fence),
+                         InstanceMethod("outputWaits", &Self::output_waits),
+                         InstanceMethod("haltGuest", &Self::halt_guest),
+                         InstanceMethod("resumeGuest", &Self::resume_guest),
                          InstanceMethod("beginSync", &Self::begin_sync),
                          InstanceMethod("verify", &Self::verify),
                          InstanceMethod("apply", &Self::apply),
@@ -284,6 +287,7 @@ Napi::Value NativeMachine::next_cut(const Napi::CallbackInfo& info) {
     facts_[12] = static_cast<double>(f.kick_ns) / 1000;
     facts_[13] = static_cast<double>(f.barrier_ns) / 1000;
     facts_[11] = static_cast<double>(monotonic_ns() - f.end_ns) / 1000;
+    facts_[18] = machine_->is_of_halted(f) ? 1 : 0;
     const auto out = bytes_of(info[0]);
     // Gives the slot back with the last piece, so the facts were read before.
     store(machine_->encode_cut(out), out, kFirstPiece);
@@ -325,6 +329,18 @@ void NativeMachine::fence(const Napi::CallbackInfo& info) {
   if (!alive(info)) return;
   clock_->set(0);
   machine_->fence();
+}
+
+Napi::Value NativeMachine::output_waits(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), alive(info) && machine_->output_waits_for_lease());
+}
+
+void NativeMachine::halt_guest(const Napi::CallbackInfo& info) {
+  if (alive(info)) machine_->halt_guest();
+}
+
+void NativeMachine::resume_guest(const Napi::CallbackInfo& info) {
+  if (alive(info)) machine_->resume_guest();
 }
 
 // Argument: the primary's sync ids. Returns this side's maps, one a disk or undefined.

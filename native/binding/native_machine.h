@@ -8,7 +8,7 @@
 //   2 overrun     6 harvestUs     10 guestEnd (GuestEnd, 0: none)
 //   3 dirtyPages  7 copyUs        11 wakeUs
 //                                12 kickUs    13 barrierUs
-//   14 … 17: of its first piece, as after encodeCut()
+//   14 … 17: of its first piece, as after encodeCut()      18 halted
 //
 //   facts after apply():  0 records   1 diskBacklogBytes
 //
@@ -36,7 +36,7 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   ~NativeMachine() override;
 
  private:
-  static constexpr size_t kFactsLength = 18;
+  static constexpr size_t kFactsLength = 19;
   static constexpr size_t kFirstPiece = 14;
 
   Napi::Value cpu_features(const Napi::CallbackInfo& info);
@@ -54,6 +54,9 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   void heal(const Napi::CallbackInfo& info);
   void open_output(const Napi::CallbackInfo& info);
   void fence(const Napi::CallbackInfo& info);
+  Napi::Value output_waits(const Napi::CallbackInfo& info);
+  void halt_guest(const Napi::CallbackInfo& info);
+  void resume_guest(const Napi::CallbackInfo& info);
   Napi::Value begin_sync(const Napi::CallbackInfo& info);
   Napi::Value verify(const Napi::CallbackInfo& info);
   Napi::Value apply(const Napi::CallbackInfo& info);

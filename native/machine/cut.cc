@@ -35,6 +35,7 @@ void Cutter::begin(const CutPolicy& policy, uint64_t first_epoch) {
   policy_ = policy;
   cut_.store(first_epoch - 1);
   committed_.store(first_epoch - 1);
+  base_.store(0);
   hold_next_.store(false);
   frozen_.store(false);
   final_cut_made_.store(false);
@@ -67,7 +68,7 @@ bool Cutter::past_budget() const {
   return pending >= policy_.dirty_budget_pages;
 }
 
-void Cutter::cut(const SignalsBlocked& blocked, GuestEnd guest_end) {
+void Cutter::cut(const SignalsBlocked& blocked, GuestEnd guest_end, uint64_t halt) {
   if (policy_.floor) return cut_floor(blocked, guest_end);
   const uint64_t start = monotonic_ns();
   EpochSlot* slot = parts_.slots.take();
@@ -80,6 +81,7 @@ void Cutter::cut(const SignalsBlocked& blocked, GuestEnd guest_end) {
     const uint64_t t0 = monotonic_ns();
     facts.epoch = cut_.load() + 1;
     facts.guest_end = guest_end;
+    facts.halt = halt;
     const uint32_t harvested = harvest(facts);
     const uint64_t t1 = monotonic_ns();
     copy_pages(*slot);
@@ -91,6 +93,7 @@ void Cutter::cut(const SignalsBlocked& blocked, GuestEnd guest_end) {
     reset(blocked, harvested);
     if (hold_next_.exchange(false)) {
       facts.base = true;
+      base_.store(facts.epoch);
       if (!parts_.faults.release_early) parts_.outbox.hold();
     }
     facts.output_frames = parts_.outbox.seal(facts.epoch);

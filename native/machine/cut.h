@@ -88,6 +88,8 @@ class Cutter {
   /// The next cut is the base epoch: output is held from it on.
   void hold_output_at_next_cut() { hold_next_.store(true); }
   void commit(uint64_t epoch) { committed_.store(epoch); }
+  /// True for the base epoch and later ones: whoever holds one of them can go on from it.
+  bool is_restorable(uint64_t epoch) const { return base_.load() != 0 && epoch >= base_.load(); }
   /// The overrun epoch is encoded: the guest may run on.
   void thaw() { frozen_.store(false); }
 
@@ -115,8 +117,8 @@ class Cutter {
   /// When the next cut was asked for, and with it the leader kicked; 0: it was not.
   void asked_at(uint64_t ns) { asked_ns_ = ns; }
   /// Makes the cut. Every vCPU is stopped; can_cut() holds. With `guest_end` the epoch is the
-  /// guest's last: final_cut_made() is true from then until begin().
-  void cut(const SignalsBlocked& blocked, GuestEnd guest_end = GuestEnd::kNone);
+  /// guest's last: final_cut_made() is true from then until begin(). `halt` becomes CutFacts::halt.
+  void cut(const SignalsBlocked& blocked, GuestEnd guest_end = GuestEnd::kNone, uint64_t halt = 0);
   bool final_cut_made() const { return final_cut_made_.load(); }
 
   // Any thread.
@@ -138,6 +140,7 @@ class Cutter {
   std::atomic<bool> hold_next_{false};
   std::atomic<bool> final_cut_made_{false};
   std::atomic<bool> waits_for_lock_{false};
+  std::atomic<uint64_t> base_{0};  // 0 until it is cut
   std::atomic<uint64_t> cut_{0};
   std::atomic<uint64_t> committed_{0};
   std::atomic<uint64_t> last_cut_ns_{0};

@@ -30,6 +30,7 @@ struct CutFacts {
   bool base = false;
   bool overrun = false;
   GuestEnd guest_end = GuestEnd::kNone;  // the guest ended itself; no later cut follows
+  uint64_t halt = 0;  // VcpuThreads::halts() at the cut: odd when the guest stood still before it
   uint32_t dirty_pages = 0;
   uint32_t output_frames = 0;
   uint64_t kick_ns = 0;     // asked for → the leader is out of KVM_RUN; 0: nobody had to ask

@@ -113,6 +113,15 @@ class Machine {
   void heal(std::span<const uint32_t> gfns);
   void open_output();
   void fence();
+  bool output_waits_for_lease() const { return outbox_.lease_waited_for(); }
+  /// Either side, in any phase: a guest that is booted or promoted later does not run either.
+  void halt_guest() { threads_->halt(); }
+  void resume_guest() { threads_->resume(); }
+  /// True for a cut that has all that the guest ever did: it was made while the guest was halted,
+  /// and it still is.
+  bool is_of_halted(const CutFacts& facts) const {
+    return facts.halt % 2 == 1 && facts.halt == threads_->halts();
+  }
 
   // The standby.
   Result<DiskSet::Maps> begin_sync(std::span<const std::string> peer_sync_ids);

@@ -185,6 +185,11 @@ void Outbox::drop() {
   waiting_.store(false, std::memory_order_release);
 }
 
+bool Outbox::lease_waited_for() const {
+  std::scoped_lock sinks(sink_mutex_);
+  return due_.head != nullptr;
+}
+
 Outbox::Facts Outbox::facts() const {
   std::scoped_lock lists(mutex_);
   return facts_;

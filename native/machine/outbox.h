@@ -98,6 +98,8 @@ class Outbox {
   void drop();
   /// True when the open segment has frames (output waits for a cut). Takes no lock.
   bool output_waiting() const { return waiting_.load(std::memory_order_acquire); }
+  /// Something was released and waits for the lease.
+  bool lease_waited_for() const;
   Facts facts() const;
   /// At this many held bytes (frame records included) the guest must be paused; checked by the
   /// vCPU loop. Takes no lock.
@@ -141,7 +143,7 @@ class Outbox {
   void forget(std::unique_ptr<Segment> segment);
   void start_segment();
 
-  std::mutex sink_mutex_;
+  mutable std::mutex sink_mutex_;
   mutable std::mutex mutex_;
   Sink sinks_[kOutputPorts];
   std::atomic<Mode> mode_{Mode::kOpen};

@@ -37,6 +37,14 @@ bool take_kick() {
   return sigtimedwait(&kick, &info, &at_once) > 0 && info.si_code == SI_TIMER;
 }
 
+bool wait_for_kick() {
+  sigset_t kick;
+  sigemptyset(&kick);
+  sigaddset(&kick, kick_signal());
+  siginfo_t info{};
+  return sigwaitinfo(&kick, &info) > 0 && info.si_code == SI_TIMER;
+}
+
 KickTimer::~KickTimer() {
   reset();
 }

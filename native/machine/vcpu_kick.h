@@ -26,6 +26,8 @@ void prepare_kicks();
 void kick_thread(int tid);
 /// Takes one pending kick off the calling thread. True when the thread's own timer sent it.
 bool take_kick();
+/// Sleeps until a kick comes, and takes it; one that is pending counts. True as for take_kick().
+bool wait_for_kick();
 
 /// Kicks a thread again and again.
 class KickTimer {

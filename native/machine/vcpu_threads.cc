@@ -84,6 +84,20 @@ bool VcpuThreads::tick() {
   return true;
 }
 
+void VcpuThreads::halt() {
+  if (halted()) return;
+  halts_.fetch_add(1);
+  asked_ns_.store(monotonic_ns());
+  cut_requested_.store(true);
+  for (size_t i = 0; i < tids_.size(); i++) kick(i);
+}
+
+void VcpuThreads::resume() {
+  if (!halted()) return;
+  halts_.fetch_add(1);
+  for (size_t i = 0; i < tids_.size(); i++) kick(i);
+}
+
 void VcpuThreads::recheck_limits() {
   credit_changed();
   for (size_t i = 0; i < tids_.size(); i++) kick(i);
@@ -188,6 +202,11 @@ void VcpuThreads::loop(size_t index) {
         wait_until([&] { return !parts_.cutter.frozen(); });
         continue;
       }
+      if (halted()) {
+        // Whoever wants a cut, a parked thread, an end or a running guest stores that and kicks.
+        if (wait_for_kick()) ticked_.store(true);
+        continue;
+      }
       if (index != 0 && over_budget_.load()) {
         wait_until([&] { return !over_budget_.load(); });
         continue;
@@ -212,7 +231,7 @@ void VcpuThreads::loop(size_t index) {
 // True when something waits that loop() would serve before it enters the guest.
 bool VcpuThreads::wanted(size_t index) const {
   if (stop_.load() || park_requests_.load() > 0) return true;
-  if (guest_end_.load() != GuestEnd::kNone) return true;
+  if (guest_end_.load() != GuestEnd::kNone || halted()) return true;
   if (parts_.outbox.over_limit() || parts_.cutter.frozen()) return true;
   if (index != 0) return over_budget_.load();
   return ticked_.load() || cut_requested_.load() || ring_full_.load();
@@ -314,7 +333,8 @@ void VcpuThreads::serve_leader(const SignalsBlocked& blocked) {
   // would let the standby go on behind it, too: the last cut, which says so, is made instead.
   cutter.asked_at(asked_ns);
   with_others_parked([&] {
-    if (guest_end_.load() == GuestEnd::kNone) cutter.cut(blocked);
+    const uint64_t halt = halts_.load();
+    if (guest_end_.load() == GuestEnd::kNone) cutter.cut(blocked, GuestEnd::kNone, halt);
   });
   if (guest_end_.load() != GuestEnd::kNone) return;
   cut_wanted_.store(behind_schedule());

@@ -9,6 +9,9 @@
 // Why no request is lost: a requester first stores its flag and then signals. A signal that lands
 // after the loop has read the flags stays pending, and KVM_RUN returns at once.
 //
+// The guest halted (halt(), until resume()): every vCPU stays out of KVM_RUN and sleeps until it is
+// kicked. Cuts go on; one that is made now has all that the guest ever did before it was halted.
+//
 // Who ticks: another thread, if there is one that does (replication's event loop), for a timer of
 // the leader's own interrupts the guest's CPU, which costs more than a signal from another one.
 #pragma once
@@ -77,6 +80,14 @@ class VcpuThreads {
   /// A cut is due, if the last one was not just now; true when it was asked for. Any thread.
   bool tick();
 
+  /// No vCPU enters the guest any more, also of threads that are started later, and a cut is asked
+  /// for; until resume(). The guest may run for a moment yet: a cut whose CutFacts::halt is halts()
+  /// was made when it stood still already. The thread that starts and stops.
+  void halt();
+  void resume();
+  /// Odd while the guest is halted; another number for each time it is.
+  uint64_t halts() const { return halts_.load(); }
+
   /// Stops every vCPU outside KVM_RUN and keeps it there while in scope.
   class Parked {
    public:
@@ -103,6 +114,7 @@ class VcpuThreads {
   void serve_ended(size_t index, const SignalsBlocked& blocked);
   uint64_t run_ns() const;
   bool final_cut_due() const;
+  bool halted() const { return halts_.load() % 2 == 1; }
   template <typename Act>
   void with_others_parked(Act act);
   bool behind_schedule();
@@ -132,6 +144,7 @@ class VcpuThreads {
   std::atomic<bool> cut_wanted_{false};  // a cut is due as soon as there is credit
   std::atomic<bool> ring_full_{false};
   std::atomic<bool> over_budget_{false};  // the leader waits for credit, and the others with it
+  std::atomic<uint64_t> halts_{0};
   std::atomic<bool> stop_{false};
   std::atomic<bool> stopped_reported_{false};
   std::atomic<GuestEnd> guest_end_{GuestEnd::kNone};

@@ -108,6 +108,8 @@ async function assemble(
       heartbeatIntervalMs: config.heartbeatIntervalMs,
       suspectAfterMs: config.suspectAfterMs,
       onGuestEnd: config.onGuestEnd,
+      onStandbyLoss: config.onStandbyLoss,
+      onWitnessLoss: config.onWitnessLoss,
       onFenced: config.onFenced,
     },
     {

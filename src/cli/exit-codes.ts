@@ -21,6 +21,8 @@ export function exitCodeOfEnd(end: NodeEnd): ExitCode {
       return end.end.kind === 'reset' ? ExitCode.guestReset : ExitCode.guestOff;
     case 'rejoin-failed':
       return exitCodeOfStart(end.error);
+    case 'witness-lost':
+      return ExitCode.witnessLost;
     case 'machine-error':
     case 'promotion-failed':
       return isOfThisHost(end.error) ? ExitCode.environment : ExitCode.internal;
@@ -45,6 +47,11 @@ export function sentenceOfEnd(end: NodeEnd): string {
       return (
         `Node ${end.current.owner} runs the guest in generation ${end.current.generation}, and this ` +
         `host cannot be its standby: ${end.error.message} Mend that and start this command again.`
+      );
+    case 'witness-lost':
+      return (
+        `The standby is lost and the witness cannot be asked (${end.error.message}), so the guest ` +
+        'was ended here (--on-witness-loss stop).'
       );
     case 'guest-ended':
       return `The guest ended itself: ${end.end.cause}.`;

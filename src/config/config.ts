@@ -83,6 +83,10 @@ export interface NodeConfig {
   readonly suspectAfterMs: number;
   /** Where primaries connect to; undefined: this node is never a standby. */
   readonly listen: Address | undefined;
+  /** What becomes of a guest that was protected and is not now. */
+  readonly onStandbyLoss: 'continue' | 'pause';
+  /** What becomes of a guest that lost its standby while the witness cannot be asked. */
+  readonly onWitnessLoss: 'hold' | 'pause' | 'stop';
   /** What becomes of the process when another node has won the guest. */
   readonly onFenced: 'rejoin' | 'exit';
   /** Path of the control socket; undefined: none. */
@@ -166,6 +170,15 @@ function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {
     witness: readWitness(flags),
     standbys: readStandbys(flags),
     listen: listen === undefined ? undefined : readListen(flags, listen),
+    onStandbyLoss: parseChoice('on-standby-loss', flags.text('on-standby-loss') ?? '', [
+      'continue',
+      'pause',
+    ] as const),
+    onWitnessLoss: parseChoice('on-witness-loss', flags.text('on-witness-loss') ?? '', [
+      'hold',
+      'pause',
+      'stop',
+    ] as const),
     onFenced: readOnFenced(flags),
     control: readControl(flags),
     policy: {

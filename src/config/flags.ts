@@ -287,6 +287,24 @@ export const FLAGS: readonly FlagSpec[] = [
   },
   {
     group: 'Operation',
+    name: 'on-standby-loss',
+    value: 'continue|pause',
+    fallback: 'continue',
+    help:
+      'while a guest that was protected has no standby, after a takeover too: run on without one, ' +
+      'or stand still until one holds it (docs/policies.md)',
+  },
+  {
+    group: 'Operation',
+    name: 'on-witness-loss',
+    value: 'hold|pause|stop',
+    fallback: 'hold',
+    help:
+      'when the standby is lost and the witness cannot say who goes on: run on with all output held, ' +
+      'stand still, or end the guest and this process (docs/policies.md)',
+  },
+  {
+    group: 'Operation',
     name: 'on-guest-end',
     value: 'exit|hold',
     fallback: 'exit',

@@ -10,6 +10,7 @@ export const ExitCode = {
   refused: 5,
   guestOff: 6,
   guestReset: 7,
+  witnessLost: 8,
   internal: 70,
 } as const;
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
@@ -22,6 +23,7 @@ const EXIT_MEANINGS: Readonly<Record<ExitCode, string>> = {
   [ExitCode.refused]: 'the peer refused this node, or the newest generation is another node’s',
   [ExitCode.guestOff]: 'the guest switched itself off',
   [ExitCode.guestReset]: 'the guest asked for a reset: start it again if it shall go on',
+  [ExitCode.witnessLost]: 'nobody could say who owns the guest, and --on-witness-loss is stop',
   [ExitCode.internal]: 'an error of our own',
 };
 

@@ -54,7 +54,7 @@ export interface KvmMachineOptions {
 
 /** Smallest buffer that encodeCut and scanNext take (EpochEncoder::kChunkRoomMin). */
 const CHUNK_ROOM_MIN = 256 * 1024;
-const FACTS_LENGTH = 18;
+const FACTS_LENGTH = 19;
 /** By the numbers of native/machine/power.h. */
 const GUEST_ENDS: readonly (GuestEnd | undefined)[] = [
   undefined,
@@ -212,6 +212,7 @@ export class KvmMachine implements Machine {
     cut.wakeUs = facts[11] as number;
     cut.kickUs = facts[12] as number;
     cut.barrierUs = facts[13] as number;
+    cut.halted = facts[18] === 1;
     readChunk(cut.chunk, facts, 14);
     return cut;
   }
@@ -244,6 +245,18 @@ export class KvmMachine implements Machine {
 
   fence(): void {
     this.#native.fence();
+  }
+
+  outputWaits(): boolean {
+    return this.#native.outputWaits();
+  }
+
+  haltGuest(): void {
+    this.#native.haltGuest();
+  }
+
+  resumeGuest(): void {
+    this.#native.resumeGuest();
   }
 
   beginSync(peerSyncIds: readonly string[]): readonly (Uint8Array | undefined)[] {

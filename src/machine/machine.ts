@@ -109,6 +109,8 @@ export interface Cut {
   chunk: EncodedChunk;
   /** True when the whole memory must be sent because the ring may have lost entries. */
   overrun: boolean;
+  /** It has all that the guest ever did: the guest was halted before it, and has been since. */
+  halted: boolean;
   /** The guest ended itself in this epoch; no later cut follows. */
   guestEnd: GuestEnd | undefined;
 }
@@ -117,7 +119,7 @@ export interface Cut {
 export function emptyCut(): Cut {
   const stages = { kickUs: 0, barrierUs: 0, harvestUs: 0, copyUs: 0, stateUs: 0, resetUs: 0 };
   const times = { ...stages, pauseUs: 0, wakeUs: 0 };
-  const end = { overrun: false, guestEnd: undefined };
+  const end = { overrun: false, halted: false, guestEnd: undefined };
   const chunk = { bytes: 0, rawBytes: 0, last: false };
   return { epoch: 0, base: false, dirtyPages: 0, outputFrames: 0, chunk, ...end, ...times };
 }
@@ -248,7 +250,7 @@ export interface Machine {
   /** Encodes the next piece of the current cut into `into` (at most its length). */
   encodeCut(into: Buffer): EncodedChunk;
   /**
-   * Epoch acknowledged: its output and everything older may leave, and further cuts may happen. The
+   * Epoch acknowledged (from the base on; before it nothing leaves): its output and everything older may leave, and further cuts may happen. The
    * lease now lasts until leaseUs after that epoch's cut, if it did not last longer; what is
    * found to be late frame by frame stays, and leaves with the next commit() or extendLease() that
    * makes the lease hold again.
@@ -261,6 +263,8 @@ export interface Machine {
    * the lease lasts until leaseUs after that, and acknowledged output that waited for it leaves.
    */
   extendLease(sentAtUs: number): void;
+  /** Output that is acknowledged has not left: the lease has ended. */
+  outputWaits(): boolean;
   /** Sends these pages raw with the next epoch (their copies on the standby are known to differ). */
   heal(gfns: readonly number[]): void;
   /** This host alone owns the output: hands out what is held and passes on what comes. No lease is
@@ -268,6 +272,14 @@ export interface Machine {
   openOutput(): void;
   /** Stops the vCPUs and forgets held output. */
   fence(): void;
+  /**
+   * The guest stands still from now on (on KVM it may run for some 100 µs yet), also one that is
+   * booted or promoted later. Output mode, replication and cuts go on as they are; while
+   * replicating, a cut with `halted` follows as soon as there is credit. Twice is once.
+   */
+  haltGuest(): void;
+  /** The guest runs on, if it was halted. */
+  resumeGuest(): void;
 
   // ── the standby ────────────────────────────────────────────────────────────────────────────────
   /**

@@ -73,6 +73,9 @@ export interface NativeMachine {
   heal(gfns: Uint32Array): void;
   openOutput(): void;
   fence(): void;
+  outputWaits(): boolean;
+  haltGuest(): void;
+  resumeGuest(): void;
   disksSynced(): boolean;
   diskSyncProgress(): number;
   beginSync(peerSyncIds: readonly string[]): (Uint8Array | undefined)[];

@@ -30,6 +30,8 @@ export class SimulatedSlot {
   epoch = 0;
   base = false;
   guestEnd: GuestEnd | undefined;
+  /** Which halt of the guest it was made in; 0 for none. */
+  halt = 0;
   gfns: Uint32Array = new Uint32Array(0);
   pages: Buffer = Buffer.alloc(0);
   pageCount = 0;
@@ -65,6 +67,17 @@ export class SimulatedSlot {
     this.nextAudit = 0;
     this.auditGfns.length = 0;
     this.auditHashes.length = 0;
+  }
+
+  /** Hashes `count` pages as they are at the cut, from `gfn` on; returns where the next go on. */
+  hashPages(memory: SimulatedMemory, gfn: number, count: number): number {
+    let at = gfn;
+    for (let i = 0; i < count; i += 1) {
+      this.auditGfns.push(at);
+      this.auditHashes.push(pageHash(memory.bytes, at * PAGE_BYTES));
+      at = (at + 1) % memory.pages;
+    }
+    return at;
   }
 
   encode(into: Buffer): EncodedChunk {

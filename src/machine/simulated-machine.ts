@@ -25,17 +25,11 @@ import {
 import { SimulatedBeacon } from './simulated-beacon';
 import type { SimulatedDiskOptions } from './simulated-disk';
 import { SimulatedDisks } from './simulated-disks';
-import {
-  applyBody,
-  putPage,
-  SimulatedSlot,
-  STATE_BYTES,
-  STATE_VERSION,
-  verifyBody,
-} from './simulated-epoch';
-import { PAGE_BYTES, pageHash, SimulatedMemory } from './simulated-memory';
+import { applyBody, putPage, STATE_BYTES, STATE_VERSION, verifyBody } from './simulated-epoch';
+import { PAGE_BYTES, SimulatedMemory } from './simulated-memory';
 import type { SimulatedNetwork } from './simulated-network';
 import { SimulatedOutbox } from './simulated-outbox';
+import { SimulatedSlots } from './simulated-slots';
 
 /** Test-only faults, to prove that audit, oracle and the judge of the disks can find something. */
 export type MachineFault =
@@ -82,13 +76,14 @@ export class SimulatedMachine implements Machine {
   private committed = 0;
   private cutDue = false;
   private holdAtNextCut = false;
-  private basePassed = false;
+  /** 0 until it is cut. */
+  private baseEpoch = 0;
   private cuts = 0;
   private end: GuestEnd | undefined;
   private finalCutMade = false;
-  private readonly waiting: SimulatedSlot[] = [];
-  private readonly spare: SimulatedSlot[] = [];
-  private current: SimulatedSlot | undefined;
+  private readonly slots = new SimulatedSlots();
+  private halted = false;
+  private halts = 0;
   private scanAt = 0;
   private auditAt = 0;
   private healed = 0;
@@ -154,7 +149,7 @@ export class SimulatedMachine implements Machine {
     this.lastCut = firstEpoch - 1;
     this.committed = firstEpoch - 1;
     this.scanAt = 0;
-    this.basePassed = false;
+    this.baseEpoch = 0;
     this.holdAtNextCut = false;
     this.finalCutMade = false;
     this.outbox.setLease(this.hasFault('ignore-lease') ? 0 : policy.leaseUs);
@@ -169,9 +164,7 @@ export class SimulatedMachine implements Machine {
     this.cutTimer = undefined;
     this.cutDue = false;
     this.holdAtNextCut = false;
-    if (this.current !== undefined) this.spare.push(this.current);
-    this.current = undefined;
-    this.spare.push(...this.waiting.splice(0));
+    this.slots.clear();
     this.memory.stopLogging();
     this.disks.endReplication();
     this.drainIngress();
@@ -209,8 +202,7 @@ export class SimulatedMachine implements Machine {
   }
 
   nextCut(into: Buffer): Cut | undefined {
-    assert(this.current === undefined, 'a cut is encoded to its end before the next is taken');
-    const slot = this.waiting.shift();
+    const slot = this.slots.next();
     if (slot === undefined) return undefined;
     const facts = this.cutFacts;
     facts.epoch = slot.epoch;
@@ -220,30 +212,20 @@ export class SimulatedMachine implements Machine {
     facts.pauseUs = slot.pauseUs;
     facts.copyUs = slot.pauseUs;
     facts.guestEnd = slot.guestEnd;
+    facts.halted = this.halted && slot.halt === this.halts;
     facts.wakeUs = this.options.clock.nowUs() - slot.cutAtUs;
-    facts.chunk = this.encode(slot, into);
+    facts.chunk = this.slots.encode(into);
     return facts;
   }
 
   encodeCut(into: Buffer): EncodedChunk {
-    assert(this.current !== undefined, 'encodeCut follows nextCut');
-    return this.encode(this.current, into);
-  }
-
-  private encode(slot: SimulatedSlot, into: Buffer): EncodedChunk {
-    this.current = slot;
-    const chunk = slot.encode(into);
-    if (chunk.last) {
-      this.spare.push(slot);
-      this.current = undefined;
-    }
-    return chunk;
+    return this.slots.encode(into);
   }
 
   commit(epoch: number): void {
     assert(epoch <= this.lastCut, 'only an epoch that was cut is committed');
     this.committed = Math.max(this.committed, epoch);
-    this.outbox.release(epoch);
+    if (this.baseEpoch !== 0 && epoch >= this.baseEpoch) this.outbox.release(epoch);
     this.disks.acked(epoch);
     if (this.policy !== undefined && this.cutIsWanted()) this.tryCut();
     this.drainIngress();
@@ -275,6 +257,25 @@ export class SimulatedMachine implements Machine {
     this.stopGuest();
     this.outbox.drop();
     this.endReplication();
+  }
+
+  outputWaits(): boolean {
+    return this.outbox.waitsForLease;
+  }
+
+  haltGuest(): void {
+    if (this.halted) return;
+    this.halted = true;
+    this.halts += 1;
+    if (this.policy === undefined) return;
+    this.cutDue = true;
+    // A turn later, as on KVM, where the guest's own threads make the cut.
+    this.options.clock.soon(() => this.tryCut());
+  }
+
+  resumeGuest(): void {
+    this.halted = false;
+    this.drainIngress();
   }
 
   beginSync(peerSyncIds: readonly string[]): readonly (Uint8Array | undefined)[] {
@@ -393,13 +394,13 @@ export class SimulatedMachine implements Machine {
   }
 
   private tick(): void {
-    const running = this.phase === 'running' && this.end === undefined;
+    const running = this.phase === 'running' && this.end === undefined && !this.halted;
     if (!running || !this.beacon.loaded) return;
     this.beacon.tick(() => this.guestMustWait());
   }
 
   private guestMustWait(): boolean {
-    if (this.outbox.overLimit) return true;
+    if (this.halted || this.outbox.overLimit) return true;
     return this.policy !== undefined && this.memory.dirtyPages >= this.policy.dirtyBudgetPages;
   }
 
@@ -444,12 +445,13 @@ export class SimulatedMachine implements Machine {
     const policy = this.policy;
     if (policy === undefined || this.phase !== 'running' || this.finalCutMade) return;
     const startUs = this.options.clock.nowUs();
-    const slot = this.spare.pop() ?? new SimulatedSlot();
+    const slot = this.slots.take();
     this.lastCut += 1;
     this.cuts += 1;
     slot.epoch = this.lastCut;
     slot.base = this.holdAtNextCut;
     slot.guestEnd = this.end;
+    slot.halt = this.halted ? this.halts : 0;
     this.finalCutMade = this.end !== undefined;
     const count = this.hideOne(this.memory.harvest(this.harvested));
     slot.fill(this.memory, this.harvested, count);
@@ -460,13 +462,15 @@ export class SimulatedMachine implements Machine {
     slot.outputFrames = this.outbox.isHolding ? this.outbox.seal(slot.epoch) : 0;
     if (slot.base) {
       this.holdAtNextCut = false;
-      this.basePassed = true;
+      this.baseEpoch = slot.epoch;
       this.outbox.hold();
     }
-    if (this.basePassed) this.takeAudits(slot, policy.auditPages);
+    if (this.baseEpoch !== 0) {
+      this.auditAt = slot.hashPages(this.memory, this.auditAt, policy.auditPages);
+    }
     slot.cutAtUs = this.options.clock.nowUs();
     slot.pauseUs = slot.cutAtUs - startUs;
-    this.waiting.push(slot);
+    this.slots.publish(slot);
     this.cutDue = false;
     this.cutTimer?.cancel();
     this.scheduleCut();
@@ -475,21 +479,12 @@ export class SimulatedMachine implements Machine {
   }
 
   private announceCut(): void {
-    if (this.waiting.length > 0) this.handlers?.onCut();
-  }
-
-  private takeAudits(slot: SimulatedSlot, pages: number): void {
-    for (let i = 0; i < pages; i += 1) {
-      const gfn = this.auditAt;
-      this.auditAt = (gfn + 1) % this.memory.pages;
-      slot.auditGfns.push(gfn);
-      slot.auditHashes.push(pageHash(this.memory.bytes, gfn * PAGE_BYTES));
-    }
+    if (this.slots.anyWaits) this.handlers?.onCut();
   }
 
   /** Test-only fault: loses one page of every sixteenth cut, as a defect in the harvest would. */
   private hideOne(count: number): number {
-    if (!this.hasFault('hide-dirty-page') || !this.basePassed || count === 0) return count;
+    if (!this.hasFault('hide-dirty-page') || this.baseEpoch === 0 || count === 0) return count;
     if (this.cuts % HIDE_EVERY_CUTS !== 0) return count;
     return count - 1;
   }

@@ -99,8 +99,16 @@ export class SimulatedOutbox {
     this.emitReleased();
   }
 
+  /** Released output waits for the lease. */
+  get waitsForLease(): boolean {
+    const first = this.held[0];
+    return first !== undefined && first.epoch !== 0 && first.epoch <= this.releasedEpoch;
+  }
+
+  /** Twice is once: what is held then keeps its place, and epochs go on growing. */
   hold(): void {
-    assert(this.mode === 'open', 'only an open outbox starts holding');
+    assert(this.mode !== 'dropped', 'a dropped outbox holds nothing');
+    if (this.mode === 'held') return;
     this.mode = 'held';
     // Epochs begin anew with each generation, and nothing is held here when holding begins.
     this.sealedEpoch = 0;

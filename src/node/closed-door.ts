@@ -12,7 +12,7 @@
  * done about it here but to ask for patience.
  */
 import { assert } from '../common/assert';
-import type { PrimaryState } from '../primary/primary-role';
+import type { PrimaryState } from '../primary/primary-types';
 import { Doorkeeper, type DoorkeeperOptions, refusal } from '../standby/doorkeeper';
 import type { Connection } from '../transport/connection';
 import type { Hello, Refuse } from '../wire/messages';

@@ -16,15 +16,20 @@
  */
 import { assert } from '../common/assert';
 import type { Clock } from '../common/clock';
-import { type FtError, toFtError } from '../common/errors';
+import { FtError, toFtError } from '../common/errors';
 import type { Logger } from '../common/logger';
 import type { CutSettings, GuestEnd, Machine } from '../machine/machine';
 import { otherOwner } from '../primary/boot-claim';
 import type { BodyCompressor } from '../primary/frame-sender';
+import type { StandbyLossPolicy } from '../primary/guest-halt';
 import type { Dial } from '../primary/link';
-import { type PrimaryEnd, PrimaryRole, type PrimaryState } from '../primary/primary-role';
+import { PrimaryRole } from '../primary/primary-role';
+import type { PrimaryEnd, PrimaryState } from '../primary/primary-types';
+import type { SwitchoverDone } from '../primary/switchover';
+import type { WitnessLossPolicy } from '../primary/witness-loss';
 import type { BodyDecompressor } from '../standby/checkpoint-applier';
-import { StandbyRole, type StandbyState } from '../standby/standby-role';
+import { StandbyRole } from '../standby/standby-role';
+import type { StandbyState } from '../standby/standby-types';
 import type { Connection } from '../transport/connection';
 import { FrameBufferPool } from '../wire/buffer-pool';
 import { CHUNK_BYTES } from '../wire/frame';
@@ -41,6 +46,10 @@ export interface NodeSettings {
   readonly suspectAfterMs: number;
   /** Whether a standby whose guest ended itself waits for the next primary ("hold"). */
   readonly onGuestEnd: 'exit' | 'hold';
+  /** What a guest that was protected does while no standby holds it: run on, or stand still. */
+  readonly onStandbyLoss: StandbyLossPolicy;
+  /** What it does while it may not speak, since the witness cannot be asked: docs/policies.md. */
+  readonly onWitnessLoss: WitnessLossPolicy;
   /** Whether a node whose guest lives on elsewhere joins as standby, or ends. */
   readonly onFenced: 'rejoin' | 'exit';
 }
@@ -155,6 +164,19 @@ export class RunningNode {
   get claiming(): boolean {
     const { role, state } = this.state;
     return role === 'standby' && (state === 'suspecting' || state === 'promoting');
+  }
+
+  /**
+   * Hands the guest over to the standby, in order: nothing is lost, and it stands still for some
+   * milliseconds. Never rejects: an FtError says why the guest goes on here (FT_ERR_SWITCHOVER_…).
+   * Done: this node is fenced next, and goes on as for any other end of that kind (see above).
+   */
+  switchover(): Promise<SwitchoverDone | FtError> {
+    if (this.primary !== undefined) return this.primary.switchover();
+    const { nodeId } = this.settings;
+    const { state } = this.state;
+    const message = `Node ${nodeId} is a standby (${state}); ask the node that runs the guest.`;
+    return Promise.resolve(new FtError('FT_ERR_SWITCHOVER_ROLE', message, { nodeId, state }));
   }
 
   /** Ends in order: peers are told, the guest (if it runs here) ends. The machine is closed. */

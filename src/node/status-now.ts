@@ -33,6 +33,7 @@ function primaryFields(
     epochCut: stats.epochCut,
     epochCommitted: stats.epochCommitted,
     inFlight: primary.inFlight,
+    guestHalted: primary.halted,
     syncProgress: round(primary.syncProgress),
     outboxFrames: counted.outboxFrames,
     outboxBytes: counted.outboxBytes,

@@ -6,6 +6,13 @@ import type { Clock, Timer } from '../common/clock';
 import { type FtError, toFtError } from '../common/errors';
 import type { GenerationRecord, Witness } from '../witness/witness';
 
+export interface ClaimOptions {
+  readonly clock: Clock;
+  readonly witness: Witness;
+  readonly pair: string;
+  readonly nodeId: string;
+}
+
 export interface ClaimHandlers {
   onWon(generation: number): void;
   onLost(current: GenerationRecord): void;
@@ -23,10 +30,7 @@ export class Claim {
   private waitMs = RETRY_MS_MIN;
 
   constructor(
-    private readonly clock: Clock,
-    private readonly witness: Witness,
-    private readonly pair: string,
-    private readonly nodeId: string,
+    private readonly options: ClaimOptions,
     private readonly fromGeneration: number,
     private readonly handlers: ClaimHandlers,
   ) {
@@ -41,7 +45,8 @@ export class Claim {
 
   private attempt(): void {
     this.tries += 1;
-    this.witness.claim(this.pair, this.fromGeneration, this.nodeId).then(
+    const { clock, witness, pair, nodeId } = this.options;
+    witness.claim(pair, this.fromGeneration, nodeId).then(
       (result) => {
         if (this.stopped) return;
         if (result.outcome === 'won') this.handlers.onWon(result.generation);
@@ -50,7 +55,7 @@ export class Claim {
       (thrown: unknown) => {
         if (this.stopped) return;
         this.handlers.onUnknown(toFtError(thrown, 'FT_ERR_WITNESS_UNKNOWN'), this.tries);
-        this.timer = this.clock.after(this.waitMs, () => this.attempt());
+        this.timer = clock.after(this.waitMs, () => this.attempt());
         this.waitMs = Math.min(RETRY_MS_MAX, this.waitMs * 2);
       },
     );

@@ -36,6 +36,8 @@ export interface PipelineHandlers {
   onBaseSent(epoch: number): void;
   /** This epoch, about to be sent, is the guest's last. */
   onFinal(epoch: number, end: GuestEnd): void;
+  /** All of the epoch that restAtHalt() asked for was sent, and nothing follows. */
+  onResting(epoch: number): void;
   /** The machine could not be sure of its dirty set; the epoch is all of memory. */
   onOverrun(epoch: number): void;
 }
@@ -46,6 +48,11 @@ export class EpochPipeline {
   private encoding = false;
   private epoch = 0;
   private base = false;
+  /** The epoch is cut of a halted guest that is still halted. */
+  private halted = false;
+  /** After the next epoch of a halted guest, nothing more is sent. */
+  private restAsked = false;
+  private resting = false;
   private pumpAsked = false;
   /** Where the stage that goes on now began. */
   private stageUs = 0;
@@ -69,7 +76,21 @@ export class EpochPipeline {
     this.generation = generation;
     this.encoding = false;
     this.epoch = firstEpoch - 1;
+    this.restAsked = false;
+    this.resting = false;
     this.commit.begin(firstEpoch);
+  }
+
+  /** The next epoch that was cut of a halted guest is the last that is sent, until goOn(). */
+  restAtHalt(): void {
+    this.restAsked = true;
+  }
+
+  /** Cuts that were left waiting are sent after all. */
+  goOn(): void {
+    this.restAsked = false;
+    this.resting = false;
+    this.pumpSoon();
   }
 
   /** Forgets a half-encoded epoch; the machine forgets its cuts with endReplication. */
@@ -109,11 +130,13 @@ export class EpochPipeline {
   };
 
   private takeCut(connection: Connection): boolean {
+    if (this.resting) return false;
     const cut = this.machine.nextCut(this.sender.scratch);
     if (cut === undefined) return false;
     this.encoding = true;
     this.epoch = cut.epoch;
     this.base = cut.base;
+    this.halted = cut.halted;
     this.encodeUs = 0;
     this.compressUs = 0;
     this.frameUs = 0;
@@ -186,5 +209,9 @@ export class EpochPipeline {
     stages.frame.record(this.frameUs);
     this.commit.noteSent(epoch, this.epochBytes, this.stageUs);
     if (this.base) this.handlers.onBaseSent(epoch);
+    if (!this.restAsked || !this.halted) return;
+    this.restAsked = false;
+    this.resting = true;
+    this.handlers.onResting(epoch);
   }
 }

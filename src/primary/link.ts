@@ -18,7 +18,7 @@ import type { Logger } from '../common/logger';
 import { Pulse } from '../common/pulse';
 import type { MachineDescription } from '../machine/machine';
 import type { Connection } from '../transport/connection';
-import { allocFrameBuffer } from '../wire/buffer-pool';
+import { allocFrameBuffer, allocHeaderBuffer } from '../wire/buffer-pool';
 import {
   BODY_BYTES_MAX,
   BODY_BYTES_MAX_WELCOME,
@@ -31,6 +31,7 @@ import {
   type Bye,
   type Channel,
   packMessage,
+  type TookOver,
   unpackBye,
   unpackRefuse,
   unpackWelcome,
@@ -66,7 +67,9 @@ export interface LinkOptions {
 export type LinkDown =
   | { readonly kind: 'lost'; readonly error: FtError }
   /** The standby left in order and will not promote in this generation. */
-  | { readonly kind: 'bye'; readonly reason: string };
+  | { readonly kind: 'bye'; readonly reason: string }
+  /** The standby says that it runs the guest. `error` is for whoever did not hand it over. */
+  | { readonly kind: 'took-over'; readonly tookOver: TookOver; readonly error: FtError };
 
 /** Who answered, and what it said of itself. */
 export interface LinkPeer {
@@ -168,6 +171,13 @@ export class Link {
     if (this.state !== 'up') return;
     this.restMs = restMs;
     this.down({ kind: 'lost', error }, error);
+  }
+
+  /** Gives up the right to run the guest, whose last epoch was `epoch`. */
+  sendHandOver(epoch: number): void {
+    const generation = this.options.generation();
+    const header = { type: FrameType.handOver, flags: 0, generation, epoch };
+    this.replication?.send(header, allocHeaderBuffer(), 0);
   }
 
   // ── dialling ───────────────────────────────────────────────────────────────────────────────────
@@ -365,6 +375,10 @@ export class Link {
     else if (frame.generation !== this.options.generation()) {
       const message = `The standby left generation ${frame.generation}, not ours.`;
       this.fail(new FtError('FT_ERR_BYE', message, { generation: frame.generation }));
+    } else if (bye.tookOver !== undefined) {
+      const message = `The standby runs the guest in generation ${bye.tookOver.generation}.`;
+      const error = new FtError('FT_ERR_SUPERSEDED', message, { ...bye.tookOver });
+      this.down({ kind: 'took-over', tookOver: bye.tookOver, error }, undefined);
     } else this.down({ kind: 'bye', reason: bye.reason }, undefined);
   }
 

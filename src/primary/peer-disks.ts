@@ -3,7 +3,7 @@
  * that is wrong could leave regions out of the sync, and the standby's disk would be no copy.
  */
 import { regionMapFault } from '../common/disk-regions';
-import { FtError } from '../common/errors';
+import { type Facts, FtError } from '../common/errors';
 import type { DiskDescription } from '../machine/machine';
 
 /**
@@ -25,6 +25,17 @@ export function diskMapsFault(
     if (fault !== undefined) return refuse(`disk ${index}: ${fault}`);
   }
   return undefined;
+}
+
+/** What the log says of the disks' sync: how many are sent whole, and how many in part. */
+export function diskSyncFacts(
+  disks: readonly DiskDescription[],
+  maps: readonly (Uint8Array | undefined)[],
+): Facts {
+  const written = disks.filter((disk) => !disk.readOnly).length;
+  if (written === 0) return {};
+  const inPart = maps.filter((map) => map !== undefined).length;
+  return { disksWhole: written - inPart, disksInPart: inPart };
 }
 
 function faultOf(map: Uint8Array, disk: DiskDescription, syncId: string): string | undefined {

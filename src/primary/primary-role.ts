@@ -11,7 +11,11 @@
  *                                   base acked │             link lost                 │   │ claim
  *                                              ▼                                       │   │ lost
  *                                          protected ──────────────────────────────────┘   ▼
- *                                              │ bye: the standby resigned ─▶ solo      fenced
+ *                                           │  │ bye: the standby resigned ─▶ solo      fenced
+ *                               switchover()│  ▲                                           ▲
+ *                                           ▼  │ nothing was handed over in time           │
+ *                                         switching ── handed over, and taken over ────────┘
+ *                                              │ link lost ─▶ suspended · bye ─▶ solo
  *
  *   any ── stop(): bye ─▶ stopped                         any ── machine error ─▶ stopped
  *
@@ -34,66 +38,29 @@
  *   fenced, stopped                       nobody here
  */
 import { assert } from '../common/assert';
-import type { Clock } from '../common/clock';
-import { type Facts, FtError, toFtError } from '../common/errors';
-import { type Logger, Seldom } from '../common/logger';
-import { PAGE_BYTES } from '../common/units';
-import type { CutSettings, GuestEnd, Machine } from '../machine/machine';
+import { FtError, toFtError } from '../common/errors';
+import type { GuestEnd } from '../machine/machine';
 import type { Connection } from '../transport/connection';
-import type { FrameBufferPool } from '../wire/buffer-pool';
 import { type Frame, FrameType } from '../wire/frame';
-import { unpackAuditMismatch } from '../wire/messages';
-import type { GenerationRecord, Witness } from '../witness/witness';
+import type { GenerationRecord } from '../witness/witness';
+import { AuditReport } from './audit-report';
 import { claimBoot } from './boot-claim';
 import { Claim } from './claim';
 import { EpochPipeline } from './epoch-pipeline';
-import { type BodyCompressor, FrameSender } from './frame-sender';
+import { FrameSender } from './frame-sender';
+import { GuestHalt } from './guest-halt';
 import { Lease } from './lease';
 import { Link, type LinkDown, type LinkOptions, type LinkPeer } from './link';
 import { OutputCommit } from './output-commit';
+import { diskSyncFacts } from './peer-disks';
 import { PrimaryStats } from './primary-stats';
+import type { PrimaryHandlers, PrimaryOptions, PrimaryState } from './primary-types';
+import { Switchover, type SwitchoverDone, SwitchoverError } from './switchover';
 import { SyncDriver } from './sync';
+import { WitnessLoss } from './witness-loss';
 
 /** How long no standby is dialled after an image here could not be read for it; a sync is work. */
 const DISK_REST_MS = 10_000;
-/** Differing pages may be found with every epoch; they are said so seldom. */
-const AUDIT_LOG_MS = 1000;
-
-export type PrimaryState =
-  | 'starting'
-  | 'solo'
-  | 'syncing'
-  | 'protected'
-  | 'suspended'
-  | 'fenced'
-  | 'ended'
-  | 'stopped';
-
-export interface PrimaryOptions
-  extends Omit<
-    LinkOptions,
-    'machine' | 'diskSyncIds' | 'generation' | 'epoch' | 'clock' | 'logger'
-  > {
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly machine: Machine;
-  readonly witness: Witness;
-  readonly policy: CutSettings;
-  readonly pool: FrameBufferPool;
-  readonly compressor: BodyCompressor | undefined;
-}
-
-/** Why a primary came to its end. */
-export type PrimaryEnd =
-  | { readonly kind: 'fenced'; readonly current: GenerationRecord }
-  | { readonly kind: 'guest-ended'; readonly end: GuestEnd }
-  | { readonly kind: 'machine-error'; readonly error: FtError };
-
-export interface PrimaryHandlers {
-  onState(from: PrimaryState, to: PrimaryState): void;
-  onEnd(end: PrimaryEnd): void;
-  onRefused(error: FtError): void;
-}
 
 export class PrimaryRole {
   readonly stats = new PrimaryStats();
@@ -104,15 +71,16 @@ export class PrimaryRole {
   /** True from holdOutput on: the standby may become promotable at any moment. */
   private holding = false;
   private baseEpoch = 0;
-  /** Set once the guest has ended itself. */
   private guestEnd: GuestEnd | undefined;
   /** Its last epoch; 0 until that is on its way to the standby. */
   private finalEpoch = 0;
   private connection: Connection | undefined;
-  /** Names the session with the standby; "" without one. */
-  private session = '';
+  private peer: LinkPeer | undefined;
   private claim: Claim | undefined;
-  private readonly auditLog = new Seldom(AUDIT_LOG_MS);
+  private switching: Switchover | undefined;
+  private readonly halts: GuestHalt;
+  private readonly witnessLoss: WitnessLoss;
+  private readonly audit: AuditReport;
   private readonly link: Link;
   private readonly lease: Lease;
   private readonly commit: OutputCommit;
@@ -123,7 +91,12 @@ export class PrimaryRole {
     private readonly options: PrimaryOptions,
     private readonly handlers: PrimaryHandlers,
   ) {
-    const { clock, machine } = options;
+    const { clock, logger, machine } = options;
+    this.halts = new GuestHalt(machine, options.onStandbyLoss);
+    this.audit = new AuditReport(clock, logger, machine, this.stats);
+    this.witnessLoss = new WitnessLoss(clock, logger, options.onWitnessLoss, this.halts, (error) =>
+      this.witnessLost(error),
+    );
     const sender = new FrameSender(clock, options.pool, options.compressor, this.stats);
     this.commit = new OutputCommit(clock, machine, this.stats, (bytes, us) => {
       options.compressor?.observeLink(bytes, us);
@@ -135,7 +108,9 @@ export class PrimaryRole {
       onFinal: (epoch, end) => {
         this.finalEpoch = epoch;
         this.guestEnd ??= end;
+        this.switchoverCancelled(SwitchoverError.guestEnded());
       },
+      onResting: (epoch) => this.switching?.lastSent(epoch),
       onOverrun: (epoch) => {
         const message = 'the dirty ring may have lost entries; all of memory is sent again';
         options.logger.warn(message, { epoch, overruns: this.stats.overruns });
@@ -146,14 +121,14 @@ export class PrimaryRole {
       this.holdWhenSynced();
     });
     this.lease = new Lease(machine, options.logger);
-    const linkOptions: LinkOptions = {
+    const ours: LinkOptions = {
       ...options,
       machine: machine.description,
       diskSyncIds: () => machine.diskSyncIds(),
       generation: () => this.currentGeneration,
       epoch: () => this.stats.epochCut,
     };
-    this.link = new Link(linkOptions, {
+    this.link = new Link(ours, {
       onUp: (connection, peer) => this.linkUp(connection, peer),
       onFrame: (frame) => this.received(frame),
       onBeat: () => this.lease.nextBeat(),
@@ -175,6 +150,11 @@ export class PrimaryRole {
   /** Epochs sent whole and not yet acknowledged. */
   get inFlight(): number {
     return this.commit.unacked;
+  }
+
+  /** Why the guest stands still; "" when it runs. */
+  get halted(): string {
+    return this.halts.why;
   }
 
   /** Heartbeats of the standby that came late. */
@@ -207,6 +187,7 @@ export class PrimaryRole {
   adopt(generation: number): void {
     assert(this.current === 'starting', 'a primary begins once');
     this.currentGeneration = generation;
+    this.halts.stateIs('protected');
     this.takeMachine();
     this.toSolo('the guest was promoted');
   }
@@ -219,14 +200,36 @@ export class PrimaryRole {
     this.become('stopped', reason);
   }
 
+  /**
+   * Hands the guest over to the standby. Never rejects; an FtError says why the guest goes on here
+   * (FT_ERR_SWITCHOVER_…), or that nobody here knows how it went.
+   */
+  switchover(): Promise<SwitchoverDone | FtError> {
+    if (this.current !== 'protected' || this.guestEnd !== undefined) {
+      return Promise.resolve(SwitchoverError.state(this.current));
+    }
+    const switching = new Switchover(this.options.clock, {
+      handOver: (epoch) => this.link.sendHandOver(epoch),
+      outputIsOut: () => !this.options.machine.outputWaits(),
+      cancel: (error) => this.switchoverCancelled(error),
+      lose: (error) => this.link.fail(error),
+    });
+    this.switching = switching;
+    this.become('switching', 'a switchover was asked for');
+    this.pipeline.restAtHalt();
+    this.halts.halt('switchover');
+    return switching.outcome;
+  }
+
   // ── the link ───────────────────────────────────────────────────────────────────────────────────
 
   private linkUp(connection: Connection, peer: LinkPeer): void {
     assert(this.current === 'solo', 'a standby is taken on while this host runs alone');
     const standby = peer.standbyId;
-    this.options.logger.info('standby joined, sync begins', { standby, ...this.diskFacts(peer) });
+    const disks = diskSyncFacts(this.options.machine.description.disks, peer.diskMaps);
+    this.options.logger.info('standby joined, sync begins', { standby, ...disks });
     this.connection = connection;
-    this.session = peer.session;
+    this.peer = peer;
     this.scanned = false;
     this.holding = false;
     this.baseEpoch = 0;
@@ -251,14 +254,6 @@ export class PrimaryRole {
     this.sync.resume();
   }
 
-  /** What the log says of the disks' sync: how many are sent whole. */
-  private diskFacts(peer: LinkPeer): Facts {
-    const disks = this.options.machine.description.disks.filter((disk) => !disk.readOnly).length;
-    if (disks === 0) return {};
-    const inPart = peer.diskMaps.filter((map) => map !== undefined).length;
-    return { disksWhole: disks - inPart, disksInPart: inPart };
-  }
-
   /** The base epoch waits for the scan of memory and for the disks, whichever is later. */
   private holdWhenSynced(): void {
     const { machine } = this.options;
@@ -273,10 +268,7 @@ export class PrimaryRole {
   /** What cannot be read cannot be copied: no session comes about until somebody mends the image. */
   private diskSyncFailed(error: FtError): void {
     if (this.current !== 'syncing') return;
-    this.options.logger.error(`${error.message} The guest runs on unprotected.`, {
-      ...error.facts,
-      code: error.code,
-    });
+    this.sayUnprotected(error);
     this.link.fail(error, DISK_REST_MS);
   }
 
@@ -286,17 +278,16 @@ export class PrimaryRole {
       const message = `The standby speaks of generation ${facts.theirs}, not ${facts.ours}.`;
       this.link.fail(new FtError('FT_ERR_GENERATION', message, facts));
     } else if (frame.type === FrameType.ack) {
-      this.acked(frame.epoch);
+      this.check(this.commit.ack(frame.epoch));
     } else if (frame.type === FrameType.auditMismatch) {
-      this.auditMismatch(frame);
+      this.check(this.audit.take(frame));
     } else {
       const message = `A frame of type ${frame.type} came from the standby, where it has no place.`;
       this.link.fail(new FtError('FT_ERR_FRAME_UNEXPECTED', message, { type: frame.type }));
     }
   }
 
-  private acked(epoch: number): void {
-    const error = this.commit.ack(epoch);
+  private check(error: FtError | undefined): void {
     if (error !== undefined) this.link.fail(error);
   }
 
@@ -306,49 +297,34 @@ export class PrimaryRole {
     if (epoch === 0) return;
     if (this.current === 'syncing' && this.baseEpoch !== 0 && epoch >= this.baseEpoch) {
       this.stats.syncsDone += 1;
-      this.options.machine.inStep(this.session);
+      this.options.machine.inStep(this.peer?.session ?? '');
       this.become('protected', `epoch ${epoch} is held by the standby`);
     }
+    this.switching?.settled(epoch);
     if (this.finalEpoch !== 0 && epoch >= this.finalEpoch) this.finishGuestEnd();
   }
 
-  private auditMismatch(frame: Frame): void {
-    const found = unpackAuditMismatch(frame.body);
-    if (found instanceof FtError) {
-      this.link.fail(found);
-      return;
-    }
-    const pages = this.options.machine.description.memoryBytes / PAGE_BYTES;
-    const beyond = found.gfns.find((gfn) => gfn >= pages);
-    if (beyond !== undefined) {
-      const message = `The standby reports page ${beyond}, and the guest has ${pages} pages.`;
-      this.link.fail(new FtError('FT_ERR_MESSAGE', message, { gfn: beyond, pages }));
-      return;
-    }
-    this.stats.auditMismatches += found.gfns.length;
-    this.options.machine.heal(found.gfns);
-    if (!this.auditLog.due(this.options.clock.nowUs())) return;
-    this.options.logger.error('audit: pages differ on the standby; they are sent again', {
-      epoch: frame.epoch,
-      pages: found.gfns.length,
-      firstGfn: found.gfns[0],
-      pagesSoFar: this.stats.auditMismatches,
-    });
+  private refused(error: FtError): void {
+    this.sayUnprotected(error);
+    this.handlers.onRefused(error);
   }
 
-  private refused(error: FtError): void {
-    this.options.logger.error(`${error.message} The guest runs on unprotected.`, {
-      ...error.facts,
-      code: error.code,
-    });
-    this.handlers.onRefused(error);
+  private sayUnprotected({ message, code, facts }: FtError): void {
+    this.options.logger.error(`${message} The guest runs on unprotected.`, { ...facts, code });
   }
 
   private linkDown(down: LinkDown): void {
     const { machine, logger } = this.options;
+    const owner = this.peer?.standbyId ?? '';
     this.dropPeer();
     this.finalEpoch = 0;
     machine.endReplication();
+    if (down.kind === 'took-over' && this.switching?.handedOver === true) {
+      const done = this.switching.done(down.tookOver);
+      logger.info('the guest was handed over', { owner, ...done });
+      this.fenced({ generation: done.generation, owner }, `handed over to ${owner}`, done);
+      return;
+    }
     if (down.kind === 'bye') {
       // A standby that was ended says so in words of its own; one that had to give up, with a code.
       if (down.reason.startsWith('FT_ERR_')) {
@@ -364,14 +340,30 @@ export class PrimaryRole {
       this.toSolo('the standby was lost before it could take over');
       return;
     }
+    this.switching?.stop();
     this.become('suspended', down.error.message);
     this.stats.claims += 1;
-    const { clock, witness, pair, nodeId } = this.options;
-    this.claim = new Claim(clock, witness, pair, nodeId, this.currentGeneration, {
+    this.witnessLoss.begin();
+    this.claim = new Claim(this.options, this.currentGeneration, {
       onWon: (generation) => this.claimWon(generation),
       onLost: (record) => this.claimLost(record),
-      onUnknown: (error, tries) => this.claimUnknown(error, tries),
+      onUnknown: (error, tries) => this.witnessLoss.unknown(error, tries),
     });
+  }
+
+  // ── the switchover ─────────────────────────────────────────────────────────────────────────────
+
+  /** Nothing was handed over: the guest runs on here, protected as before. */
+  private switchoverCancelled(error: FtError): void {
+    if (this.current !== 'switching') return;
+    this.switchoverFailed(error);
+    this.become('protected', error.message);
+    this.halts.resume('switchover');
+    this.pipeline.goOn();
+  }
+
+  private switchoverFailed(error: FtError): void {
+    this.switching = this.switching?.fail(error);
   }
 
   // ── the claim ──────────────────────────────────────────────────────────────────────────────────
@@ -379,31 +371,33 @@ export class PrimaryRole {
   private claimWon(generation: number): void {
     this.claim = undefined;
     this.currentGeneration = generation;
-    // Epochs are numbered anew in each generation.
-    this.stats.epochCut = 0;
+    // Epochs are numbered anew in each generation; not while output of the last one is held.
+    if (!this.halts.waitsForStandby) this.stats.epochCut = 0;
     this.stats.epochCommitted = 0;
     this.toSolo(`won generation ${generation}`);
   }
 
   private claimLost(current: GenerationRecord): void {
-    this.claim = undefined;
-    this.options.machine.fence();
-    this.options.logger.error('another node won; the guest here is fenced', {
-      generation: current.generation,
-      owner: current.owner,
-    });
-    this.become('fenced', `generation ${current.generation} belongs to ${current.owner}`);
-    this.handlers.onEnd({ kind: 'fenced', current });
+    const { generation, owner } = current;
+    this.options.logger.error('another node won; the guest here is fenced', { generation, owner });
+    this.switchoverFailed(SwitchoverError.wordLost(current));
+    this.fenced(current, `generation ${generation} belongs to ${owner}`);
   }
 
-  private claimUnknown(error: FtError, tries: number): void {
-    const power = (tries & (tries - 1)) === 0;
-    if (!power) return;
-    this.options.logger.warn('the witness cannot be reached; output stays held', {
-      code: error.code,
-      cause: error.message,
-      tries,
-    });
+  private fenced(current: GenerationRecord, why: string, switchover?: SwitchoverDone): void {
+    this.claim = undefined;
+    this.switching = undefined;
+    this.witnessLoss.end();
+    this.options.machine.fence();
+    this.become('fenced', why);
+    const end = { kind: 'fenced', current } as const;
+    this.handlers.onEnd(switchover === undefined ? end : { ...end, switchover });
+  }
+
+  /** --on-witness-loss stop. */
+  private witnessLost(error: FtError): void {
+    this.stop(error.message);
+    this.handlers.onEnd({ kind: 'witness-lost', error });
   }
 
   // ── the machine ────────────────────────────────────────────────────────────────────────────────
@@ -431,7 +425,9 @@ export class PrimaryRole {
     this.guestEnd = end;
     this.options.logger.info('the guest ended itself', { kind: end.kind, cause: end.cause });
     const nobodyElse = this.current === 'solo' || (this.current === 'syncing' && !this.holding);
-    if (nobodyElse) this.finishGuestEnd();
+    if (!nobodyElse) return;
+    this.options.machine.openOutput();
+    this.finishGuestEnd();
   }
 
   /** All that the guest said has left, and nobody will resume it. */
@@ -445,9 +441,11 @@ export class PrimaryRole {
 
   private machineStopped(error: FtError): void {
     if (this.over) return;
+    this.switchoverFailed(SwitchoverError.ended(error.message));
     // This machine cannot go on, the guest could: cut the link without a bye, so that the standby
     // takes over at once.
     this.claim?.stop();
+    this.witnessLoss.end();
     this.dropPeer();
     this.link.stop();
     this.options.machine.fence();
@@ -460,8 +458,13 @@ export class PrimaryRole {
   /** This host alone owns its output; called only where the diagram above has an arrow to solo. */
   private toSolo(why: string): void {
     this.holding = false;
-    this.options.machine.openOutput();
+    this.witnessLoss.end();
+    // A guest that shall not be ahead of its standby says nothing that no standby holds, either.
+    const silent = this.halts.waitsForStandby && this.guestEnd === undefined;
+    if (!silent) this.options.machine.openOutput();
     this.become('solo', why);
+    this.switchoverFailed(SwitchoverError.goesOnHere(why));
+    this.halts.resume('switchover', 'witness-loss');
     if (this.guestEnd === undefined) this.link.start();
     else this.finishGuestEnd();
   }
@@ -469,6 +472,8 @@ export class PrimaryRole {
   private endAll(reason: string, guestEnd?: GuestEnd): void {
     this.claim?.stop();
     this.claim = undefined;
+    this.witnessLoss.end();
+    this.switchoverFailed(SwitchoverError.ended(reason));
     this.dropPeer();
     this.link.stop(guestEnd === undefined ? { reason } : { reason, guestEnd });
   }
@@ -478,12 +483,13 @@ export class PrimaryRole {
     this.sync.stop();
     if (this.connection !== undefined) this.connection.onDrain = () => undefined;
     this.connection = undefined;
-    this.session = '';
+    this.peer = undefined;
   }
 
   private become(to: PrimaryState, why: string): void {
     const from = this.current;
     this.current = to;
+    this.halts.stateIs(to);
     this.options.logger.info(`primary: ${from} → ${to}`, {
       why,
       generation: this.currentGeneration,

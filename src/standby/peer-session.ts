@@ -13,7 +13,7 @@ import { Pulse } from '../common/pulse';
 import type { Connection } from '../transport/connection';
 import { allocFrameBuffer, FrameBufferPool } from '../wire/buffer-pool';
 import { type Frame, FrameType } from '../wire/frame';
-import { AUDIT_GFNS_MAX, type Bye, packMessage, unpackBye } from '../wire/messages';
+import { AUDIT_GFNS_MAX, type Bye, packMessage, type TookOver, unpackBye } from '../wire/messages';
 import { SessionEnd } from './session-end';
 import { Signs } from './signs';
 
@@ -45,6 +45,8 @@ export interface SessionHandlers {
   /** No frame of what was read is left; bodies handed out since the last call are valid until now. */
   onTurn(): void;
   onBye(bye: Bye): void;
+  /** The primary gave up its right to run the guest; `epoch` was its last. */
+  onHandOver(epoch: number): void;
   /** The primary broke the protocol; the session is of no use any more. */
   onBroken(error: FtError): void;
   /** A connection ended without a bye. No sign is given from here on; onSuspect follows. */
@@ -161,16 +163,17 @@ export class PeerSession {
   }
 
   /**
-   * Leaves in order: the primary is told that this side will not promote in this generation. On
-   * both connections, since the end of either must not overtake the word.
+   * Leaves in order: the primary is told that this side will not promote in this generation, or
+   * that it did. On both connections, since the end of either must not overtake the word.
    */
-  leave(reason: string): void {
+  leave(reason: string, tookOver?: TookOver): void {
+    const bye: Bye = tookOver === undefined ? { reason } : { reason, tookOver };
     for (const connection of [this.replication, this.heartbeat]) {
       if (connection === undefined) continue;
       const buffer = allocFrameBuffer(MESSAGE_BYTES);
       const { generation, epoch } = this.options;
       const header = { type: FrameType.bye, flags: 0, generation, epoch: epoch() };
-      connection.send(header, buffer, packMessage({ reason }, buffer));
+      connection.send(header, buffer, packMessage(bye, buffer));
     }
     this.close();
   }
@@ -200,7 +203,11 @@ export class PeerSession {
       if (this.whole) this.take(frame);
       else this.misplaced(frame);
     } else if (frame.type === FrameType.bye) this.saidBye(frame);
-    else this.misplaced(frame);
+    else if (frame.type === FrameType.handOver) {
+      // What came before the word counts as before it.
+      this.handlers.onTurn();
+      if (this.open) this.handlers.onHandOver(frame.epoch);
+    } else this.misplaced(frame);
   }
 
   private heardBeat(frame: Frame): void {

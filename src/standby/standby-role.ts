@@ -9,6 +9,8 @@
  *     │                                             suspecting ── claim won ──▶ promoting
  *     └────── fenced ◀─────────── claim lost ──────────────┘                       ▼ active
  *
+ *   ready ── handOver of the epoch that is held: the primary gave up its right ──▶ suspecting
+ *
  *   syncing, ready ── the guest ended itself, and that is held here ──▶ ended ── bye · lost ──▶ over
  *
  * An image that cannot be written ends the session with a bye: the primary runs alone and says why,
@@ -21,55 +23,20 @@
  * the order in which the witness's answer, late frames and the end of the session happen to come.
  */
 import { assert } from '../common/assert';
-import type { Clock } from '../common/clock';
-import { type FtError, toFtError } from '../common/errors';
-import { type Logger, Seldom } from '../common/logger';
-import type { GuestEnd, Machine } from '../machine/machine';
+import { FtError, toFtError } from '../common/errors';
+import { Seldom } from '../common/logger';
+import type { GuestEnd } from '../machine/machine';
 import type { Connection } from '../transport/connection';
 import type { Frame } from '../wire/frame';
 import { type Bye, type Hello, type Refuse, TEXT_CHARS_MAX, type Welcome } from '../wire/messages';
-import type { GenerationRecord, Witness } from '../witness/witness';
+import type { GenerationRecord } from '../witness/witness';
 import { judge } from './admission';
-import { type BodyDecompressor, CheckpointApplier } from './checkpoint-applier';
+import { CheckpointApplier } from './checkpoint-applier';
 import { Doorkeeper, refusal } from './doorkeeper';
 import { PeerSession, type SuspicionCause } from './peer-session';
 import { Promotion, prepareClaim } from './promotion';
 import { StandbyStats } from './standby-stats';
-
-export type StandbyState =
-  | 'joining'
-  | 'syncing'
-  | 'ready'
-  | 'suspecting'
-  | 'promoting'
-  | 'active'
-  | 'ended'
-  | 'fenced'
-  | 'stopped';
-
-export interface StandbyOptions {
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly machine: Machine;
-  readonly witness: Witness;
-  readonly decompressor: BodyDecompressor;
-  readonly pair: string;
-  readonly nodeId: string;
-  readonly heartbeatIntervalMs: number;
-  readonly suspectAfterMs: number;
-  /** The newest generation that is known when this side begins; 0: none. */
-  readonly newestGeneration?: number;
-}
-
-export interface StandbyHandlers {
-  onState(from: StandbyState, to: StandbyState): void;
-  /** The guest runs here now, in `generation`; this side goes on as a primary. */
-  onActive(generation: number): void;
-  /** The witness was won and the guest cannot be resumed here. */
-  onPromotionFailed(error: FtError): void;
-  /** The guest ended itself, and the primary is done with it: there is nothing to resume. */
-  onGuestEnded(end: GuestEnd): void;
-}
+import type { StandbyHandlers, StandbyOptions, StandbyState } from './standby-types';
 
 const HEARTBEAT_JOIN_MS = 2000;
 /** Differing pages may be found with every epoch; they are said so seldom. */
@@ -85,7 +52,9 @@ export class StandbyRole {
   private session: PeerSession | undefined;
   private promotion: Promotion | undefined;
   private newestGeneration = 0;
-  private cause: SuspicionCause = 'closed';
+  private cause: SuspicionCause | 'switchover' = 'closed';
+  /** When what led to the claim was known here. */
+  private causeUs = 0;
   private guestEnd: GuestEnd | undefined;
   /** Why an image here is no copy any more; undefined from the next sync on. */
   private diskError: FtError | undefined;
@@ -232,6 +201,7 @@ export class StandbyRole {
       {
         onFrame: (frame) => this.received(frame),
         onTurn: () => this.turnEnded(),
+        onHandOver: (epoch) => this.handedOver(epoch),
         onBye: (bye) => this.saidBye(bye),
         onBroken: (error) => this.broken(error),
         onHalf: (error) => this.connectionEnded(error),
@@ -398,13 +368,35 @@ export class StandbyRole {
     return true;
   }
 
+  /** The primary runs its guest no longer, and will not before it has won the witness itself. */
+  private handedOver(epoch: number): void {
+    const { current, promotion, guestEnd } = this;
+    if (promotion !== undefined || current === 'promoting' || guestEnd !== undefined) return;
+    const { held } = this.applier;
+    const able = current === 'ready' || current === 'suspecting';
+    if (!able || epoch !== held) {
+      const message = `Epoch ${epoch} was handed over; this node is ${current} with ${held}.`;
+      this.broken(new FtError('FT_ERR_HAND_OVER', message, { epoch, held, state: current }));
+      return;
+    }
+    this.applier.freeze();
+    this.session?.hush();
+    if (current === 'ready') this.become('suspecting', 'the primary hands the guest over');
+    this.claimGuest('switchover');
+  }
+
   private suspect(cause: SuspicionCause, silentMs: number): void {
     const why = cause === 'closed' ? 'link closed' : `silent for ${silentMs.toFixed(1)} ms`;
     // A claim follows at most once on a doubt; with one under way, its outcome decides.
     if (this.promotion !== undefined) return;
     if (this.current !== 'suspecting' && !this.doubt(why)) return;
     this.options.logger.info('the witness is asked for the guest', { why });
+    this.claimGuest(cause);
+  }
+
+  private claimGuest(cause: SuspicionCause | 'switchover'): void {
     this.cause = cause;
+    this.causeUs = this.options.clock.nowUs();
     this.stats.claims += 1;
     const { clock, witness, pair, nodeId } = this.options;
     this.promotion = new Promotion({
@@ -413,7 +405,8 @@ export class StandbyRole {
       pair,
       nodeId,
       generation: this.newestGeneration,
-      peerAlive: () => this.session?.alive === true,
+      // Who handed over is alive, and waits for this claim alone.
+      peerAlive: () => cause !== 'switchover' && this.session?.alive === true,
       onWon: (generation) => this.claimWon(generation),
       onLost: (record) => this.claimLost(record),
       onPeerBack: () => this.peerBack(),
@@ -440,6 +433,7 @@ export class StandbyRole {
     }
     try {
       this.applier.drain();
+      if (this.options.onStandbyLoss === 'pause') this.options.machine.haltGuest();
       const clock = this.options.machine.promote();
       this.stats.guestClockStepUs = clock.resumedUs - clock.cutUs;
       this.stats.takeoverUs = this.applier.heldAgoUs;
@@ -448,13 +442,15 @@ export class StandbyRole {
       this.handlers.onPromotionFailed(error);
       return;
     }
-    this.session?.close();
+    const takeoverUs = Math.round(this.options.clock.nowUs() - this.causeUs);
+    this.session?.leave('the guest runs here', { generation, takeoverUs });
     this.session = undefined;
     const { failovers } = this.stats;
     failovers.set(this.cause, (failovers.get(this.cause) ?? 0) + 1);
-    const { guestClockStepUs, takeoverUs } = this.stats;
+    const { guestClockStepUs } = this.stats;
     const ms = (us: number): string => (us / 1000).toFixed(3);
-    const clocks = `its clock by ${ms(guestClockStepUs)} ms in the ${ms(takeoverUs)} ms that passed`;
+    const passed = `in the ${ms(this.stats.takeoverUs)} ms that passed`;
+    const clocks = `its clock by ${ms(guestClockStepUs)} ms ${passed}`;
     this.become('active', `the guest goes on from epoch ${this.applier.held}, ${clocks}`);
     this.handlers.onActive(generation);
   }

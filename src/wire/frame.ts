@@ -51,6 +51,8 @@ export const FrameType = {
   bye: 9,
   /** The guest ended itself in `epoch`, which follows. msgpack GuestEnded. */
   guestEnd: 10,
+  /** The primary gives up its right to run the guest: `epoch` was its last. No body. */
+  handOver: 11,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 

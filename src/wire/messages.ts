@@ -93,6 +93,16 @@ export interface Bye {
   readonly reason: string;
   /** The primary leaves because the guest ended itself, in the midst of a sync. */
   readonly guestEnd?: GuestEnded;
+  /** The standby leaves because it runs the guest itself. */
+  readonly tookOver?: TookOver;
+}
+
+/** The standby's word that the guest runs there. */
+export interface TookOver {
+  /** In which it runs. */
+  readonly generation: number;
+  /** From what made the standby claim until the guest ran, µs. */
+  readonly takeoverUs: number;
 }
 
 /** How the guest ended itself; the same fields as the machine interface's GuestEnd. */
@@ -200,9 +210,20 @@ export function unpackBye(body: Uint8Array): Bye | FtError {
   const fields = open('bye', body);
   if (fields instanceof FtError) return fields;
   const reason = fields.words('reason', TEXT_CHARS_MAX);
-  if (!fields.names().includes('guestEnd')) return fields.error ?? { reason };
-  const guestEnd = guestEndFields(fields.map('guestEnd'));
-  return fields.error ?? { reason, guestEnd };
+  const names = fields.names();
+  const bye = {
+    reason,
+    ...(names.includes('guestEnd') ? { guestEnd: guestEndFields(fields.map('guestEnd')) } : {}),
+    ...(names.includes('tookOver') ? { tookOver: tookOverFields(fields.map('tookOver')) } : {}),
+  };
+  return fields.error ?? bye;
+}
+
+function tookOverFields(fields: Fields): TookOver {
+  return {
+    generation: fields.integer('generation', 1, Number.MAX_SAFE_INTEGER),
+    takeoverUs: fields.integer('takeoverUs', 0, Number.MAX_SAFE_INTEGER),
+  };
 }
 
 export function unpackGuestEnd(body: Uint8Array): GuestEnded | FtError {

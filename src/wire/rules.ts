@@ -13,6 +13,7 @@
  *   auditMismatch  –                any    64 KiB
  *   bye            –                any    64 KiB
  *   guestEnd       –                any    64 KiB
+ *   handOver       –                any    0
  */
 import {
   BODY_BYTES_MAX,
@@ -50,6 +51,7 @@ const RULES: readonly (FrameRule | undefined)[] = (() => {
   rules[FrameType.auditMismatch] = rule('auditMismatch', 0, true, BODY_BYTES_MAX_HANDSHAKE);
   rules[FrameType.bye] = rule('bye', 0, true, BODY_BYTES_MAX_HANDSHAKE);
   rules[FrameType.guestEnd] = rule('guestEnd', 0, true, BODY_BYTES_MAX_HANDSHAKE);
+  rules[FrameType.handOver] = rule('handOver', 0, true, 0);
   return rules;
 })();
 

@@ -39,7 +39,7 @@ export interface ScheduleOutcome {
 const STEPS = 60;
 const CLIENTS = 3;
 const CLAIMING = new Set(['suspecting', 'promoting']);
-const ACTIVE = new Set(['solo', 'syncing', 'protected', 'suspended']);
+const ACTIVE = new Set(['solo', 'syncing', 'protected', 'switching', 'suspended']);
 
 /** A client that asks again until it is answered, then asks the next. */
 class Client {

@@ -28,6 +28,8 @@ export interface WorldOptions {
   readonly outboxBytesMax?: number;
   readonly suspectAfterMs?: number;
   readonly onGuestEnd?: 'exit' | 'hold';
+  readonly onStandbyLoss?: 'continue' | 'pause';
+  readonly onWitnessLoss?: 'hold' | 'pause' | 'stop';
   readonly onFenced?: 'rejoin' | 'exit';
   readonly faults?: readonly MachineFault[];
   readonly diskBytes?: number;
@@ -85,6 +87,8 @@ export class SimHost {
         heartbeatIntervalMs: 10,
         suspectAfterMs: options.suspectAfterMs ?? 50,
         onGuestEnd: options.onGuestEnd ?? 'exit',
+        onStandbyLoss: options.onStandbyLoss ?? 'continue',
+        onWitnessLoss: options.onWitnessLoss ?? 'hold',
         onFenced: options.onFenced ?? 'exit',
       },
       {

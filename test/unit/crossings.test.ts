@@ -99,7 +99,12 @@ function shipEpochs(
   } as unknown as Connection;
   const sender = new FrameSender(clock, new FrameBufferPool(CHUNK_BYTES), undefined, stats);
   const nothing = (): void => undefined;
-  const handlers = { onBaseSent: nothing, onOverrun: nothing, onFinal: nothing };
+  const handlers = {
+    onBaseSent: nothing,
+    onOverrun: nothing,
+    onFinal: nothing,
+    onResting: nothing,
+  };
   const pipeline = new EpochPipeline(clock, machine, sender, commit, stats, handlers);
   applier.begin([]);
   pipeline.start(connection, 1, 1);

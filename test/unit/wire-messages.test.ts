@@ -74,6 +74,12 @@ describe('messages', () => {
     const guestEnd = { kind: 'reset', cause: 'triple fault' } as const;
     expect(unpackGuestEnd(body(guestEnd))).toEqual(guestEnd);
     expect(unpackBye(body({ reason: 'over', guestEnd }))).toEqual({ reason: 'over', guestEnd });
+    const tookOver = { generation: 7, takeoverUs: 8123 };
+    expect(unpackBye(body({ reason: 'over', tookOver }))).toEqual({ reason: 'over', tookOver });
+    for (const wrong of [{ generation: 0, takeoverUs: 1 }, { generation: 2 }, 7]) {
+      const bytes = packr.pack({ reason: 'over', tookOver: wrong });
+      expect(unpackBye(bytes)).toBeInstanceOf(FtError);
+    }
     for (const wrong of [{ kind: 'pause', cause: 'x' }, { kind: 'reset' }]) {
       const bytes = packr.pack({ reason: 'over', guestEnd: wrong });
       expect(unpackBye(bytes)).toBeInstanceOf(FtError);
