@@ -5,6 +5,7 @@
 #include "binding/native_machine.h"
 #include "binding/raw_socket.h"
 #include "core/crc32c.h"
+#include "core/memory_keeper.h"
 #include "kvm/kvm.h"
 
 namespace ft {
@@ -21,6 +22,16 @@ void set_busy_poll(const Napi::CallbackInfo& info) {
   LoopHooks::of(info.Env()).set_busy_poll(info[0].ToNumber().Uint32Value());
 }
 
+// startMemoryKeeper(): its process id; throws when there is no room for one more process.
+Napi::Value keep_memory(const Napi::CallbackInfo& info) {
+  const auto pid = start_memory_keeper();
+  if (!pid.ok()) {
+    throw_error(info.Env(), pid.error());
+    return info.Env().Undefined();
+  }
+  return Napi::Number::New(info.Env(), pid.value());
+}
+
 // probeKvm(path): throws when this host's KVM cannot run a protected guest, saying why.
 void probe_kvm(const Napi::CallbackInfo& info) {
   const auto kvm = Kvm::open(info[0].ToString().Utf8Value());
@@ -32,6 +43,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("RawSocket", RawSocket::define(env));
   exports.Set("setBusyPoll", Napi::Function::New(env, set_busy_poll, "setBusyPoll"));
   exports.Set("NativeMachine", NativeMachine::define(env));
+  exports.Set("startMemoryKeeper", Napi::Function::New(env, keep_memory, "startMemoryKeeper"));
   exports.Set("crc32c", Napi::Function::New(env, checksum, "crc32c"));
   exports.Set("probeKvm", Napi::Function::New(env, probe_kvm, "probeKvm"));
   return exports;

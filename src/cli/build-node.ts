@@ -14,6 +14,7 @@ import type { WitnessConfig } from '../config/witness';
 import {
   createKvmMachine,
   createSimulatedMachine,
+  keepMemoryPastDeath,
   nativeChecksum,
   nativeSockets,
   setBusyPoll,
@@ -86,6 +87,7 @@ async function assemble(
 ): Promise<BuiltNode> {
   const logger = lineLogger((line) => outside.writeLog(line));
   warnOfFaults(config.guest, logger);
+  if (config.guest.kind === 'kvm') keepMemory(logger);
   const lines =
     config.statusIntervalMs === undefined
       ? undefined
@@ -246,6 +248,16 @@ function checksumFor(guest: GuestConfig): Checksum {
   if (guest.kind === 'simulated') return crc32c;
   const native = nativeChecksum();
   return (bytes) => (bytes.length < NATIVE_CHECKSUM_BYTES_MIN ? crc32c(bytes) : native(bytes));
+}
+
+/** A host without room for one more process is still good enough. */
+function keepMemory(logger: Logger): void {
+  try {
+    keepMemoryPastDeath();
+  } catch (thrown) {
+    const { code, message } = toFtError(thrown, 'FT_ERR_KEEPER');
+    logger.warn(`${message}. If this process is killed, its standby hears of it later.`, { code });
+  }
 }
 
 function warnOfFaults(guest: GuestConfig, logger: Logger): void {

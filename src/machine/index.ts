@@ -54,6 +54,19 @@ export function setBusyPoll(us: number): void {
   addon().setBusyPoll(us);
 }
 
+/**
+ * Lets peers hear of this process's death at once, whatever memory it leaves behind: starts the
+ * keeper of native/core/memory_keeper.h, once however often it is asked for. Throws FT_ERR_ADDON, or
+ * FT_ERR_KEEPER when there is no room for one more process: then a death is noticed later, no more.
+ */
+export function keepMemoryPastDeath(): void {
+  const { addon } = require('./native') as typeof import('./native');
+  if (!memoryKept) addon().startMemoryKeeper();
+  memoryKept = true;
+}
+
+let memoryKept = false;
+
 /** CRC-32C by the addon. Throws FT_ERR_ADDON when it was not built. */
 export function nativeChecksum(): (bytes: Uint8Array) => number {
   const { addon } = require('./native') as typeof import('./native');

@@ -126,6 +126,8 @@ export interface Addon {
   ) => NativeRawSocket;
   /** native/binding/loop_hooks.h; 0: the event loop sleeps as usual. */
   setBusyPoll(us: number): void;
+  /** native/core/memory_keeper.h: once in a process's life; returns the keeper's process id. */
+  startMemoryKeeper(): number;
   probeKvm(path: string): void;
 }
 
