@@ -1,8 +1,6 @@
 // The headers that nearly every native test includes, parsed once for each sanitizer: the Makefile
 // precompiles this file and has the compiler read the result first. Every file includes what it
 // needs all the same; the addon is built without this.
-#pragma once
-
 #include <doctest/doctest.h>
 
 #include <algorithm>
