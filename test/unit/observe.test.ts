@@ -110,6 +110,7 @@ describe('NodeMetrics', () => {
       'ft_outbox_frames',
       'ft_outbox_bytes',
       'ft_heartbeats_missed_total',
+      'ft_lease_expired_total',
       'ft_audit_mismatches_total',
       'ft_failovers_total',
       'ft_event_loop_delay_seconds',
