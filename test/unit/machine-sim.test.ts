@@ -299,3 +299,85 @@ test('memory too small or not in whole pages is refused by name', () => {
   expect(() => new Bench({ memoryBytes: 4096 })).toThrow(/--memory/);
   expect(() => new Bench({ memoryBytes: 1024 * 1024 + 1 })).toThrow(/--memory/);
 });
+
+describe('a halted guest', () => {
+  const INCR = (id: number): Buffer => beaconRequest('incr', 1, id, 0n);
+
+  test('does nothing, and the cuts that are made of it say so', () => {
+    const { p, s } = replicated();
+    p.ask(INCR(1));
+    p.machine.haltGuest();
+    p.machine.haltGuest();
+    p.ask(INCR(2));
+    p.clock.advance(0);
+    const room = Buffer.alloc(1024 * 1024);
+    const halted: boolean[] = [];
+    for (let cut = p.machine.nextCut(room); cut !== undefined; cut = p.machine.nextCut(room)) {
+      halted.push(cut.halted);
+      s.machine.apply(room.subarray(0, cut.chunk.bytes));
+      p.machine.commit(cut.epoch);
+    }
+    // The output of the first request asked for a cut, and so did the halt.
+    expect(halted.at(-1)).toBe(true);
+    expect(p.sent).toHaveLength(1);
+    p.clock.advance(5);
+    drain(p, s);
+    expect(p.sent).toHaveLength(1);
+    expect(s.machine.memory.bytes.equals(p.machine.memory.bytes)).toBe(true);
+    p.machine.resumeGuest();
+    p.clock.advance(2);
+    drain(p, s);
+    expect(p.sent).toHaveLength(2);
+  });
+
+  test('a cut of an earlier halt is none of this one', () => {
+    const { p } = replicated();
+    p.machine.haltGuest();
+    p.clock.advance(0);
+    p.machine.resumeGuest();
+    p.ask(INCR(1));
+    p.machine.haltGuest();
+    const room = Buffer.alloc(1024 * 1024);
+    const first = p.machine.nextCut(room);
+    expect(first?.halted).toBe(false);
+    p.clock.advance(2);
+    expect(p.machine.nextCut(room)?.halted).toBe(true);
+  });
+
+  test('waits when it is booted or promoted halted', () => {
+    const bench = new Bench();
+    bench.machine.haltGuest();
+    bench.machine.boot();
+    bench.ask(INCR(1));
+    expect(bench.sent).toHaveLength(0);
+    bench.machine.resumeGuest();
+    expect(bench.sent).toHaveLength(1);
+    const { s } = replicated();
+    s.machine.haltGuest();
+    s.machine.promote();
+    s.ask(INCR(1));
+    expect(s.sent).toHaveLength(0);
+    s.machine.resumeGuest();
+    expect(s.sent).toHaveLength(1);
+  });
+
+  test('output of an earlier session leaves with the base of the next, not before', () => {
+    const { p } = replicated();
+    p.ask(INCR(1));
+    p.clock.advance(0);
+    p.machine.haltGuest();
+    p.machine.endReplication();
+    p.machine.beginReplication(POLICY, 100, []);
+    p.clock.advance(2);
+    const early = p.take();
+    expect(early?.base).toBe(false);
+    p.machine.commit(early?.epoch ?? 0);
+    expect(p.sent).toHaveLength(0);
+    p.machine.holdOutput();
+    p.clock.advance(2);
+    const base = p.take();
+    expect(base?.base).toBe(true);
+    p.machine.commit(base?.epoch ?? 0);
+    expect(p.sent).toHaveLength(1);
+  });
+});

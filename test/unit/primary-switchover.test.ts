@@ -1,0 +1,207 @@
+/** The steps of a switchover on the side that gives the guest away, and the reasons to stand still. */
+import { FtError } from '../../src/common/errors';
+import type { Logger } from '../../src/common/logger';
+import { GuestHalt, type StandbyLossPolicy } from '../../src/primary/guest-halt';
+import { Switchover, type SwitchoverDone } from '../../src/primary/switchover';
+import { WitnessLoss, type WitnessLossPolicy } from '../../src/primary/witness-loss';
+import { settlePromises } from '../sim/world';
+import { ManualClock } from '../support/manual-clock';
+
+class Steps {
+  readonly clock = new ManualClock();
+  readonly said: string[] = [];
+  isOut = true;
+  outcome: SwitchoverDone | FtError | undefined;
+  readonly switchover = new Switchover(this.clock, {
+    handOver: (epoch) => this.said.push(`hand over ${epoch}`),
+    outputIsOut: () => this.isOut,
+    cancel: (error) => this.said.push(`cancel ${error.code}`),
+    lose: (error) => this.said.push(`lose ${error.code}`),
+  });
+
+  constructor() {
+    this.switchover.outcome.then(
+      (outcome) => {
+        this.outcome = outcome;
+      },
+      (thrown: unknown) => {
+        throw thrown;
+      },
+    );
+  }
+}
+
+describe('a switchover', () => {
+  test('hands over once, when its last epoch is acknowledged, whichever comes first', () => {
+    const steps = new Steps();
+    steps.switchover.settled(7);
+    steps.switchover.lastSent(9);
+    steps.switchover.settled(8);
+    expect([steps.said, steps.switchover.handedOver]).toEqual([[], false]);
+    steps.switchover.settled(9);
+    steps.switchover.settled(9);
+    expect([steps.said, steps.switchover.handedOver]).toEqual([['hand over 9'], true]);
+    const fast = new Steps();
+    fast.switchover.settled(4);
+    fast.switchover.lastSent(4);
+    expect(fast.said).toEqual(['hand over 4']);
+  });
+
+  test('hands over only when the output of the last epoch has left', () => {
+    const steps = new Steps();
+    steps.isOut = false;
+    steps.switchover.lastSent(3);
+    steps.switchover.settled(3);
+    steps.clock.advance(20);
+    expect(steps.said).toEqual([]);
+    steps.isOut = true;
+    steps.clock.advance(2);
+    expect(steps.said).toEqual(['hand over 3']);
+  });
+
+  test('is cancelled before, and lost after the guest was given up, when time is over', () => {
+    const before = new Steps();
+    before.switchover.lastSent(3);
+    before.clock.advance(1999);
+    expect(before.said).toEqual([]);
+    before.clock.advance(2);
+    expect(before.said).toEqual(['cancel FT_ERR_SWITCHOVER_SLOW']);
+    const after = new Steps();
+    after.switchover.lastSent(3);
+    after.clock.advance(1500);
+    after.switchover.settled(3);
+    after.clock.advance(1999);
+    expect(after.said).toEqual(['hand over 3']);
+    after.clock.advance(2);
+    expect(after.said).toEqual(['hand over 3', 'lose FT_ERR_SWITCHOVER_SILENT']);
+  });
+
+  test('says how long the guest stood still', async () => {
+    const steps = new Steps();
+    steps.clock.advance(2);
+    steps.switchover.lastSent(3);
+    steps.switchover.settled(3);
+    steps.clock.advance(5);
+    steps.switchover.done({ generation: 2, takeoverUs: 4500 });
+    await settlePromises();
+    const figures = { blackoutUs: 7000, drainUs: 2000, takeoverUs: 4500 };
+    expect(steps.outcome).toEqual({ generation: 2, ...figures });
+    steps.clock.advance(10_000);
+    expect(steps.said).toEqual(['hand over 3']);
+  });
+
+  test('that failed waits for nothing any more', async () => {
+    const steps = new Steps();
+    steps.isOut = false;
+    steps.switchover.lastSent(3);
+    steps.switchover.settled(3);
+    const error = new FtError('FT_ERR_TEST', 'It failed.');
+    expect(steps.switchover.fail(error)).toBeUndefined();
+    steps.isOut = true;
+    steps.clock.advance(10_000);
+    await settlePromises();
+    expect([steps.said, steps.outcome]).toEqual([[], error]);
+  });
+});
+
+class Guest {
+  runs = true;
+  haltGuest(): void {
+    this.runs = false;
+  }
+  resumeGuest(): void {
+    this.runs = true;
+  }
+}
+
+function halts(policy: StandbyLossPolicy = 'continue'): { guest: Guest; halt: GuestHalt } {
+  const guest = new Guest();
+  return { guest, halt: new GuestHalt(guest, policy) };
+}
+
+describe('a guest', () => {
+  test('stands still for as long as there is a reason', () => {
+    const { guest, halt } = halts();
+    halt.resume('switchover');
+    halt.halt('switchover');
+    halt.halt('witness-loss');
+    expect([guest.runs, halt.why]).toEqual([false, 'switchover witness-loss']);
+    halt.resume('switchover');
+    expect([guest.runs, halt.why]).toEqual([false, 'witness-loss']);
+    halt.resume('switchover', 'witness-loss');
+    expect([guest.runs, halt.why]).toEqual([true, '']);
+  });
+
+  test('waits for its standby from the first on, with that policy alone', () => {
+    for (const policy of ['continue', 'pause'] as const) {
+      const { guest, halt } = halts(policy);
+      const seen: boolean[] = [];
+      for (const state of ['solo', 'syncing', 'protected', 'suspended', 'solo'] as const) {
+        halt.stateIs(state);
+        seen.push(guest.runs);
+      }
+      const waits = policy === 'pause';
+      expect(seen).toEqual([true, true, true, !waits, !waits]);
+      halt.stateIs('syncing');
+      expect([guest.runs, halt.waitsForStandby]).toEqual([!waits, waits]);
+      halt.stateIs('protected');
+      expect(guest.runs).toBe(true);
+    }
+  });
+});
+
+describe('a witness that is out of reach', () => {
+  const lose = (policy: WitnessLossPolicy) => {
+    const clock = new ManualClock();
+    const { guest, halt } = halts();
+    const said: string[] = [];
+    const logger: Logger = {
+      info: () => undefined,
+      warn: (message) => said.push(message),
+      error: () => undefined,
+    };
+    const stops: string[] = [];
+    const loss = new WitnessLoss(clock, logger, policy, halt, (error) => stops.push(error.code));
+    return { clock, guest, halt, said, stops, loss };
+  };
+  const error = new FtError('FT_ERR_WITNESS_TEST', 'It is away.');
+
+  test.each([
+    ['hold', true, []],
+    ['pause', false, []],
+    ['stop', true, ['FT_ERR_WITNESS_TEST']],
+  ] as const)('%s', (policy, runs, stopped) => {
+    const { guest, stops, said, loss } = lose(policy);
+    loss.begin();
+    for (let tries = 1; tries <= 9; tries += 1) loss.unknown(error, tries);
+    expect([guest.runs, stops]).toEqual([runs, stopped]);
+    // Said at the first, second, fourth and eighth try.
+    expect(said).toHaveLength(4);
+  });
+
+  test('is one that does not answer within a second, too', () => {
+    const { clock, guest, loss } = lose('pause');
+    loss.begin();
+    clock.advance(999);
+    expect(guest.runs).toBe(true);
+    clock.advance(2);
+    expect(guest.runs).toBe(false);
+  });
+
+  test('is none that has decided by then', () => {
+    const { clock, guest, stops, loss } = lose('stop');
+    loss.begin();
+    clock.advance(900);
+    loss.end();
+    clock.advance(5000);
+    expect([guest.runs, stops]).toEqual([true, []]);
+  });
+
+  test('lets a guest go on that stood still to be handed over, with hold', () => {
+    const { guest, halt, loss } = lose('hold');
+    halt.halt('switchover');
+    loss.begin();
+    loss.unknown(error, 1);
+    expect(guest.runs).toBe(true);
+  });
+});
