@@ -193,7 +193,7 @@ describe('a switchover', () => {
         a.gate.resume();
         b.gate.resume();
         world.healLinks();
-        await world.advance(2500, 1);
+        await world.advance(2500, 5);
         const story = `${fault} after ${afterMs} ms: a ${states(a).join(' ')}; b ${states(b).join(' ')}`;
         expect([story, world.violations]).toEqual([story, []]);
         const before = world.answers.length;
