@@ -50,6 +50,9 @@ export class SimHost {
   readonly said: string[] = [];
   end: NodeEnd | undefined;
   refused: FtError | undefined;
+  /** Thrown when the machine of a later life is asked for. */
+  machineFault: FtError | undefined;
+  onState: (event: StateEvent) => void = () => undefined;
   readonly gate = new HostGate();
   alive = true;
   /** Links of this host that may still be open, as dialler or as listener. */
@@ -59,7 +62,7 @@ export class SimHost {
     readonly world: World,
     /** Where it stands: "a" or "b". Several hosts stand in a slot one after another. */
     readonly slot: string,
-    /** The slot that this one dials. */
+    /** The slots that this one dials, in turn: "b", or "b c". */
     readonly dials: string,
     /** Its name at the witness, never used twice. */
     readonly name: string,
@@ -95,11 +98,12 @@ export class SimHost {
         clock,
         logger,
         makeMachine: () => {
+          if (this.machineFault !== undefined) throw this.machineFault;
           if (this.node.life > 1) this.machine = this.newMachine(options, this.node.life);
           return this.machine;
         },
         witness: world.witness.seenBy(name, this.gate),
-        dials: [world.dialler(this)],
+        dials: dials.split(' ').map((to) => world.dialler(this, to)),
         compressor: undefined,
         decompressor: { decompress: (body) => body },
         drawSession: () => `${name}-${session++}`,
@@ -108,6 +112,7 @@ export class SimHost {
         onState: (event) => {
           this.states.push(event);
           world.stateChanged(this, event);
+          this.onState(event);
         },
         onEnd: (end) => {
           this.end = end;
@@ -117,6 +122,12 @@ export class SimHost {
         },
       },
     );
+  }
+
+  /** As a standby, or as a primary that is told to be one when it has lost its guest. */
+  get listens(): boolean {
+    const { life, standby, settings } = this.node;
+    return life > 0 && (standby !== undefined || settings.onFenced === 'rejoin');
   }
 
   private newMachine(options: WorldOptions, life: number): SimulatedMachine {
@@ -210,6 +221,16 @@ export class World {
     this.hostsMade += 1;
     const name = this.slotsUsed.has(slot) ? `${slot}${this.hostsMade}` : slot;
     this.slotsUsed.add(slot);
+    return this.addNamed(slot, dials, name, changes);
+  }
+
+  /** The same under a name of the caller's: that of a host before, where a node was restarted. */
+  addNamed(
+    slot: string,
+    dials: string,
+    name: string,
+    changes: Partial<WorldOptions> = {},
+  ): SimHost {
     const host = new SimHost(this, slot, dials, name, { ...this.options, ...changes });
     this.hosts.set(slot, host);
     return host;
@@ -239,17 +260,18 @@ export class World {
     );
     await this.until('a start', () => done);
     if (failed !== undefined) throw failed;
+    if (host.node.primary === undefined) return;
     // A guest that boots has no past; only its disk has.
     this.bootDisk = Buffer.from(host.disk.view);
     this.sequenceMax = 0;
     this.bySequence.clear();
   }
 
-  dialler(from: SimHost): Dial {
+  dialler(from: SimHost, slot: string): Dial {
     return (onOpen, onFail) => {
-      const to = this.hosts.get(from.dials);
+      const to = this.hosts.get(slot);
       this.clock.after(this.delayMs, () => {
-        if (this.dialsFail || to === undefined || !to.alive || to.node.standby === undefined) {
+        if (this.dialsFail || to === undefined || !to.alive || !to.listens) {
           onFail(new FtError('FT_ERR_DIAL_REFUSED', 'Nobody listens.'));
           return;
         }

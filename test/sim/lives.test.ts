@@ -1,0 +1,298 @@
+/**
+ * Lives of a node in the simulated world: who lost its guest joins as standby in the same process,
+ * who finds its guest elsewhere boots nothing, and one of several candidates is always the standby.
+ */
+import { FtError } from '../../src/common/errors';
+import { beaconRequest } from './sim-lan';
+import { type SimHost, World } from './world';
+
+let requestId = 0;
+
+async function incrs(world: World, count: number): Promise<void> {
+  for (let i = 0; i < count; i += 1) {
+    requestId += 1;
+    world.lan.request(beaconRequest('incr', 1, requestId));
+    await world.advance(3);
+  }
+}
+
+/** Both hosts may be the other's standby. */
+async function equals(): Promise<{ world: World; a: SimHost; b: SimHost }> {
+  const world = new World({ onFenced: 'rejoin' });
+  const { a, b } = await world.protectedPair();
+  await incrs(world, 5);
+  return { world, a, b };
+}
+
+/** SIGSTOP to the active side until the other one runs the guest, then SIGCONT. */
+async function stall(world: World, active: SimHost, other: SimHost): Promise<void> {
+  active.gate.pause();
+  await world.until('a takeover', () => other.state === 'solo');
+  active.gate.resume();
+}
+
+beforeEach(() => {
+  requestId = 0;
+});
+
+describe('a primary that lost its claim', () => {
+  test('lets go of its machine and joins in the same process; the pair is protected', async () => {
+    const { world, a, b } = await equals();
+    const machine = a.machine;
+    let closedBefore = false;
+    const close = machine.close.bind(machine);
+    machine.close = () => {
+      closedBefore = a.machine === machine;
+      close();
+    };
+    await stall(world, a, b);
+    await world.until('protected again', () => b.state === 'protected');
+    expect(closedBefore).toBe(true);
+    expect(a.machine).not.toBe(machine);
+    expect(a.state).toBe('ready');
+    expect(a.end).toBeUndefined();
+    expect(a.node.life).toBe(2);
+    const path = a.states.map((event) => `${event.life} ${event.role} ${event.to}`);
+    expect(path.slice(-4)).toEqual([
+      '1 primary fenced',
+      '2 standby joining',
+      '2 standby syncing',
+      '2 standby ready',
+    ]);
+    await incrs(world, 5);
+    await world.advance(20);
+    expect(a.machine.memory.bytes.equals(b.machine.memory.bytes)).toBe(true);
+    expect(world.answers.at(-1)?.counter).toBe(10);
+    expect(world.violations).toEqual([]);
+  });
+
+  test('takes over again, and again: ten reigns, two processes', async () => {
+    const { world, a, b } = await equals();
+    let [active, other] = [a, b];
+    for (let reign = 2; reign <= 10; reign += 1) {
+      await stall(world, active, other);
+      [active, other] = [other, active];
+      const now = active;
+      await world.until('protected again', () => now.state === 'protected');
+      await incrs(world, 2);
+      expect(active.generation).toBe(reign);
+    }
+    expect(world.witness.owners).toHaveLength(10);
+    expect(a.node.life + b.node.life).toBe(2 + 9);
+    expect(world.answers.at(-1)?.counter).toBe(5 + 9 * 2);
+    expect(world.violations).toEqual([]);
+  });
+
+  test('its disk is a copy again, with what its old guest wrote alone undone', async () => {
+    const { world, a, b } = await equals();
+    world.cutLinks();
+    await incrs(world, 3);
+    await world.until('a takeover', () => b.state === 'solo' || a.state === 'solo');
+    world.healLinks();
+    await world.until('protected again', () => [a.state, b.state].includes('protected'));
+    await incrs(world, 3);
+    await world.advance(50);
+    expect(a.disk.view.equals(b.disk.view)).toBe(true);
+    expect(world.diskFault(a)).toBeUndefined();
+    expect(world.violations).toEqual([]);
+  });
+
+  test('ends with the old word when it shall not rejoin', async () => {
+    const world = new World();
+    const { a, b } = await world.protectedPair();
+    await stall(world, a, b);
+    await world.until('its end', () => a.end !== undefined);
+    expect(a.end).toMatchObject({ kind: 'fenced', current: { generation: 2, owner: 'b' } });
+    expect(a.node.life).toBe(1);
+  });
+
+  test('says so when no new machine can be made', async () => {
+    const { world, a, b } = await equals();
+    a.machineFault = new FtError('FT_ERR_TAP_BUSY', 'tap0 is taken.');
+    await stall(world, a, b);
+    await world.until('its end', () => a.end !== undefined);
+    expect(a.end).toMatchObject({
+      kind: 'rejoin-failed',
+      error: { code: 'FT_ERR_TAP_BUSY' },
+      current: { generation: 2, owner: 'b' },
+    });
+    await incrs(world, 2);
+    expect(world.answers.at(-1)?.counter).toBe(7);
+    expect(world.violations).toEqual([]);
+  });
+
+  test('may be stopped in the very moment between two lives', async () => {
+    const { world, a, b } = await equals();
+    a.onState = (event) => {
+      if (event.to === 'fenced') a.node.stop('test');
+    };
+    await stall(world, a, b);
+    await world.advance(200);
+    expect(a.node.life).toBe(1);
+    expect(a.end).toBeUndefined();
+    expect(b.state).toBe('solo');
+    expect(world.violations).toEqual([]);
+  });
+});
+
+describe('a primary that is started while its guest lives elsewhere', () => {
+  test('boots nothing, joins as standby and takes over in its turn', async () => {
+    const { world, a, b } = await equals();
+    world.kill(a);
+    await world.until('a takeover', () => b.state === 'solo');
+    const again = world.addNamed('a', 'b', 'a');
+    await world.startPrimary(again);
+    expect(again.state).toBe('joining');
+    expect(again.said.join('\n')).toMatch(/nothing is booted here.*--force-claim/);
+    await world.until('protected again', () => b.state === 'protected');
+    await incrs(world, 2);
+    world.kill(b);
+    await world.until('the next takeover', () => again.state === 'solo');
+    await incrs(world, 1);
+    expect(world.answers.at(-1)?.counter).toBe(8);
+    expect(world.witness.owners).toEqual(['a', 'b', 'a']);
+    expect(world.violations).toEqual([]);
+  });
+
+  test('is refused as ever when it cannot be a standby', async () => {
+    const { world, a, b } = await equals();
+    world.kill(a);
+    await world.until('a takeover', () => b.state === 'solo');
+    const again = world.addNamed('a', 'b', 'a', { onFenced: 'exit' });
+    await expect(world.startPrimary(again)).rejects.toMatchObject({
+      code: 'FT_ERR_GENERATION_OWNED',
+    });
+  });
+
+  test('loses the race of two first boots and joins the winner', async () => {
+    const world = new World({ onFenced: 'rejoin' });
+    const a = world.add('a', 'b');
+    const b = world.add('b', 'a');
+    const starts = [a, b].map((host) => host.node.startPrimary(false));
+    await world.until('a protected guest', () => [a, b].some((one) => one.state === 'protected'));
+    await Promise.all(starts);
+    expect([a.state, b.state].sort()).toEqual(['protected', 'ready']);
+    expect(world.witness.owners).toHaveLength(1);
+  });
+
+  test.each([
+    ['the last owner first', ['b', 'a']],
+    ['the last owner last', ['a', 'b']],
+  ])('both died, %s: only the last owner boots the guest anew', async (_name, order) => {
+    const { world, a, b } = await equals();
+    world.kill(a);
+    await world.until('a takeover', () => b.state === 'solo');
+    await incrs(world, 2);
+    world.kill(b);
+    await world.advance(500, 2);
+    const hosts = new Map<string, SimHost>();
+    for (const slot of order) {
+      const host = world.addNamed(slot, slot === 'a' ? 'b' : 'a', slot);
+      hosts.set(slot, host);
+      await world.startPrimary(host);
+      await world.advance(300, 2);
+    }
+    await world.until('protected', () => hosts.get('b')?.state === 'protected');
+    expect(hosts.get('a')?.state).toBe('ready');
+    expect(world.witness.owners).toEqual(['a', 'b', 'b']);
+    await incrs(world, 1);
+    expect(world.answers.at(-1)?.counter).toBe(1);
+    expect(world.violations).toEqual([]);
+  });
+});
+
+describe('a node that runs the guest and is dialled', () => {
+  test('says that it runs the guest, and until when it does not know better', async () => {
+    const world = new World({ onFenced: 'rejoin' });
+    const a = world.add('a', 'b');
+    await world.startPrimary(a);
+    const b = world.add('b', 'a');
+    await world.startPrimary(b, true);
+    await world.until('both refusals', () => a.refused !== undefined && b.refused !== undefined);
+    expect(a.refused).toMatchObject({
+      code: 'FT_ERR_ACTIVE',
+      facts: { standby: '2', here: '1' },
+    });
+    expect(a.refused?.message).toMatch(/Node b runs the guest itself .*generation 2/);
+    expect(b.refused).toMatchObject({ code: 'FT_ERR_BUSY' });
+    expect(b.refused?.message).toMatch(/has not heard yet of generation 2/);
+    await world.advance(3000, 5);
+    expect([a.state, b.state]).toEqual(['solo', 'solo']);
+  });
+
+  test('is patient with who dials it while it starts', async () => {
+    const world = new World({ onFenced: 'rejoin' });
+    const a = world.add('a', 'b');
+    await world.startPrimary(a);
+    world.witness.unreachableFor.add('b');
+    world.witness.delayMs = 400;
+    const b = world.add('b', 'a');
+    const start = b.node.startPrimary(false).catch((thrown: unknown) => thrown);
+    await world.until('a refusal', () => a.refused !== undefined);
+    expect(a.refused).toMatchObject({ code: 'FT_ERR_BUSY' });
+    expect(a.refused?.message).toMatch(/Node b is starting/);
+    await world.advance(1000);
+    expect(await start).toMatchObject({ code: 'FT_ERR_WITNESS_UNREACHABLE' });
+  });
+});
+
+describe('several candidates', () => {
+  async function three(): Promise<{ world: World; a: SimHost; b: SimHost; c: SimHost }> {
+    const world = new World({ onFenced: 'rejoin' });
+    const b = world.add('b', 'a c');
+    b.node.startStandby();
+    const c = world.add('c', 'a b');
+    c.node.startStandby();
+    const a = world.add('a', 'b c');
+    await world.startPrimary(a);
+    await world.until('protected', () => a.state === 'protected');
+    return { world, a, b, c };
+  }
+
+  test('one at a time: the standby is killed, the other candidate is synced', async () => {
+    const { world, a, b, c } = await three();
+    expect([b.state, c.state]).toEqual(['ready', 'joining']);
+    await incrs(world, 3);
+    world.kill(b);
+    await world.until('unprotected', () => a.state !== 'protected');
+    await world.until('protected by c', () => a.state === 'protected', 500);
+    expect(c.state).toBe('ready');
+    await incrs(world, 3);
+    world.kill(a);
+    await world.until('a takeover', () => c.state === 'solo');
+    await incrs(world, 1);
+    expect(world.answers.at(-1)?.counter).toBe(7);
+    expect(world.violations).toEqual([]);
+  });
+
+  test('the primary is killed: the heir takes the third node for its standby', async () => {
+    const { world, a, b, c } = await three();
+    await incrs(world, 3);
+    world.kill(a);
+    await world.until('a takeover', () => b.state === 'solo');
+    await world.until('protected by c', () => b.state === 'protected', 500);
+    expect(c.state).toBe('ready');
+    const again = world.addNamed('a', 'b c', 'a');
+    await world.startPrimary(again);
+    expect(again.state).toBe('joining');
+    await incrs(world, 3);
+    world.kill(c);
+    await world.until('unprotected', () => b.state !== 'protected');
+    await world.until('protected by a', () => b.state === 'protected', 500);
+    expect(again.state).toBe('ready');
+    expect(world.violations).toEqual([]);
+  });
+
+  test('a candidate that refuses does not keep the others waiting', async () => {
+    const world = new World({ onFenced: 'rejoin' });
+    const misfit = world.add('b', 'a', { memoryBytes: 64 * 1024 });
+    misfit.node.startStandby();
+    const c = world.add('c', 'a');
+    c.node.startStandby();
+    const a = world.add('a', 'b c');
+    await world.startPrimary(a);
+    await world.until('protected', () => a.state === 'protected', 100);
+    expect(c.state).toBe('ready');
+    expect(a.refused?.message).toContain('memoryBytes');
+  });
+});
