@@ -21,9 +21,11 @@ import {
 } from '../machine';
 import type { KvmConsole } from '../machine/kvm-machine';
 import type { Machine } from '../machine/machine';
+import { ControlServer } from '../node/control-server';
 import { copyFigures } from '../node/figures';
 import { type NodeEnd, type NodeRole, RunningNode, type StateEvent } from '../node/running-node';
 import { StatusLines } from '../node/status-lines';
+import { statusNow } from '../node/status-now';
 import { lineLogger } from '../observe/logger';
 import { NodeMetrics } from '../observe/metrics';
 import { MetricsServer } from '../observe/metrics-server';
@@ -37,6 +39,7 @@ import { FileWitness } from '../witness/file';
 import { NoneWitness } from '../witness/none';
 import type { Witness } from '../witness/witness';
 import { diskFiles } from './disk-files';
+import { version } from './version';
 
 const DIAL_MS = 1000;
 /** Below this many bytes, crossing into native code costs more than the checksum. */
@@ -134,6 +137,7 @@ async function assemble(
     },
   );
   if (metrics !== undefined) metrics.refresh = () => copyFigures(node, metrics.figures);
+  await openControl(config.control, node, opened, logger);
   return {
     node,
     lines,
@@ -215,6 +219,22 @@ async function openMetrics(
   opened.push(() => metrics.stopLoopProbe());
   logger.info('metrics are served', { url: `http://${formatAddress(address)}/metrics` });
   return metrics;
+}
+
+async function openControl(
+  path: string | undefined,
+  node: RunningNode,
+  opened: Opened[],
+  logger: Logger,
+): Promise<void> {
+  if (path === undefined) return;
+  const server = new ControlServer({
+    status: () => ({ ...statusNow(node), pid: process.pid, version: version() }),
+    switchover: () => node.switchover(),
+  });
+  await server.listen(path);
+  opened.push(() => server.close());
+  logger.info('ftctl is served', { control: path });
 }
 
 function openWitness(config: WitnessConfig, pair: string, logger: Logger): Promise<Witness> {

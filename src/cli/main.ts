@@ -4,8 +4,6 @@
  *   read flags ─▶ build ─▶ start ─▶ running ── signal ─▶ stopping ─▶ exit 0
  *       │ 2         │ 3      │ 3, 5     └── the node's own end ─▶ exit 4, 6, 7, 70
  */
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import { systemClock } from '../common/clock';
 import { FtError, toFtError } from '../common/errors';
 import {
@@ -22,6 +20,7 @@ import { StatusReporter } from '../node/status';
 import { type BuiltNode, buildNode } from './build-node';
 import { exitCodeOfEnd, exitCodeOfStart, sentenceOfEnd } from './exit-codes';
 import { LineWriter } from './line-writer';
+import { version } from './version';
 
 /** How long an orderly end may take to reach the peers. */
 const FAREWELL_MS = 1000;
@@ -60,13 +59,6 @@ function readRequest(command: CommandName, words: readonly string[]): Request<Co
     process.exitCode = exitCodeOfStart(error);
     return undefined;
   }
-}
-
-function version(): string {
-  const here = path.resolve(__dirname, '..', '..');
-  const root = path.basename(here) === 'dist' ? path.dirname(here) : here;
-  const text = readFileSync(path.join(root, 'package.json'), 'utf8');
-  return String((JSON.parse(text) as { version?: unknown }).version);
 }
 
 /** One command from its start to its exit. */

@@ -67,7 +67,8 @@ export function helpText(command: CommandName): string {
   return lines.join('\n');
 }
 
-function flagLines(flag: FlagSpec): string[] {
+/** A flag and what it means, as lines of a help text. */
+export function flagLines(flag: FlagSpec): string[] {
   const left = `  --${flag.name}${flag.value === undefined ? '' : ` ${flag.value}`}`;
   const fallback = flag.fallback ? ` [${flag.fallback}]` : '';
   const repeats = flag.repeats === true ? ' (may be repeated)' : '';

@@ -40,7 +40,18 @@ export class Flags {
 
 /** Throws FT_ERR_CONFIG. */
 export function parseFlags(command: CommandName, words: readonly string[]): Flags {
-  const specs = new Map(flagsOf(command).map((flag) => [flag.name, flag]));
+  const { flags, others } = parseWords(command, flagsOf(command), words);
+  if (others[0] !== undefined) throw strayWord(command, others[0]);
+  return flags;
+}
+
+/** Flags by a table of the program's own, and the words that are none. Throws FT_ERR_CONFIG. */
+export function parseWords(
+  program: string,
+  table: readonly FlagSpec[],
+  words: readonly string[],
+): { readonly flags: Flags; readonly others: readonly string[] } {
+  const specs = new Map(table.map((flag) => [flag.name, flag]));
   const options = Object.fromEntries(
     [...specs.values()].map((flag) => [
       flag.name,
@@ -55,14 +66,15 @@ export function parseFlags(command: CommandName, words: readonly string[]): Flag
     tokens: true,
   });
   const given = new Map<string, string[]>();
+  const others: string[] = [];
   for (const token of tokens) {
-    if (token.kind === 'positional') throw strayWord(command, token.value);
+    if (token.kind === 'positional') others.push(token.value);
     if (token.kind !== 'option') continue;
     const spec = specs.get(token.name);
-    if (spec === undefined) throw unknownFlag(command, token.rawName, specs);
+    if (spec === undefined) throw unknownFlag(program, token.rawName, specs);
     take(given, spec, token.value);
   }
-  return new Flags(given, specs);
+  return { flags: new Flags(given, specs), others };
 }
 
 function take(given: Map<string, string[]>, spec: FlagSpec, value: string | undefined): void {
@@ -86,15 +98,11 @@ function strayWord(command: CommandName, word: string): FtError {
   return new FtError('FT_ERR_CONFIG', message, { found: word });
 }
 
-function unknownFlag(
-  command: CommandName,
-  raw: string,
-  specs: ReadonlyMap<string, FlagSpec>,
-): FtError {
+function unknownFlag(program: string, raw: string, specs: ReadonlyMap<string, FlagSpec>): FtError {
   const name = raw.replace(/^-+/, '');
   const near = [...specs.keys()].find((known) => editDistance(known, name) <= 2);
   const hint = near === undefined ? 'see --help' : `did you mean --${near}?`;
-  const message = `${command} has no flag ${raw}; ${hint}`;
+  const message = `${program} has no flag ${raw}; ${hint}`;
   return new FtError('FT_ERR_CONFIG', message, { flag: raw });
 }
 

@@ -1,0 +1,72 @@
+/** Asks a node over its control socket: one request, one JSON answer. */
+import { request } from 'node:http';
+import { FtError } from '../common/errors';
+
+/** What the node answered; `body` is a JSON object. */
+export interface ControlAnswer {
+  readonly status: number;
+  readonly body: Readonly<Record<string, unknown>>;
+}
+
+/** A status comes at once; a switchover is bounded by the node, in seconds. */
+const ANSWER_MS_MAX = 30_000;
+const ANSWER_BYTES_MAX = 1024 * 1024;
+
+/**
+ * Resolves with whatever the node says. Rejects with FT_ERR_CONTROL_UNREACHABLE when nobody does, or
+ * FT_ERR_CONTROL_ANSWER when it is no JSON object.
+ */
+export function askNode(
+  socketPath: string,
+  method: 'GET' | 'POST',
+  path: string,
+): Promise<ControlAnswer> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ socketPath, method, path, timeout: ANSWER_MS_MAX }, (response) => {
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('data', (piece: string) => {
+        text += piece;
+        if (text.length > ANSWER_BYTES_MAX) response.destroy(new Error('the answer is too long'));
+      });
+      response.on('error', (error) => reject(unreachable(socketPath, error)));
+      response.on('end', () => {
+        const body = parseObject(text);
+        if (body === undefined) reject(senseless(socketPath));
+        else resolve({ status: response.statusCode ?? 0, body });
+      });
+    });
+    asked.on('timeout', () => asked.destroy(new Error(`no answer for ${ANSWER_MS_MAX / 1000} s`)));
+    asked.on('error', (error) => reject(unreachable(socketPath, error)));
+    asked.end();
+  });
+}
+
+function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
+    return value as Record<string, unknown>;
+  } catch {
+    return undefined;
+  }
+}
+
+function unreachable(path: string, error: NodeJS.ErrnoException): FtError {
+  const why: Readonly<Record<string, string>> = {
+    ENOENT:
+      'There is no such socket. Start the node with --control, and name the same path here with ' +
+      '--control.',
+    ECONNREFUSED: 'The node that served it has ended. Start it again.',
+    EACCES: 'It belongs to the user that runs the node. Run ftctl as that user.',
+    ECONNRESET: 'The node ended before it answered. Ask the other node for its status.',
+  };
+  const todo = why[error.code ?? ''] ?? `${error.message}. Is the node alive and well?`;
+  const message = `No node answers at the control socket ${path}: ${todo}`;
+  return new FtError('FT_ERR_CONTROL_UNREACHABLE', message, { path, cause: error.code }, error);
+}
+
+function senseless(path: string): FtError {
+  const message = `What answers at ${path} is no node of this release. Check --control.`;
+  return new FtError('FT_ERR_CONTROL_ANSWER', message, { path });
+}
