@@ -124,7 +124,8 @@ describe('a primary that lost its claim', () => {
   test('may be stopped in the very moment between two lives', async () => {
     const { world, a, b } = await equals();
     a.onState = (event) => {
-      if (event.to === 'fenced') a.node.stop('test');
+      // Its turn comes before the one in which the next life would begin.
+      if (event.to === 'fenced') world.clock.soon(() => a.node.stop('test'));
     };
     await stall(world, a, b);
     await world.advance(200);

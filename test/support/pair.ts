@@ -11,6 +11,7 @@ import { closeSync, mkdtempSync, openSync, rmSync, truncateSync } from 'node:fs'
 import os from 'node:os';
 import path from 'node:path';
 import { GUEST_ADDRESS, NetworkNamespace } from './netns';
+import { ACTIVE_STATES, NodeProcess, stateOf } from './node-process';
 import { monotonicUs } from './oracle-history';
 import { BEACON_PORT } from './oracle-layout';
 import { type Line, projectRoot, TestProcess } from './process';
@@ -62,53 +63,17 @@ export const SUSPECT_AFTER_MS = 300;
  * The guest gets the last CPU to itself, where there is more than one: both nodes, the clients and
  * the test share the others. Only one of the two nodes runs the guest at any time.
  */
-const VCPU_FLAGS: readonly string[] =
+export const VCPU_FLAGS: readonly string[] =
   os.cpus().length > 1 ? ['--vcpu-cpu', `${os.cpus().length - 1}`] : [];
 
-/** States of a primary whose guest runs. */
-const ACTIVE_STATES: readonly unknown[] = ['solo', 'syncing', 'protected', 'suspended'];
-
-/** One running command. */
-export class PairNode {
+/** One running command in its slot. */
+export class PairNode extends NodeProcess {
   constructor(
-    readonly process: TestProcess,
+    process: TestProcess,
     readonly slot: Slot,
-    readonly nodeId: string,
-  ) {}
-
-  /** Waits for a state, on a status line or a state event, from line `from` on. */
-  waitState(states: readonly string[], timeoutMs: number, from = 0): Promise<Line> {
-    const what = `state ${states.join(' or ')} within ${timeoutMs} ms`;
-    return this.process.waitFor(what, (line) => states.includes(stateOf(line)), timeoutMs, from);
-  }
-
-  /** The state of the newest line. */
-  get state(): string {
-    const line = this.process.last((candidate) => stateOf(candidate) !== '');
-    return line === undefined ? '' : stateOf(line);
-  }
-
-  /** The newest status line's fields; empty before the first. */
-  get status(): Readonly<Record<string, unknown>> {
-    return this.process.last((line) => line.fields['event'] === undefined)?.fields ?? {};
-  }
-
-  /** A number of the newest status line, 0 when it is not there. */
-  figure(name: string): number {
-    const value = this.status[name];
-    return typeof value === 'number' ? value : 0;
-  }
-
-  /** A status line that comes after now and matches. */
-  waitStatus(
-    what: string,
-    matches: (fields: Readonly<Record<string, unknown>>) => boolean,
-    timeoutMs: number,
-  ): Promise<Line> {
-    const from = this.process.lines.length;
-    const isMatch = (line: Line): boolean =>
-      line.fields['event'] === undefined && matches(line.fields);
-    return this.process.waitFor(what, isMatch, timeoutMs, from);
+    nodeId: string,
+  ) {
+    super(process, nodeId);
   }
 }
 
@@ -329,10 +294,4 @@ export async function until(
     if (monotonicUs() > endUs) throw new Error(`Waited ${timeoutMs} ms in vain for ${what}.`);
     await sleep(10);
   }
-}
-
-function stateOf(line: Line): string {
-  const { event, to, state } = line.fields;
-  if (event === 'state') return typeof to === 'string' ? to : '';
-  return event === undefined && typeof state === 'string' ? state : '';
 }
