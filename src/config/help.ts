@@ -32,7 +32,8 @@ const INTRODUCTION: Readonly<Record<CommandName, string>> = {
 
 Boots a guest and, while a standby answers, keeps a copy of it on another host,
 thousands of times a second. What the guest says leaves this host only when the
-standby holds the state that said it.
+standby holds the state that said it. With --listen, a node that finds its guest
+at another host becomes its standby: one command line for both hosts, always.
 
 Example:
   ft-primary --kernel beacon.elf --memory 64M --tap tap0 \\

@@ -18,10 +18,13 @@ export function copyFigures(node: RunningNode, figures: NodeFigures): void {
   figures.life = node.life;
   const { primary, standby } = node;
   figures.failovers.clear();
+  for (const [cause, count] of node.failoversBefore) figures.failovers.set(cause, count);
   figures.guestClockStepUs = 0;
   figures.guestClockBehindUs = 0;
   if (standby !== undefined) {
-    for (const [cause, count] of standby.stats.failovers) figures.failovers.set(cause, count);
+    for (const [cause, count] of standby.stats.failovers) {
+      figures.failovers.set(cause, (figures.failovers.get(cause) ?? 0) + count);
+    }
     figures.guestClockStepUs = standby.stats.guestClockStepUs;
     figures.guestClockBehindUs = standby.stats.guestClockBehindUs;
   }

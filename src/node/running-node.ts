@@ -105,6 +105,8 @@ export class RunningNode {
   standby: StandbyRole | undefined;
   /** The life that this node is in; 0 before it was started. */
   life = 0;
+  /** Cause → how often this node took over in lives before this one. */
+  readonly failoversBefore = new Map<string, number>();
   private currentMachine: Machine | undefined;
   private door: ClosedDoor | undefined;
   private stopped = false;
@@ -194,6 +196,9 @@ export class RunningNode {
   }
 
   private beginLife(role: NodeRole): Machine {
+    for (const [cause, count] of this.standby?.stats.failovers ?? []) {
+      this.failoversBefore.set(cause, (this.failoversBefore.get(cause) ?? 0) + count);
+    }
     this.primary = undefined;
     this.standby = undefined;
     this.currentMachine?.close();

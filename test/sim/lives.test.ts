@@ -3,6 +3,10 @@
  * who finds its guest elsewhere boots nothing, and one of several candidates is always the standby.
  */
 import { FtError } from '../../src/common/errors';
+import { copyFigures } from '../../src/node/figures';
+import { StatusReporter } from '../../src/node/status';
+import type { StatusLine } from '../../src/node/status-now';
+import { newNodeFigures } from '../../src/observe/metrics';
 import { beaconRequest } from './sim-lan';
 import { type SimHost, World } from './world';
 
@@ -80,6 +84,41 @@ describe('a primary that lost its claim', () => {
     expect(world.witness.owners).toHaveLength(10);
     expect(a.node.life + b.node.life).toBe(2 + 9);
     expect(world.answers.at(-1)?.counter).toBe(5 + 9 * 2);
+    expect(world.violations).toEqual([]);
+  });
+
+  test('is shown by lines and metrics as before, life by life', async () => {
+    const { world, a, b } = await equals();
+    const reporter = new StatusReporter(a.node, world.clock);
+    const figures = newNodeFigures();
+    const look = (): { line: StatusLine; epochsCut: number } => {
+      copyFigures(a.node, figures);
+      return { line: reporter.next(), epochsCut: figures.epochsCut };
+    };
+    await incrs(world, 5);
+    const first = look();
+    expect(first.line).toMatchObject({ role: 'primary', life: 1, state: 'protected' });
+    expect(first.line['epochsPerSecond']).toBeGreaterThan(0);
+    expect(first.epochsCut).toBeGreaterThan(10);
+    await stall(world, a, b);
+    await world.until('protected again', () => b.state === 'protected');
+    await world.advance(5);
+    const second = look();
+    expect(second.line).toMatchObject({ role: 'standby', life: 2, state: 'ready', generation: 2 });
+    expect(second.line['epochsPerSecond']).toBeGreaterThan(0);
+    expect(second.epochsCut).toBe(0);
+    expect(figures).toMatchObject({ role: 'standby', life: 2, generation: 2, protected: true });
+    await stall(world, b, a);
+    await world.until('protected again', () => a.state === 'protected');
+    await stall(world, a, b);
+    await world.until('protected again', () => b.state === 'protected');
+    await stall(world, b, a);
+    await world.until('protected again', () => a.state === 'protected');
+    const third = look();
+    expect(third.line).toMatchObject({ role: 'primary', life: 3, generation: 5 });
+    expect(third.line['epochsPerSecond']).toBeGreaterThan(0);
+    // One takeover in its second life, one in its third.
+    expect([...figures.failovers.values()].reduce((sum, count) => sum + count, 0)).toBe(2);
     expect(world.violations).toEqual([]);
   });
 

@@ -64,6 +64,27 @@ describe('defaults', () => {
     expect(config.nodeId).toMatch(/-primary$/);
   });
 
+  test('who can listen rejoins, who cannot ends, and either can be told otherwise', () => {
+    const at = ['--listen', '127.0.0.1:7001'];
+    expect(primary(...KVM)).toMatchObject({ listen: undefined, onFenced: 'exit' });
+    expect(primary(...KVM, ...at)).toMatchObject({ listen: { port: 7001 }, onFenced: 'rejoin' });
+    expect(primary(...KVM, ...at, '--on-fenced', 'exit').onFenced).toBe('exit');
+    expect(standby('--tap', 't', '--witness', 'none', ...at).onFenced).toBe('rejoin');
+    const refused = refusalOf(() => primary(...KVM, '--on-fenced', 'rejoin'));
+    expect(refused.message).toMatch(/--on-fenced rejoin needs --listen HOST:PORT/);
+    const open = refusalOf(() => primary(...KVM, '--listen', '0.0.0.0:7001'));
+    expect(open.message).toMatch(/--insecure/);
+    const floor = refusalOf(() => primary(...KVM, ...at, '--measure-floor'));
+    expect(floor.message).toMatch(/without --listen only/);
+  });
+
+  test('a control socket has a path that the system takes', () => {
+    expect(primary(...KVM).control).toBeUndefined();
+    expect(primary(...KVM, '--control', '/run/x.sock').control).toBe('/run/x.sock');
+    const long = refusalOf(() => primary(...KVM, '--control', `/run/${'x'.repeat(104)}`));
+    expect(long.message).toMatch(/--control .* a path of 1 to 107 bytes/);
+  });
+
   test('a standby has no kernel and a name of its own', () => {
     const config = standby(...SIMULATED, '--listen', '[::1]:7001');
     expect(config.listen).toEqual({ host: '::1', port: 7001 });
