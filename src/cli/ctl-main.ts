@@ -40,11 +40,12 @@ async function run(request: CtlOrder): Promise<CtlExitCode> {
   return status === 409 ? CtlExitCode.refused : CtlExitCode.internal;
 }
 
-function switchoverText(body: ControlAnswer['body']): string {
-  const figures = Object.entries(body).map(([name, value]) => `  ${name} ${String(value)}`);
-  return ['The guest goes on at the other host, which is the primary now.', ...figures, ''].join(
-    '\n',
-  );
+function switchoverText({ generation, blackoutUs }: ControlAnswer['body']): string {
+  const still =
+    typeof blackoutUs === 'number'
+      ? ` It stood still for ${(blackoutUs / 1000).toFixed(1)} ms at most.`
+      : '';
+  return `The guest goes on at the other host, in generation ${generation}.${still}\n`;
 }
 
 function messageOf({ status, body }: ControlAnswer): string {

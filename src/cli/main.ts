@@ -2,7 +2,7 @@
  * What both commands have in common: reading flags, building the node, signals, and the end.
  *
  *   read flags ─▶ build ─▶ start ─▶ running ── signal ─▶ stopping ─▶ exit 0
- *       │ 2         │ 3      │ 3, 5     └── the node's own end ─▶ exit 4, 6, 7, 70
+ *       │ 2         │ 3      │ 3, 5     └── the node's own end ─▶ exit 3, 4, 6, 7, 8, 70
  */
 import { systemClock } from '../common/clock';
 import { FtError, toFtError } from '../common/errors';

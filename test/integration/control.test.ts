@@ -7,7 +7,7 @@ import { Equals, runCtl } from '../support/equals';
 import { freePorts } from '../support/etcd';
 import { kvmDescribe } from '../support/kvm';
 import { OracleProcess } from '../support/oracle-process';
-import { until } from '../support/pair';
+import { Pair, until } from '../support/pair';
 import { TestProcess } from '../support/process';
 import { commandLine, expectRefusal, runCommand } from './command';
 
@@ -149,6 +149,28 @@ describe('the control socket', () => {
 });
 
 kvmDescribe('ftctl switchover', () => {
+  test('a node that cannot be a standby answers first, then ends as fenced', async () => {
+    const pair = new Pair({ machine: 'kvm', name: 'switchover-exit' });
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'ft-control-'));
+    try {
+      const control = path.join(folder, 'node.sock');
+      const standby = pair.startStandby();
+      const primary = pair.startPrimary(pair.slots[0], pair.slots[1].port, ['--control', control]);
+      await primary.waitState(['protected'], 20_000);
+      const done = runCtl('--control', control, 'switchover');
+      expect(done).toMatchObject({ code: 0, stderr: '' });
+      expect(done.stdout).toMatch(
+        /goes on at the other host, in generation 2. It stood still for \d+\.\d ms at most/,
+      );
+      expect(await primary.process.waitExit(5000)).toMatchObject({ code: 4, signal: null });
+      expect(primary.process.stderrTail).toMatch(/with --listen and --on-fenced rejoin/);
+      await standby.waitState(['solo'], 1000);
+    } finally {
+      await pair.close();
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
   test('exchanges the roles, both ways, and the pair is protected each time', async () => {
     const equals = new Equals('switchover', ['a', 'b']);
     let oracle: OracleProcess | undefined;
