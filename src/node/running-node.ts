@@ -33,6 +33,7 @@ import type { StandbyState } from '../standby/standby-types';
 import type { Connection } from '../transport/connection';
 import { FrameBufferPool } from '../wire/buffer-pool';
 import { CHUNK_BYTES } from '../wire/frame';
+import { prepareClaim } from '../witness/prepare';
 import type { GenerationRecord, Witness } from '../witness/witness';
 import { ClosedDoor } from './closed-door';
 
@@ -260,6 +261,7 @@ export class RunningNode {
           const event = { role: 'standby', from, to, generation, epoch, life } as const;
           const clocks = to === 'active' ? { guestClockStepUs, takeoverUs } : {};
           this.handlers.onState({ ...event, ...clocks });
+          prepareClaim({ ...this.settings, ...this.parts }, to, generation);
         },
         onActive: (generation) => this.makePrimary().adopt(generation),
         onPromotionFailed: (error) => this.handlers.onEnd({ kind: 'promotion-failed', error }),
@@ -286,6 +288,7 @@ export class RunningNode {
           const { generation } = primary;
           const epoch = primary.stats.epochCommitted;
           this.handlers.onState({ role: 'primary', from, to, generation, epoch, life });
+          prepareClaim({ ...this.settings, ...this.parts }, to, generation);
         },
         onEnd: (end) => this.primaryEnded(end),
         onRefused: (error) => this.handlers.onRefused(error),

@@ -15,7 +15,6 @@
  */
 import type { Clock, Timer } from '../common/clock';
 import { type FtError, toFtError } from '../common/errors';
-import type { Logger } from '../common/logger';
 import type { ClaimResult, GenerationRecord, Witness } from '../witness/witness';
 
 export interface PromotionOptions {
@@ -31,27 +30,6 @@ export interface PromotionOptions {
   readonly onLost: (current: GenerationRecord) => void;
   readonly onPeerBack: () => void;
   readonly onUnknown: (error: FtError, tries: number) => void;
-}
-
-/**
- * From `ready` on a claim may become necessary at any moment, with a guest that stands still while
- * it is made: what can be done for it beforehand is done now. Failing is no harm.
- */
-export function prepareClaim(
-  {
-    witness,
-    pair,
-    nodeId,
-    logger,
-  }: Pick<PromotionOptions, 'witness' | 'pair' | 'nodeId'> & {
-    readonly logger: Logger;
-  },
-  generation: number,
-): void {
-  witness.prepare?.(pair, generation, nodeId).catch((thrown: unknown) => {
-    const { code, message } = toFtError(thrown, 'FT_ERR_WITNESS_UNKNOWN');
-    logger.warn(`a claim could not be prepared at the witness: ${message}`, { code });
-  });
 }
 
 const RETRY_MS_MIN = 20;

@@ -34,7 +34,7 @@ import { judge } from './admission';
 import { CheckpointApplier } from './checkpoint-applier';
 import { Doorkeeper, refusal } from './doorkeeper';
 import { PeerSession, type SuspicionCause } from './peer-session';
-import { Promotion, prepareClaim } from './promotion';
+import { Promotion } from './promotion';
 import { StandbyStats } from './standby-stats';
 import type { StandbyHandlers, StandbyOptions, StandbyState } from './standby-types';
 
@@ -477,7 +477,6 @@ export class StandbyRole {
   private become(to: StandbyState, why: string): void {
     const from = this.current;
     this.current = to;
-    if (to === 'ready') prepareClaim(this.options, this.newestGeneration);
     this.options.logger.info(`standby: ${from} → ${to}`, {
       why,
       generation: this.newestGeneration,

@@ -81,6 +81,8 @@ export class FileWitness implements Witness {
   /** Settles when every question so far has its answer, in time or not. */
   private settled: Promise<void> = Promise.resolve();
   private readonly staged = new Map<string, Staged>();
+  private everPrepared = false;
+  private closed = false;
 
   private constructor(directory: string, options: FileWitnessOptions) {
     this.directory = directory;
@@ -125,7 +127,9 @@ export class FileWitness implements Witness {
   }
 
   prepare(pair: string, fromGeneration: number, nodeId: string): Promise<void> {
+    this.everPrepared = true;
     return this.answer(async () => {
+      if (this.closed) return;
       checkName('pair', pair);
       checkName('node', nodeId);
       const wanted = fromGeneration + 1;
@@ -147,7 +151,8 @@ export class FileWitness implements Witness {
 
   /** Takes what is prepared away; waits for no storage that hangs. */
   async close(): Promise<void> {
-    if (this.staged.size === 0) return;
+    this.closed = true;
+    if (!this.everPrepared) return;
     const clean = async (): Promise<void> => {
       for (const pair of [...this.staged.keys()]) await this.unstage(pair);
     };
