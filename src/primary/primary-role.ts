@@ -33,6 +33,7 @@
  *                                         (output is held once memory and disks are both through)
  *   syncing after holdOutput, protected   held from the base cut on; an epoch's output leaves when
  *                                         the epoch is acked
+ *   switching                             as protected; nothing once it was handed over
  *   suspended                             held, if the base was cut (before, the standby has nothing
  *                                         to run): nothing leaves until the witness has decided
  *   fenced, stopped                       nobody here
@@ -52,15 +53,12 @@ import { GuestHalt } from './guest-halt';
 import { Lease } from './lease';
 import { Link, type LinkDown, type LinkOptions, type LinkPeer } from './link';
 import { OutputCommit } from './output-commit';
-import { diskSyncFacts } from './peer-disks';
+import { DISK_REST_MS, diskSyncFacts } from './peer-disks';
 import { PrimaryStats } from './primary-stats';
 import type { PrimaryHandlers, PrimaryOptions, PrimaryState } from './primary-types';
 import { Switchover, type SwitchoverDone, SwitchoverError } from './switchover';
 import { SyncDriver } from './sync';
 import { WitnessLoss } from './witness-loss';
-
-/** How long no standby is dialled after an image here could not be read for it; a sync is work. */
-const DISK_REST_MS = 10_000;
 
 export class PrimaryRole {
   readonly stats = new PrimaryStats();
@@ -225,8 +223,8 @@ export class PrimaryRole {
 
   private linkUp(connection: Connection, peer: LinkPeer): void {
     assert(this.current === 'solo', 'a standby is taken on while this host runs alone');
-    const standby = peer.standbyId;
-    const disks = diskSyncFacts(this.options.machine.description.disks, peer.diskMaps);
+    const { standbyId: standby, diskMaps } = peer;
+    const disks = diskSyncFacts(this.options.machine.description.disks, diskMaps);
     this.options.logger.info('standby joined, sync begins', { standby, ...disks });
     this.connection = connection;
     this.peer = peer;
@@ -288,7 +286,7 @@ export class PrimaryRole {
   }
 
   private check(error: FtError | undefined): void {
-    if (error !== undefined) this.link.fail(error);
+    if (error) this.link.fail(error);
   }
 
   /** Output leaves for the acks that came; what follows from them comes after that. */
@@ -371,7 +369,7 @@ export class PrimaryRole {
   private claimWon(generation: number): void {
     this.claim = undefined;
     this.currentGeneration = generation;
-    // Epochs are numbered anew in each generation; not while output of the last one is held.
+    // Epochs are numbered anew in each generation, but not above output that is held (toSolo).
     if (!this.halts.waitsForStandby) this.stats.epochCut = 0;
     this.stats.epochCommitted = 0;
     this.toSolo(`won generation ${generation}`);
@@ -459,9 +457,10 @@ export class PrimaryRole {
   private toSolo(why: string): void {
     this.holding = false;
     this.witnessLoss.end();
-    // A guest that shall not be ahead of its standby says nothing that no standby holds, either.
-    const silent = this.halts.waitsForStandby && this.guestEnd === undefined;
-    if (!silent) this.options.machine.openOutput();
+    const open = !this.halts.waitsForStandby || this.guestEnd !== undefined;
+    if (open) this.options.machine.openOutput();
+    // What waits for a standby has a number, and so have cuts that were never taken: go on above.
+    else this.stats.epochCut += this.options.policy.inFlightMax;
     this.become('solo', why);
     this.switchoverFailed(SwitchoverError.goesOnHere(why));
     this.halts.resume('switchover', 'witness-loss');
