@@ -80,7 +80,11 @@ function journalOffset(slot: number, diskBytes: number): number {
 
 function journalData(value: bigint): Buffer {
   const data = Buffer.alloc(JOURNAL_BYTES);
-  for (let at = 0; at < JOURNAL_BYTES; at += 8) data.writeBigUInt64LE(value ^ BigInt(at), at);
+  const [low, high] = [Number(value & 0xffff_ffffn), Number(value >> 32n)];
+  for (let at = 0; at < JOURNAL_BYTES; at += 8) {
+    data.writeUInt32LE((low ^ at) >>> 0, at);
+    data.writeUInt32LE(high, at + 4);
+  }
   return data;
 }
 

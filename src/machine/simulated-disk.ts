@@ -320,5 +320,6 @@ function copyInto(bytes: Buffer, record: DiskRecord): void {
 }
 
 function isZero(data: Buffer): boolean {
-  return data.every((byte) => byte === 0);
+  // The first byte is zero, and each is equal to the one before it.
+  return data[0] === 0 && data.compare(data, 1, data.length, 0, data.length - 1) === 0;
 }

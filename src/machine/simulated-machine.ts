@@ -47,6 +47,8 @@ export interface SimulatedMachineOptions {
   readonly faults?: readonly MachineFault[];
   /** The guest writes to the first of them. */
   readonly disks?: readonly SimulatedDiskOptions[];
+  /** For judges: `epoch` was cut just now, and memory is what the standby's must become. */
+  readonly onCutMade?: (epoch: number) => void;
 }
 
 /** The smallest memory that has room for the guest's tables and a page of load. */
@@ -456,6 +458,7 @@ export class SimulatedMachine implements Machine {
     const count = this.hideOne(this.memory.harvest(this.harvested));
     slot.fill(this.memory, this.harvested, count);
     slot.diskRecords = this.disks.takeLogs(slot.epoch);
+    this.options.onCutMade?.(slot.epoch);
     slot.state.writeUInt32LE(STATE_VERSION, 0);
     slot.state.writeBigUInt64LE(BigInt(Math.floor(startUs - this.bootedAtUs)) * 1000n, 8);
     this.outbox.noteCut(slot.epoch);

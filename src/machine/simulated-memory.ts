@@ -101,9 +101,10 @@ export class SimulatedMemory {
 
 /** A 32-bit hash of one page (FNV-1a over its little-endian words), for the audit. */
 export function pageHash(bytes: Buffer, offset: number): number {
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset + offset, PAGE_BYTES / 4);
   let hash = 0x811c9dc5;
-  for (let at = offset; at < offset + PAGE_BYTES; at += 4) {
-    hash = Math.imul(hash ^ bytes.readInt32LE(at), 0x01000193);
+  for (let at = 0; at < PAGE_BYTES / 4; at += 1) {
+    hash = Math.imul(hash ^ (words[at] as number), 0x01000193);
   }
   return hash >>> 0;
 }

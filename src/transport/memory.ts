@@ -1,7 +1,8 @@
 /**
  * Two linked connections inside one process, over a Clock: for the simulator and for unit tests.
  * Frames run through the production encoder and decoder, bodies are copied, and the owner can delay
- * the link, cut it (nothing passes, nothing is lost, as TCP behaves in a partition) and break it.
+ * the link, cut it one way or both (nothing passes, nothing is lost, as TCP behaves in a partition)
+ * and break it.
  *
  *   a.send ─▶ encode ─▶ copy ─▶ [ due time, bytes ] … ─▶ decode ─▶ b.onFrame
  *                                 └ held while the link is cut
@@ -21,6 +22,8 @@ export interface MemoryLinkOptions {
   readonly nameB?: string;
   /** From send to arrival; 0: as soon as other waiting events had their turn. */
   readonly delayMs?: number;
+  /** Drawn for each frame and added to the delay; frames of a connection keep their order. */
+  readonly jitterMs?: () => number;
   readonly checksum?: Checksum;
 }
 
@@ -31,15 +34,22 @@ interface Parcel {
   readonly onFlushed: (() => void) | undefined;
 }
 
+/** Which frames a cut stops: those that leave one end, or all. */
+export type LinkWay = 'both' | 'fromA' | 'fromB';
+
+const noJitter = (): number => 0;
+
 /** A link with an end for each node. */
 export class MemoryLink {
   readonly a: MemoryConnection;
   readonly b: MemoryConnection;
   private delay: number;
-  private isCut = false;
+  private readonly jitter: () => number;
+  private readonly cuts = { fromA: false, fromB: false };
 
   constructor(clock: Clock, options: MemoryLinkOptions = {}) {
     this.delay = options.delayMs ?? 0;
+    this.jitter = options.jitterMs ?? noJitter;
     const checksum = options.checksum ?? crc32c;
     this.a = new MemoryConnection(this, clock, options.nameB ?? 'memory:b', checksum);
     this.b = new MemoryConnection(this, clock, options.nameA ?? 'memory:a', checksum);
@@ -51,8 +61,14 @@ export class MemoryLink {
     return this.delay;
   }
 
-  get cutNow(): boolean {
-    return this.isCut;
+  /** What is sent now is under way for so long. */
+  drawDelayMs(): number {
+    return this.delay + this.jitter();
+  }
+
+  /** True when nothing that leaves `end` gets through. */
+  cutFrom(end: MemoryConnection): boolean {
+    return end === this.a ? this.cuts.fromA : this.cuts.fromB;
   }
 
   /** Holds for frames sent from now on; frames keep their order. */
@@ -60,14 +76,16 @@ export class MemoryLink {
     this.delay = delayMs;
   }
 
-  /** From now on nothing passes, in either direction, and neither side is told. */
-  cut(): void {
-    this.isCut = true;
+  /** From now on nothing passes that way, and neither side is told. */
+  cut(way: LinkWay = 'both'): void {
+    if (way !== 'fromB') this.cuts.fromA = true;
+    if (way !== 'fromA') this.cuts.fromB = true;
   }
 
   /** What was held arrives, in order. */
   heal(): void {
-    this.isCut = false;
+    this.cuts.fromA = false;
+    this.cuts.fromB = false;
     this.a.pump();
     this.b.pump();
   }
@@ -162,7 +180,7 @@ export class MemoryConnection implements Connection {
       // A reset overtakes what is under way, in both directions, unless the link is cut.
       const peer = this.peer;
       this.clock.after(this.link.delayMs, () => {
-        if (!this.link.cutNow) peer?.broken('ECONNRESET');
+        if (!this.link.cutFrom(this)) peer?.broken('ECONNRESET');
       });
       this.dropOutgoing();
     }
@@ -191,7 +209,7 @@ export class MemoryConnection implements Connection {
 
   private deliverDue(): void {
     let turnBytes = 0;
-    while (!this.link.cutNow) {
+    while (!this.link.cutFrom(this)) {
       const parcel = this.outgoing[0];
       if (parcel === undefined) return;
       if (parcel.dueUs > this.clock.nowUs()) {
@@ -220,7 +238,7 @@ export class MemoryConnection implements Connection {
 
   private post(bytes: Buffer | undefined, onFlushed: (() => void) | undefined): void {
     const newest = this.outgoing[this.outgoing.length - 1]?.dueUs ?? 0;
-    const dueUs = Math.max(newest, this.clock.nowUs() + this.link.delayMs * 1000);
+    const dueUs = Math.max(newest, this.clock.nowUs() + this.link.drawDelayMs() * 1000);
     this.outgoing.push({ dueUs, bytes, onFlushed });
     if (dueUs <= this.clock.nowUs()) this.clock.soon(() => this.pump());
     else this.pumpAt(dueUs);
@@ -242,7 +260,7 @@ export class MemoryConnection implements Connection {
   }
 
   private received(bytes: Buffer): void {
-    if (this.isReset) this.peer?.broken('ECONNRESET');
+    if (this.isReset && !this.link.cutFrom(this)) this.peer?.broken('ECONNRESET');
     if (this.isClosed) return;
     const error = this.decoder.push(bytes, this.dispatch);
     if (error === undefined) return;

@@ -1,24 +1,74 @@
 /**
  * A host's grip on time: everything that happens to a host goes through its gate, so a host can be
  * stopped (SIGSTOP: all waits, then comes in order), resumed, or dead (nothing ever happens again).
+ *
+ *   what happens to it    pass()    a timer, a frame, an answer of the witness: an event
+ *   what it does          effect()  a frame sent, a claim made, an answer of the guest that leaves
+ *
+ * A fault can be armed for the n-th event or the n-th effect from now. So a host dies at every point
+ * that others can tell apart: between two events, and between any two deeds inside one.
  */
 import type { Clock, Timer } from '../../src/common/clock';
 import type { FtError } from '../../src/common/errors';
 import type { Connection } from '../../src/transport/connection';
 import type { Frame, FrameBuffer, FrameHeader } from '../../src/wire/frame';
 
+export type FaultPoint = 'event' | 'effect';
+
+interface Armed {
+  readonly at: FaultPoint;
+  left: number;
+  readonly act: () => void;
+}
+
 export class HostGate {
   private mode: 'running' | 'paused' | 'dead' = 'running';
+  private timers: (() => void)[] = [];
   private waiting: (() => void)[] = [];
+  private armed: Armed | undefined;
+  /** How many so far. */
+  readonly counts = { event: 0, effect: 0 };
+  /** What is thrown inside an event: a broken invariant, which ends a process. */
+  onThrow: (thrown: unknown) => void = (thrown) => {
+    throw thrown;
+  };
 
   get running(): boolean {
     return this.mode === 'running';
   }
 
+  /** True when the next event is certain to run at once. */
+  get steady(): boolean {
+    return this.mode === 'running' && this.armed === undefined;
+  }
+
   /** Runs `fn` now, later, or never. */
   pass(fn: () => void): void {
-    if (this.mode === 'running') fn();
+    if (this.mode === 'running') this.run(fn, this.waiting);
     else if (this.mode === 'paused') this.waiting.push(fn);
+  }
+
+  private passTimer(fn: () => void): void {
+    if (this.mode === 'running') this.run(fn, this.timers);
+    else if (this.mode === 'paused') this.timers.push(fn);
+  }
+
+  /** Calls `act` before the event, or instead of the effect, that comes after `left` more. */
+  arm(at: FaultPoint, left: number, act: () => void): void {
+    this.armed = { at, left, act };
+  }
+
+  /** What was armed strikes no more. */
+  disarm(): void {
+    this.armed = undefined;
+  }
+
+  /** The host is about to do something that others notice; false when it does not come to it. */
+  effect(): boolean {
+    if (this.mode === 'dead') return false;
+    this.counts.effect += 1;
+    this.strike('effect');
+    return this.running || this.mode === 'paused';
   }
 
   pause(): void {
@@ -29,13 +79,16 @@ export class HostGate {
   resume(): void {
     if (this.mode !== 'paused') return;
     this.mode = 'running';
-    const waiting = this.waiting;
+    const missed = [...this.timers, ...this.waiting];
+    this.timers = [];
     this.waiting = [];
-    for (const fn of waiting) this.pass(fn);
+    for (const fn of missed) this.pass(fn);
   }
 
   kill(): void {
     this.mode = 'dead';
+    this.armed = undefined;
+    this.timers = [];
     this.waiting = [];
   }
 
@@ -49,17 +102,44 @@ export class HostGate {
     };
   }
 
+  private strike(at: FaultPoint): void {
+    const { armed } = this;
+    if (armed === undefined || armed.at !== at) return;
+    armed.left -= 1;
+    if (armed.left >= 0) return;
+    this.armed = undefined;
+    armed.act();
+  }
+
+  private run(fn: () => void, queue: (() => void)[]): void {
+    this.counts.event += 1;
+    if (this.armed !== undefined) {
+      this.strike('event');
+      if (this.mode === 'dead') return;
+      if (this.mode === 'paused') {
+        queue.push(fn);
+        return;
+      }
+    }
+    try {
+      fn();
+    } catch (thrown) {
+      this.onThrow(thrown);
+    }
+  }
+
   private timer(start: (pass: () => void) => Timer, fn: () => void): Timer {
     let cancelled = false;
     // A timer that is repeated during a pause fires once after it.
     let due = false;
+    const fire = (): void => {
+      due = false;
+      if (!cancelled) fn();
+    };
     const timer = start(() => {
       if (due) return;
       due = true;
-      this.pass(() => {
-        due = false;
-        if (!cancelled) fn();
-      });
+      this.passTimer(fire);
     });
     return {
       cancel: () => {
@@ -80,6 +160,8 @@ export class GatedConnection implements Connection {
   constructor(
     private readonly inner: Connection,
     private readonly gate: HostGate,
+    /** Told before each frame is handed on. */
+    private readonly onSpeaker: () => void = () => undefined,
   ) {
     inner.onClose = (error) => gate.pass(() => this.onClose(error));
     inner.onDrain = () => gate.pass(() => this.onDrain());
@@ -103,12 +185,16 @@ export class GatedConnection implements Connection {
     this.frameHandler = handler;
     if (!first) return;
     this.inner.onFrame = (frame) => {
-      const kept = this.gate.running ? frame : { ...frame, body: Buffer.from(frame.body) };
-      this.gate.pass(() => this.onFrame(kept));
+      const kept = this.gate.steady ? frame : { ...frame, body: Buffer.from(frame.body) };
+      this.gate.pass(() => {
+        this.onSpeaker();
+        this.onFrame(kept);
+      });
     };
   }
 
   send(header: FrameHeader, buffer: FrameBuffer, bodyBytes: number, onFlushed?: () => void): void {
+    if (!this.gate.effect()) return;
     const flushed = onFlushed === undefined ? undefined : () => this.gate.pass(onFlushed);
     this.inner.send(header, buffer, bodyBytes, flushed);
   }
@@ -126,6 +212,7 @@ export class GatedConnection implements Connection {
   }
 
   close(error?: FtError): void {
-    this.inner.close(error);
+    // A dead host's connections end as its death had it.
+    if (this.gate.effect()) this.inner.close(error);
   }
 }

@@ -1,33 +1,42 @@
 /**
- * One random schedule: clients ask all the time while hosts are killed, stopped and cut off, the
- * witness fails, and fresh standbys come. Then everything is mended, and whoever still can must
- * answer again.
+ * Runs one plan: clients ask all the time while hosts are killed, stopped and cut off, the witness
+ * fails, and fresh standbys come. Then everything is mended, and whoever still can must answer, be
+ * protected again, and have a copy that is the original to the last byte.
  */
-
 import type { NodeEnd } from '../../src/node/running-node';
-import type { Random } from './random';
+import { ACTIVE, HOPEFUL } from './judge';
+import { type Act, CLIENTS, drawPlan, type Plan, type Step, type Strike, type Target } from './plan';
+import { Random } from './random';
 import { beaconRequest } from './sim-lan';
 import { type SimHost, World, type WorldOptions } from './world';
 
+/** What happened, for the question whether a run was wild enough to mean something. */
 export interface Chaos {
   kills: number;
   pauses: number;
-  cuts: number;
+  partitions: number;
+  breaks: number;
+  witnessFaults: number;
   promotions: number;
   fenced: number;
   answers: number;
-  /** Disks: failures of power and of images, and resyncs of what differs and of all. */
-  outages: number;
+  /** Claims that were won at the witness. */
+  won: number;
   diskFailures: number;
+  /** Syncs of a disk: of what differs, and of all. */
   inPart: number;
   whole: number;
   /** Copies compared with the original at the end. */
   compared: number;
+  events: number;
+  /** Kills and stops by the state of the host that they hit. */
+  hits: Record<string, number>;
 }
 
 export function noChaos(): Chaos {
-  const hosts = { kills: 0, pauses: 0, cuts: 0, promotions: 0, fenced: 0, answers: 0 };
-  return { ...hosts, outages: 0, diskFailures: 0, inPart: 0, whole: 0, compared: 0 };
+  const faults = { kills: 0, pauses: 0, partitions: 0, breaks: 0, witnessFaults: 0 };
+  const results = { promotions: 0, fenced: 0, answers: 0, won: 0, diskFailures: 0 };
+  return { ...faults, ...results, inPart: 0, whole: 0, compared: 0, events: 0, hits: {} };
 }
 
 export interface ScheduleOutcome {
@@ -36,10 +45,15 @@ export interface ScheduleOutcome {
   readonly chaos: Chaos;
 }
 
-const STEPS = 60;
-const CLIENTS = 3;
-const CLAIMING = new Set(['suspecting', 'promoting']);
-const ACTIVE = new Set(['solo', 'syncing', 'protected', 'switching', 'suspended']);
+/** How long a step waits for the state that it wants to strike in. */
+const WHEN_MS = 60;
+/** The longest waits between two tries of anything are a second. */
+const MEND_MS = 8000;
+
+export interface RunOptions extends WorldOptions {
+  /** Keeps a history of all that happens; without, only what the plan does. */
+  readonly tellAll?: boolean;
+}
 
 /** A client that asks again until it is answered, then asks the next. */
 class Client {
@@ -47,7 +61,6 @@ class Client {
 
   constructor(
     private readonly world: World,
-    private readonly random: Random,
     readonly id: number,
   ) {}
 
@@ -65,18 +78,19 @@ class Client {
   heard(requestId: number): void {
     if (requestId !== this.requestId) return;
     this.requestId += 1;
-    if (this.random.chance(0.8)) this.ask();
+    if (this.requestId % 2 === 0) this.ask();
   }
 }
 
-export async function runSchedule(
-  random: Random,
-  options: WorldOptions = {},
-): Promise<ScheduleOutcome> {
-  const run = new Schedule(random, options);
+export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<ScheduleOutcome> {
+  const run = new Schedule(plan, options);
   await run.run();
-  const chaos = { ...run.chaos, ...run.world.syncs };
-  return { violations: run.world.violations, story: run.story, chaos };
+  // What a promise threw is told only after a turn of the real event loop; see runner.ts.
+  return { violations: run.world.violations, story: run.story, chaos: run.chaos };
+}
+
+export function runSeed(seed: number, options: RunOptions = {}): Promise<ScheduleOutcome> {
+  return runPlan(drawPlan(seed), options);
 }
 
 class Schedule {
@@ -84,144 +98,245 @@ class Schedule {
   readonly story: string[] = [];
   readonly chaos: Chaos = noChaos();
   private readonly clients: Client[] = [];
-  private isCut = false;
   /** Clients ask no more. */
   private quiet = false;
-  /** True once a kill took the only host that had the guest: nobody is to blame for silence. */
-  private guestGone = false;
+  private diskFailed = false;
 
   constructor(
-    private readonly random: Random,
-    options: WorldOptions,
+    private readonly plan: Plan,
+    private readonly options: RunOptions,
   ) {
+    const { settings, seed } = plan;
     this.world = new World({
       memoryBytes: 64 * 1024,
-      intervalUs: random.between(500, 4000),
-      inFlightMax: 1 + random.below(6),
-      diskLatencyMs: random.between(0.1, 6),
+      catchThrown: true,
+      cheapSums: true,
+      judgeLease: JUDGE_LEASE,
+      ...settings,
       ...options,
     });
-    this.world.delayMs = random.between(0.05, 3);
-    this.world.witness.delayMs = random.between(0.1, 8);
-    for (let id = 1; id <= CLIENTS; id += 1) this.clients.push(new Client(this.world, random, id));
-    const check = this.world.lan.onAnswer;
-    this.world.lan.onAnswer = (answer) => {
+    const { net, witness } = this.world;
+    net.delayMs = settings.linkMs;
+    net.jitterMs = settings.jitterMs;
+    const dice = new Random(seed ^ 0x5eed);
+    net.drawPart = () => dice.next();
+    witness.delayMs = settings.witnessMs;
+    for (let id = 1; id <= CLIENTS; id += 1) this.clients.push(new Client(this.world, id));
+    this.listen();
+  }
+
+  private listen(): void {
+    const { lan, witness } = this.world;
+    const check = lan.onAnswer;
+    lan.onAnswer = (answer) => {
       check(answer);
       this.chaos.answers += 1;
+      if (this.options.tellAll === true) {
+        this.note(`${answer.node} answers request ${answer.sequence}`);
+      }
       if (!this.quiet) this.clients[answer.client - 1]?.heard(answer.requestId);
+    };
+    witness.onWon = (owner, generation) => {
+      this.chaos.won += 1;
+      this.note(`the witness gives generation ${generation} to ${owner}`);
+    };
+    this.world.onState = (host, event) => {
+      if (event.to === 'active') this.chaos.promotions += 1;
+      if (this.options.tellAll === true) {
+        const { role, from, to, epoch } = event;
+        this.note(`${host.name}, ${role}: ${from} → ${to} (epoch ${epoch})`);
+      }
     };
   }
 
   async run(): Promise<void> {
-    const b = this.world.add('b', 'a');
+    const { world, plan } = this;
+    const b = world.add('b', 'a');
     b.node.startStandby();
-    const a = this.world.add('a', 'b');
-    await this.world.startPrimary(a);
-    if (this.random.chance(0.8)) {
-      await this.world.until('protected', () => a.state === 'protected');
+    const a = world.add('a', 'b');
+    await world.startPrimary(a);
+    if (plan.settings.protectedFirst) {
+      await world.until('protected', () => a.state === 'protected');
     }
-    for (let step = 0; step < STEPS && this.world.violations.length === 0; step += 1) {
-      for (const client of this.clients) if (this.random.chance(0.5)) client.ask();
-      this.act();
-      await this.world.advance(this.random.between(0.1, 12));
-      await this.tidy();
+    for (const step of plan.steps) {
+      if (this.over) break;
+      await this.step(step);
     }
     await this.mend();
+    this.chaos.inPart = world.syncs.inPart;
+    this.chaos.whole = world.syncs.whole;
+    this.chaos.events = world.events;
+  }
+
+  private get over(): boolean {
+    return this.world.violations.length > 0;
+  }
+
+  private get hosts(): SimHost[] {
+    return [...this.world.hosts.values()];
   }
 
   private note(text: string): void {
-    this.story.push(`${(this.world.clock.nowUs() / 1000).toFixed(1)} ms: ${text}`);
+    this.story.push(`${((this.world.clock.nowUs() - 1e6) / 1000).toFixed(2)} ms: ${text}`);
   }
 
-  private act(): void {
-    const { random, world } = this;
-    const hosts = [...world.hosts.values()];
-    const host = random.pick(hosts);
+  private async step(step: Step): Promise<void> {
+    for (const client of this.clients) if ((step.asks >> (client.id - 1)) & 1) client.ask();
+    const { when } = step;
+    if (when !== undefined) {
+      await this.world.waitFor(() => this.hosts.some((host) => host.state === when), WHEN_MS);
+    }
+    this.act(step.act);
+    await this.world.advance(step.waitMs);
+    this.tidy();
+  }
+
+  private target(who: Target): SimHost | undefined {
+    if (who === 'a' || who === 'b') return this.world.hosts.get(who);
+    const active = this.hosts.find((host) => ACTIVE.has(host.state)) ?? this.hosts[0];
+    return who === 'active' ? active : this.hosts.find((host) => host !== active);
+  }
+
+  private act(act: Act): void {
+    const { world } = this;
+    switch (act.kind) {
+      case 'kill':
+        this.strike(act, (host) => this.kill(host, act));
+        break;
+      case 'pause':
+        this.strike(act, (host) => this.pause(host, act.forMs));
+        break;
+      case 'partition':
+        this.note(`nothing passes ${act.way} for ${act.forMs} ms`);
+        this.chaos.partitions += 1;
+        world.cutLinks(act.way);
+        world.clock.after(act.forMs, () => world.healLinks());
+        break;
+      case 'breakOne':
+        this.breakOne(act.newest, act.how);
+        break;
+      case 'breakAll':
+        this.note('all connections break');
+        this.chaos.breaks += 1;
+        for (const host of this.hosts) world.net.breakAll(host);
+        break;
+      case 'slowLink':
+        this.slowLink(act.delayMs, act.forMs);
+        break;
+      case 'addStandby':
+        this.addStandby();
+        break;
+      case 'endStandby':
+        this.endStandby();
+        break;
+      case 'failDisk':
+        this.failDisk(act.forMs);
+        break;
+      case 'none':
+        break;
+      default:
+        this.actOnWitness(act);
+    }
+  }
+
+  private actOnWitness(act: Act): void {
+    const { witness, clock } = this.world;
+    if (act.kind === 'slowWitness') {
+      witness.delayMs = act.delayMs;
+      clock.after(act.forMs, () => {
+        witness.delayMs = this.plan.settings.witnessMs;
+      });
+    } else if (act.kind === 'noWitness') {
+      const whom = act.who === 'both' ? this.hosts : [this.target(act.who)];
+      for (const host of whom) if (host !== undefined) witness.unreachableFor.add(host.name);
+      clock.after(act.forMs, () => {
+        for (const host of whom) if (host !== undefined) witness.unreachableFor.delete(host.name);
+      });
+    } else if (act.kind === 'loseAnswer' || act.kind === 'lateClaim') {
+      const host = this.target(act.who);
+      const faults = act.kind === 'loseAnswer' ? witness.loseAnswerFor : witness.lateFor;
+      if (host !== undefined) faults.add(host.name);
+    } else return;
+    this.note(`the witness: ${JSON.stringify(act)}`);
+    this.chaos.witnessFaults += 1;
+  }
+
+  /** Strikes now, or when the host has come so far. */
+  private strike(strike: Strike, hit: (host: SimHost) => void): void {
+    const host = this.target(strike.who);
     if (host === undefined) return;
-    const dice = random.next();
-    if (dice < 0.05) this.kill(host);
-    else if (dice < 0.12) this.pause(host);
-    else if (dice < 0.25) this.resumeAll();
-    else if (dice < 0.3) this.cut();
-    else if (dice < 0.4) this.healCut();
-    else if (dice < 0.44) {
-      this.note(`${host.name} cannot reach the witness`);
-      world.witness.unreachableFor.add(host.name);
-    } else if (dice < 0.54) world.witness.unreachableFor.clear();
-    else if (dice < 0.58) world.witness.loseAnswerFor.add(host.name);
-    else if (dice < 0.61) this.breakLinks(host);
-    else if (dice < 0.65) this.stopStandby(host);
-    else if (dice < 0.8) this.addStandby();
-    else if (dice < 0.82) this.failDisk(host);
-    else if (dice < 0.86) this.mendDisks();
+    if (strike.at === 'now') hit(host);
+    else host.gate.arm(strike.at, strike.left, () => hit(host));
   }
 
-  private kill(host: SimHost): void {
-    // Only a side whose loss the other can answer for, else the schedule is over too soon.
-    const other = [...this.world.hosts.values()].find((one) => one !== host);
-    const covered =
-      other !== undefined && ['ready', 'suspecting', 'promoting'].includes(other.state);
-    if (ACTIVE.has(host.state) && !covered && !this.random.chance(0.1)) return;
-    this.note(`${host.name} is killed (${host.state}, other: ${other?.state ?? 'none'})`);
+  private countHit(host: SimHost): void {
+    const { hits } = this.chaos;
+    hits[host.state] = (hits[host.state] ?? 0) + 1;
+  }
+
+  private kill(host: SimHost, act: Act & { kind: 'kill' }): void {
+    if (!host.alive) return;
+    // Only a side whose loss the other can answer for, else the schedule is over too soon; but now
+    // and then the other way, too.
+    const covered = this.hosts.some((one) => one !== host && HOPEFUL.has(one.state));
+    if (ACTIVE.has(host.state) && !covered && act.left % 8 !== 0) return;
+    this.note(`${host.name} is killed, ${act.how} (it was ${host.state})`);
     this.chaos.kills += 1;
-    // A side that is claiming may own the next generation already, and takes it to the grave.
-    if (ACTIVE.has(host.state) || CLAIMING.has(host.state)) this.guestGone = true;
-    if (this.random.chance(0.25)) {
-      this.note('its power failed');
-      this.chaos.outages += 1;
-      this.world.losePower(host);
-    } else this.world.kill(host);
+    this.countHit(host);
+    this.world.crash(host, act.how);
+    if (act.damage) this.world.damage(host);
+  }
+
+  private pause(host: SimHost, forMs: number): void {
+    this.note(`${host.name} is stopped for ${forMs} ms (${host.state})`);
+    this.chaos.pauses += 1;
+    this.countHit(host);
+    host.gate.pause();
+    this.world.clock.after(forMs, () => {
+      if (!host.gate.running) this.note(`${host.name} goes on`);
+      host.gate.resume();
+    });
+  }
+
+  private breakOne(newest: number, how: 'reset' | 'void'): void {
+    const host = this.target('active');
+    const link = host === undefined ? undefined : this.world.net.linksOf(host).at(-1 - newest);
+    if (link === undefined) return;
+    this.note(`the ${newest === 0 ? 'newest' : 'second newest'} connection: ${how}`);
+    this.chaos.breaks += 1;
+    if (how === 'reset') link.reset();
+    else this.world.net.forget(link);
+  }
+
+  private slowLink(delayMs: number, forMs: number): void {
+    const { net, clock } = this.world;
+    this.note(`the link needs ${delayMs.toFixed(1)} ms, for ${forMs} ms`);
+    net.slow(delayMs);
+    clock.after(forMs, () => net.slow(this.plan.settings.linkMs));
   }
 
   /** A disk that holds the copy breaks. That of the guest itself is another story. */
-  private failDisk(host: SimHost): void {
-    if (host.state !== 'ready' && host.state !== 'syncing') return;
+  private failDisk(forMs: number): void {
+    const host = this.target('other');
+    if (host === undefined || (host.state !== 'ready' && host.state !== 'syncing')) return;
     if (host.node.primary !== undefined) return;
     this.note(`the disk of ${host.name} fails (${host.state})`);
     this.chaos.diskFailures += 1;
-    this.world.imageOf(host.slot).failing = true;
+    this.diskFailed = true;
+    const image = this.world.imageOf(host.slot);
+    image.failing = true;
+    this.world.clock.after(forMs, () => {
+      image.failing = false;
+    });
   }
 
-  private mendDisks(): void {
-    for (const image of this.world.images.values()) image.failing = false;
-  }
-
-  private pause(host: SimHost): void {
-    this.note(`${host.name} is stopped (${host.state})`);
-    this.chaos.pauses += 1;
-    host.gate.pause();
-  }
-
-  private resumeAll(): void {
-    for (const host of this.world.hosts.values()) host.gate.resume();
-  }
-
-  private cut(): void {
-    if (this.isCut) return;
-    this.note('the hosts are cut off from each other');
-    this.chaos.cuts += 1;
-    this.isCut = true;
-    this.world.cutLinks();
-  }
-
-  private healCut(): void {
-    if (!this.isCut) return;
-    this.note('the cut is mended');
-    this.isCut = false;
-    this.world.healLinks();
-  }
-
-  private breakLinks(host: SimHost): void {
-    this.note(`connections of ${host.name} break`);
-    const link = this.random.pick(host.links);
-    link?.reset();
-  }
-
-  private stopStandby(host: SimHost): void {
-    if (host.node.primary !== undefined || !host.gate.running) return;
+  private endStandby(): void {
+    const host = this.target('other');
+    if (host === undefined || host.node.primary !== undefined || !host.gate.running) return;
     // The command itself puts the end off while a claim is under way.
     if (host.node.claiming) return;
     this.note(`${host.name} is ended in order (${host.state})`);
+    this.world.judge.excuse = true;
     host.node.stop('SIGTERM');
     this.retire(host);
   }
@@ -239,26 +354,14 @@ class Schedule {
   }
 
   /** A process that ended by itself leaves its slot, as its service manager would see to. */
-  private async tidy(): Promise<void> {
-    for (const host of [...this.world.hosts.values()]) {
-      if (host.states.some((event) => event.to === 'active')) this.countPromotion(host);
+  private tidy(): void {
+    for (const host of this.hosts) {
       if (host.end === undefined) continue;
       this.note(`${host.name} ended: ${host.end.kind}`);
       if (host.end.kind === 'fenced') this.chaos.fenced += 1;
-      else if (diskEnded(host.end)) this.guestGone = true;
-      else this.world.violations.push(`${host.name} ended: ${host.end.kind}`);
+      else if (!diskEnded(host.end)) this.world.judge.accuse(`${host.name}: ${host.end.kind}`);
       this.retire(host);
     }
-  }
-
-  private readonly promoted = new Set<SimHost>();
-
-  private countPromotion(host: SimHost): void {
-    if (this.promoted.has(host)) return;
-    this.promoted.add(host);
-    this.chaos.promotions += 1;
-    this.guestGone = false;
-    this.note(`${host.name} was promoted to generation ${host.generation}`);
   }
 
   /** Its last words may still be on their way, so the links are not broken. */
@@ -269,55 +372,73 @@ class Schedule {
     this.world.hosts.delete(host.slot);
   }
 
-  /** With nothing broken any more, a guest that somebody has must answer. */
+  /** With nothing broken any more, a guest that somebody has must answer, and be protected. */
   private async mend(): Promise<void> {
-    if (this.world.violations.length > 0) return;
-    this.healCut();
-    this.world.witness.unreachableFor.clear();
-    this.mendDisks();
-    this.resumeAll();
+    const { world } = this;
+    if (this.over) return;
+    this.note('everything is mended');
+    world.healLinks();
+    world.net.slow(this.plan.settings.linkMs);
+    world.witness.unreachableFor.clear();
+    world.witness.delayMs = this.plan.settings.witnessMs;
+    for (const image of world.images.values()) image.failing = false;
+    for (const host of this.hosts) host.gate.disarm();
+    for (const host of this.hosts) host.gate.resume();
     const answers = this.chaos.answers;
-    // The longest waits between two tries are a second; most schedules are well long before.
-    for (let i = 0; i < 60 && this.chaos.answers === answers; i += 1) {
-      for (const client of this.clients) client.ask();
-      await this.world.advance(50, 5);
-      await this.tidy();
-      if (this.world.violations.length > 0) return;
+    const wellBy = world.clock.nowUs() + MEND_MS * 1000;
+    while (!this.well(answers) && world.clock.nowUs() < wellBy && !this.over) {
+      this.tidy();
       this.addStandby();
+      for (const client of this.clients) client.ask();
+      await world.waitFor(() => this.well(answers), 50);
     }
-    const alive = [...this.world.hosts.values()].map((host) => `${host.name}: ${host.state}`);
-    const canAnswer = [...this.world.hosts.values()].some((host) => ACTIVE.has(host.state));
+    this.tidy();
+    const alive = this.hosts.map((host) => `${host.name}: ${host.state}`);
     this.note(`at the end: ${alive.join(', ') || 'nobody'}`);
-    await this.compareDisks();
-    if (canAnswer && this.chaos.answers === answers)
-      this.world.violations.push('the guest fell silent');
-    if (!canAnswer && !this.guestGone)
-      this.world.violations.push('the guest was lost for no reason');
+    if (this.over || world.judge.guestGone) return;
+    if (this.chaos.answers === answers) world.judge.accuse('the guest fell silent');
+    else if (!this.diskFailed && this.pair() === undefined) {
+      world.judge.accuse('the guest is not protected again');
+    } else await this.compare();
   }
 
-  /** When nobody writes any more, the copy is the guest's disk, to the last byte. */
-  private async compareDisks(): Promise<void> {
+  private well(answers: number): boolean {
+    if (this.over || this.world.judge.guestGone) return true;
+    return this.chaos.answers > answers && (this.diskFailed || this.pair() !== undefined);
+  }
+
+  private pair(): { primary: SimHost; standby: SimHost } | undefined {
+    const primary = this.hosts.find((host) => host.state === 'protected');
+    const standby = this.hosts.find((host) => host.state === 'ready');
+    return primary === undefined || standby === undefined ? undefined : { primary, standby };
+  }
+
+  /** When nobody writes any more, the copy is the guest's memory and disk, to the last byte. */
+  private async compare(): Promise<void> {
+    const { world } = this;
     this.quiet = true;
-    const find = (state: string): SimHost | undefined =>
-      [...this.world.hosts.values()].find((host) => host.state === state);
-    for (let i = 0; i < 40 && find('protected') === undefined; i += 1) {
-      this.addStandby();
-      await this.world.advance(50, 5);
-      await this.tidy();
+    await world.advance(40);
+    const pair = this.pair();
+    if (pair === undefined || this.over) return;
+    const { primary, standby } = pair;
+    if (!primary.machine.memory.bytes.equals(standby.machine.memory.bytes)) {
+      world.judge.accuse(`the memory of ${standby.name} is not the guest's`);
     }
-    await this.world.advance(40, 5);
-    const [primary, standby] = [find('protected'), find('ready')];
-    if (primary === undefined || standby === undefined) return;
-    const { view } = primary.disk;
-    if (this.world.diskFault(primary) !== undefined || !view.equals(standby.disk.view)) {
-      this.world.violations.push(`the disk of ${standby.name} is not the guest's`);
+    if (
+      world.diskFault(primary) !== undefined ||
+      !primary.disk.view.equals(standby.disk.view)
+    ) {
+      world.judge.accuse(`the disk of ${standby.name} is not the guest's`);
     }
     this.chaos.compared += 1;
   }
 }
 
+/** Nobody may speak once another generation runs. */
+const JUDGE_LEASE = false;
+
 /** The disk broke on the host that had just lost its peer: two faults, and nobody is left. */
-function diskEnded(end: NodeEnd): boolean {
+export function diskEnded(end: NodeEnd): boolean {
   if (end.kind !== 'machine-error' && end.kind !== 'promotion-failed') return false;
   return end.error.code.startsWith('FT_ERR_DISK_');
 }

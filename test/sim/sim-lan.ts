@@ -41,7 +41,9 @@ export class SimLan {
         };
         this.cards.push(mine);
       },
-      send: (payload) => this.answered(node, payload),
+      send: (payload) => {
+        if (gate.effect()) this.answered(node, payload);
+      },
       close: () => this.unplug(mine),
     };
   }
