@@ -9,13 +9,16 @@ BIN := node_modules/.bin
 # How many kills `make drills` does, and how many while the guest writes to a disk.
 RUNS ?= 100
 DISK_RUNS ?= 50
+# How many schedules `make sim` runs; SEED= replays one.
+SEEDS ?= 2000
+SEED ?=
 # Passed on by `make demo` and `make bench`, for example: make bench ARGS=--help
 ARGS ?=
 # What `make bench` measures, one after the other. ARGS are for one of them: epochs, or PARTS=peers.
 MORE_PARTS := $(basename $(notdir $(wildcard bench/limits.ts bench/peers.ts bench/sync.ts)))
 PARTS ?= $(if $(ARGS),epochs,epochs $(MORE_PARTS))
 
-.PHONY: help setup setup-root build typescript native guest demo test test-linux bench drills lint \
+.PHONY: help setup setup-root build typescript native guest demo test test-linux bench drills sim lint \
   format clean
 
 help:
@@ -24,6 +27,7 @@ help:
 	@echo 'make test-linux  a Linux kernel survives its host; builds it first, once (as root)'
 	@echo 'make bench       measures; tables on the terminal and JSON in build/bench/ (as root)'
 	@echo 'make drills      kills RUNS=100 and, with a disk, DISK_RUNS=50 times; judges (as root)'
+	@echo 'make sim         runs SEEDS=2000 simulated schedules; SEED=n replays one and explains it'
 	@echo 'make build       TypeScript to dist/, native addon and fixture guest to build/'
 	@echo 'make lint        checks the form of TypeScript and C++; make format puts it right'
 	@echo 'make setup       installs what is missing (Debian packages only as root)'
@@ -66,6 +70,10 @@ bench: setup-root build
 
 drills: setup-root build
 	@RUNS=$(RUNS) DISK_RUNS=$(DISK_RUNS) tools/run-tests --project drill-long
+
+# Planted bugs: make sim ARGS='--mutation all'.
+sim: typescript
+	@$(NODE) dist/test/sim/main.js $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
 lint: setup
 	@tools/lint

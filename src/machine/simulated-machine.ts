@@ -353,7 +353,7 @@ export class SimulatedMachine implements Machine {
       (payload, from) => this.receive(payload, from),
       (error) => this.handlers?.onStopped(error),
     );
-    this.tickTimer = this.options.clock.every(1, () => this.tick());
+    this.tickWhileLoaded();
   }
 
   private stopGuest(): void {
@@ -377,6 +377,7 @@ export class SimulatedMachine implements Machine {
     const uptimeUs = this.options.clock.nowUs() - this.bootedAtUs;
     const answer = this.beacon.serve(payload, BigInt(Math.floor(uptimeUs)) * 1000n);
     if (answer === undefined) return;
+    this.tickWhileLoaded();
     this.outbox.append(answer, from);
     if (this.beacon.ended !== undefined) this.endGuest(this.beacon.ended);
     if (this.outbox.waitingFrames === 1 && this.policy?.cutOnOutput === true) {
@@ -393,6 +394,14 @@ export class SimulatedMachine implements Machine {
     if (this.policy === undefined) return;
     this.cutDue = true;
     this.tryCut();
+  }
+
+  /** A guest without load has nothing to do between two requests. */
+  private tickWhileLoaded(): void {
+    if (!this.beacon.loaded) {
+      this.tickTimer?.cancel();
+      this.tickTimer = undefined;
+    } else this.tickTimer ??= this.options.clock.every(1, () => this.tick());
   }
 
   private tick(): void {

@@ -67,6 +67,8 @@ export interface NodeParts {
   /** Standbys that this node dials while it is the primary. */
   readonly dials: readonly Dial[];
   readonly compressor: BodyCompressor | undefined;
+  /** Where frames with a body are written; without, each primary has a pool of its own. */
+  readonly pool?: FrameBufferPool;
   readonly decompressor: BodyDecompressor;
   /** A fresh, unpredictable session name. */
   readonly drawSession: () => string;
@@ -278,7 +280,7 @@ export class RunningNode {
 
   private makePrimary(): PrimaryRole {
     // Two buffers per epoch in flight would do; the pool keeps a few and makes more when needed.
-    const pool = new FrameBufferPool(CHUNK_BYTES);
+    const pool = this.parts.pool ?? new FrameBufferPool(CHUNK_BYTES);
     const { life } = this;
     const machine = this.ownMachine;
     const primary = new PrimaryRole(

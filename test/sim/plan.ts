@@ -102,8 +102,7 @@ function drawSettings(random: Random): Settings {
 
 function drawStep(random: Random): Step {
   const dice = random.next();
-  const waitMs =
-    dice < 0.6 ? random.between(0, 3) : random.between(3, dice < 0.95 ? 20 : 80);
+  const waitMs = dice < 0.6 ? random.between(0, 3) : random.between(3, dice < 0.95 ? 20 : 80);
   const asks = random.below(1 << CLIENTS);
   const when = random.chance(0.25) ? random.pick(STATES) : undefined;
   return { asks, when, act: drawAct(random), waitMs };

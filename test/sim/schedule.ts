@@ -4,8 +4,17 @@
  * protected again, and have a copy that is the original to the last byte.
  */
 import type { NodeEnd } from '../../src/node/running-node';
+import { FrameBufferPool } from '../../src/wire/buffer-pool';
 import { ACTIVE, HOPEFUL } from './judge';
-import { type Act, CLIENTS, drawPlan, type Plan, type Step, type Strike, type Target } from './plan';
+import {
+  type Act,
+  CLIENTS,
+  drawPlan,
+  type Plan,
+  type Step,
+  type Strike,
+  type Target,
+} from './plan';
 import { Random } from './random';
 import { beaconRequest } from './sim-lan';
 import { type SimHost, World, type WorldOptions } from './world';
@@ -111,6 +120,7 @@ class Schedule {
       memoryBytes: 64 * 1024,
       catchThrown: true,
       cheapSums: true,
+      pool: POOL,
       judgeLease: JUDGE_LEASE,
       ...settings,
       ...options,
@@ -424,16 +434,15 @@ class Schedule {
     if (!primary.machine.memory.bytes.equals(standby.machine.memory.bytes)) {
       world.judge.accuse(`the memory of ${standby.name} is not the guest's`);
     }
-    if (
-      world.diskFault(primary) !== undefined ||
-      !primary.disk.view.equals(standby.disk.view)
-    ) {
+    if (world.diskFault(primary) !== undefined || !primary.disk.view.equals(standby.disk.view)) {
       world.judge.accuse(`the disk of ${standby.name} is not the guest's`);
     }
     this.chaos.compared += 1;
   }
 }
 
+/** Room for a region of a disk and some pages: larger epochs travel in pieces. */
+const POOL = new FrameBufferPool(80 * 1024, 64);
 /** Nobody may speak once another generation runs. */
 const JUDGE_LEASE = false;
 

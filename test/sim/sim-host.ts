@@ -6,12 +6,12 @@
 import { assert } from '../../src/common/assert';
 import type { FtError } from '../../src/common/errors';
 import type { Logger } from '../../src/common/logger';
-import type { PrimaryRole } from '../../src/primary/primary-role';
-import type { StandbyRole } from '../../src/standby/standby-role';
-import type { Witness } from '../../src/witness/witness';
 import type { SimulatedDisk } from '../../src/machine/simulated-disk';
 import { type MachineFault, SimulatedMachine } from '../../src/machine/simulated-machine';
 import { type NodeEnd, RunningNode, type StateEvent } from '../../src/node/running-node';
+import type { PrimaryRole } from '../../src/primary/primary-role';
+import type { StandbyRole } from '../../src/standby/standby-role';
+import type { Witness } from '../../src/witness/witness';
 import { HostGate } from './host-gate';
 import type { World } from './world';
 
@@ -188,6 +188,7 @@ export class SimHost {
         witness: options.mutate?.witness?.(witness, this) ?? witness,
         dials: [world.net.dialler(this)],
         compressor: undefined,
+        ...(world.options.pool === undefined ? {} : { pool: world.options.pool }),
         decompressor: { decompress: (body) => body },
         drawSession: () => `${name}-${session++}`,
       },
@@ -208,7 +209,8 @@ export class SimHost {
   }
 
   get state(): string {
-    return this.node.state.state;
+    const { primary, standby } = this.node;
+    return primary?.state ?? standby?.state ?? 'joining';
   }
 
   get listens(): boolean {

@@ -66,9 +66,7 @@ export class SimNet {
           host.hearing = other;
         };
         from.gate.pass(() => onOpen(new GatedConnection(link.a, from.gate, heardBy(from, to))));
-        to.gate.pass(() =>
-          to.node.accept(new GatedConnection(link.b, to.gate, heardBy(to, from))),
-        );
+        to.gate.pass(() => to.node.accept(new GatedConnection(link.b, to.gate, heardBy(to, from))));
       });
     };
   }

@@ -26,6 +26,8 @@ export class SimWitness implements Witness {
   readonly loseAnswerFor = new Set<string>();
   /** Nodes whose next claim takes effect when nobody waits for it any more. */
   readonly lateFor = new Set<string>();
+  /** A promise was settled since somebody looked. */
+  answered = false;
   /** Told when a generation is won. */
   onWon: (owner: string, generation: number) => void = () => undefined;
   /** Counts each node's answers to `current`, which no earlier claim of its outlives. */
@@ -88,7 +90,10 @@ export class SimWitness implements Witness {
   private reach<T>(nodeId: string, gate: HostGate, act: () => T): Promise<T> {
     return new Promise((resolve, reject) => {
       if (!gate.effect()) return;
-      const lost = (): void => reject(unreachable());
+      const lost = (): void => {
+        this.answered = true;
+        reject(unreachable());
+      };
       this.clock.after(this.delayMs / 2, () => {
         if (this.unreachableFor.has(nodeId)) {
           gate.pass(lost);
@@ -97,7 +102,11 @@ export class SimWitness implements Witness {
         const result = act();
         const answerLost = this.loseAnswerFor.delete(nodeId);
         this.clock.after(this.delayMs / 2, () => {
-          gate.pass(() => (answerLost ? lost() : resolve(result)));
+          gate.pass(() => {
+            this.answered = true;
+            if (answerLost) lost();
+            else resolve(result);
+          });
         });
       });
     });
@@ -107,7 +116,12 @@ export class SimWitness implements Witness {
     return new Promise((_resolve, reject) => {
       if (!gate.effect()) return;
       const asked = this.asked.get(nodeId);
-      this.clock.after(this.delayMs / 2, () => gate.pass(() => reject(unreachable())));
+      this.clock.after(this.delayMs / 2, () =>
+        gate.pass(() => {
+          this.answered = true;
+          reject(unreachable());
+        }),
+      );
       this.clock.after(LATE_MS, () => {
         if (this.asked.get(nodeId) === asked) decide();
       });

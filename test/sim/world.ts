@@ -7,9 +7,10 @@
 import { assert } from '../../src/common/assert';
 import { SimulatedImage } from '../../src/machine/simulated-region-map';
 import type { StateEvent } from '../../src/node/running-node';
+import type { FrameBufferPool } from '../../src/wire/buffer-pool';
 import { ManualClock } from '../support/manual-clock';
 import { Judge } from './judge';
-import { SimHost, type WorldOptions as HostOptions } from './sim-host';
+import { type WorldOptions as HostOptions, SimHost } from './sim-host';
 import { type SeenAnswer, SimLan } from './sim-lan';
 import { type Death, SimNet } from './sim-net';
 import { SimWitness } from './sim-witness';
@@ -19,10 +20,13 @@ export { SimHost } from './sim-host';
 export interface WorldOptions extends HostOptions {
   /** Nobody may speak once another generation runs: what the lease on the release path promises. */
   readonly judgeLease?: boolean;
+  /** For frames of all worlds, so that none is made for each. */
+  readonly pool?: FrameBufferPool;
   /** Sums over bodies that are as good as none, and as fast. */
   readonly cheapSums?: boolean;
 }
 
+const SETTLE_EVENTS = 16;
 /** Eight regions. */
 const DISK_BYTES = 512 * 1024;
 
@@ -153,15 +157,18 @@ export class World {
   /** Moves time on from event to event, letting promises settle after each. */
   async advance(ms: number, _stepMs = 0): Promise<void> {
     const endUs = this.clock.nowUs() + ms * 1000;
-    while (await this.next(endUs)) {
-      // Each turn is one event.
-    }
+    while (this.next(endUs)) if (this.mustSettle()) await settlePromises();
+    await settlePromises();
+    this.judge.look();
   }
 
   /** Moves time on until something is true; false when it is not within `limitMs`. */
   async waitFor(isTrue: () => boolean, limitMs: number): Promise<boolean> {
     const endUs = this.clock.nowUs() + limitMs * 1000;
-    while (!isTrue()) if (!(await this.next(endUs))) return isTrue();
+    for (let more = true; !isTrue(); more = this.next(endUs)) {
+      if (!more) return false;
+      if (this.mustSettle()) await settlePromises();
+    }
     return true;
   }
 
@@ -172,12 +179,22 @@ export class World {
   }
 
   /** One event; false when none is left by `endUs`. */
-  private async next(endUs: number): Promise<boolean> {
+  private next(endUs: number): boolean {
+    this.judge.look();
     const more = this.clock.runNext(endUs);
     this.events += 1;
-    await settlePromises();
     this.judge.look();
     return more;
+  }
+
+  /**
+   * Whether promise callbacks may be waiting: always after an answer of the witness, and now and then
+   * for what nobody announced. Asked at each event, it would be most of the work.
+   */
+  private mustSettle(): boolean {
+    if (!this.witness.answered && this.events % SETTLE_EVENTS !== 0) return false;
+    this.witness.answered = false;
+    return true;
   }
 
   /** The host's power fails: what its storage had not written yet is damaged. */
