@@ -15,7 +15,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { type MutationName, mutationNames, mutations } from './mutations';
 import { drawPlan, tellStep } from './plan';
-import { catchRejections, runMany, type Totals } from './runner';
+import { catchAll, runMany, type Totals } from './runner';
 import { runPlan } from './schedule';
 import { shrink } from './shrink';
 
@@ -122,7 +122,7 @@ function mutationNamed(name: string | undefined): MutationName | undefined {
 }
 
 async function main(): Promise<void> {
-  catchRejections();
+  catchAll();
   const { values } = parseArgs({
     options: {
       seeds: { type: 'string', default: '2000' },

@@ -122,6 +122,23 @@ export const mutations = {
       },
     },
   },
+  'ignore-the-lease': {
+    what: 'acknowledged output leaves however old the standby’s last sign is',
+    plant: {
+      machine: (machine) =>
+        replace(
+          member<object>(machine, 'outbox'),
+          'setLease',
+          (setLease: (leaseUs: number) => void) => setLease(0),
+        ),
+    },
+  },
+  'keep-taking-epochs': {
+    what: 'a standby that suspects its primary goes on taking and acknowledging epochs',
+    plant: {
+      standby: (role) => replace(member<object>(role, 'applier'), 'freeze', () => undefined),
+    },
+  },
   'ack-before-apply': {
     what: 'an epoch is acknowledged, and a promotion does not wait until it is applied',
     plant: { standby: ackBeforeApply },

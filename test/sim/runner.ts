@@ -47,8 +47,16 @@ export async function runChecked(seed: number, options: RunOptions): Promise<Sch
   return { ...outcome, violations };
 }
 
-/** Notes what promises throw, instead of ending the process. */
-export function catchRejections(): void {
+/**
+ * What would end a process ends one simulated host, or its schedule: broken invariants, and what
+ * promises throw.
+ */
+export function catchAll(): void {
+  // Errors are values here, made by the thousand, and nobody reads where they were made.
+  Error.stackTraceLimit = 0;
+  process.abort = () => {
+    throw new Error('an invariant is broken');
+  };
   process.on('unhandledRejection', (error) => {
     thrown.push(error instanceof Error ? error.message : String(error));
   });
@@ -134,7 +142,7 @@ function runWorker(draw: () => Job | undefined, onDone: (batch: Totals) => void)
 
 if (!isMainThread && parentPort !== null) {
   const port = parentPort;
-  catchRejections();
+  catchAll();
   port.on('message', (job: Job) => {
     runJob(job).then(
       (totals) => port.postMessage(totals),

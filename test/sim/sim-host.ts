@@ -11,6 +11,7 @@ import { type MachineFault, SimulatedMachine } from '../../src/machine/simulated
 import { type NodeEnd, RunningNode, type StateEvent } from '../../src/node/running-node';
 import type { PrimaryRole } from '../../src/primary/primary-role';
 import type { StandbyRole } from '../../src/standby/standby-role';
+import type { MemoryLink } from '../../src/transport/memory';
 import type { Witness } from '../../src/witness/witness';
 import { HostGate } from './host-gate';
 import type { World } from './world';
@@ -211,6 +212,11 @@ export class SimHost {
   get state(): string {
     const { primary, standby } = this.node;
     return primary?.state ?? standby?.state ?? 'joining';
+  }
+
+  /** Links of this host, as dialler or as listener, in the order in which they were made. */
+  get links(): MemoryLink[] {
+    return this.world.net.linksOf(this);
   }
 
   get listens(): boolean {

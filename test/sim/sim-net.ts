@@ -86,7 +86,7 @@ export class SimNet {
     for (const one of this.links) if (!one.isVoid) one.link.heal();
   }
 
-  /** The newest links of a host, the heartbeat's last. */
+  /** In the order in which they were made: of a session, the heartbeat's last. */
   linksOf(host: SimHost): MemoryLink[] {
     return this.of(host).map((one) => one.link);
   }
@@ -96,7 +96,7 @@ export class SimNet {
     for (const one of this.links) if (one.link === link) one.isVoid = true;
     link.cut();
     // The kernels repeat what is not acknowledged, and then give up.
-    this.clock.after(GIVE_UP_MS, () => link.reset());
+    this.clock.after(GIVE_UP_MS, () => link.reset('ETIMEDOUT'));
   }
 
   /** Frames sent from now on need so much longer. */
@@ -115,8 +115,8 @@ export class SimNet {
   }
 
   /** All connections of a host break at once, and everybody is told. */
-  breakAll(host: SimHost): void {
-    for (const one of this.of(host)) one.link.reset();
+  breakAll(host: SimHost, cause: string): void {
+    for (const one of this.of(host)) one.link.reset(cause);
   }
 
   private of(host: SimHost): SimLink[] {

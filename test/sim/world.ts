@@ -128,7 +128,7 @@ export class World {
   /** SIGKILL: its connections break at once, its guest and its clock stop. */
   kill(host: SimHost): void {
     this.bury(host);
-    this.net.breakAll(host);
+    this.net.breakAll(host, 'ECONNRESET');
   }
 
   /** The same, and its peer learns of it only as a real one would. */
