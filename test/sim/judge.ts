@@ -65,7 +65,7 @@ export class Judge {
         if (this.mayWin(host)) hope = true;
       } else if (ACTIVE.has(state)) {
         if (state === 'solo') this.checkOwner(host);
-        hope = true;
+        if (this.mayWin(host)) hope = true;
       }
     }
     if (this.hope && !hope) this.lost();
@@ -163,11 +163,12 @@ export class Judge {
     return owners.length === host.generation || owners.at(-1) === host.name;
   }
 
-  private checkOwner(host: SimHost): void {
+  /** The output of `host` is open, or it is at the end of all faults: the newest reign is its own. */
+  checkOwner(host: SimHost): void {
     const { owners } = this.world.witness;
     if (owners.length === host.generation && owners.at(-1) === host.name) return;
     this.accuse(
-      `the output of ${host.name} is open in generation ${host.generation}, and ` +
+      `${host.name} is ${host.state} in generation ${host.generation}, and ` +
         `generation ${owners.length} belongs to ${owners.at(-1)}`,
     );
   }

@@ -19,7 +19,9 @@ export interface Strike {
 }
 
 export type Act =
-  | { readonly kind: 'none' | 'addStandby' | 'endStandby' | 'breakAll' }
+  | { readonly kind: 'none' | 'endStandby' | 'breakAll' | 'endGuest' }
+  /** By ft-standby, or by ft-primary, which finds that the guest is another node's. */
+  | { readonly kind: 'addStandby'; readonly by: 'standby' | 'primary' }
   | ({ readonly kind: 'kill'; readonly how: Death; readonly damage: boolean } & Strike)
   | ({ readonly kind: 'pause'; readonly forMs: number } & Strike)
   | { readonly kind: 'partition'; readonly way: Way; readonly forMs: number }
@@ -54,6 +56,8 @@ export interface Settings {
   readonly protectedFirst: boolean;
   /** What a host does whose guest goes on elsewhere. */
   readonly onFenced: 'rejoin' | 'exit';
+  /** Where hosts may stand; each dials all others in turn. */
+  readonly slots: readonly string[];
 }
 
 export interface Plan {
@@ -97,6 +101,7 @@ function drawSettings(random: Random): Settings {
     witnessMs: random.between(0.1, 8),
     protectedFirst: random.chance(0.8),
     onFenced: random.chance(0.7) ? 'rejoin' : 'exit',
+    slots: random.chance(0.25) ? ['a', 'b', 'c'] : ['a', 'b'],
   };
 }
 
@@ -133,7 +138,8 @@ function drawAct(random: Random): Act {
   if (dice < 73) return { kind: 'lateClaim', who: drawTarget(random) };
   if (dice < 76) return { kind: 'endStandby' };
   if (dice < 78) return { kind: 'failDisk', forMs: forMs() };
-  return { kind: 'addStandby' };
+  if (dice < 79) return random.chance(0.5) ? { kind: 'endGuest' } : { kind: 'none' };
+  return { kind: 'addStandby', by: random.chance(0.8) ? 'standby' : 'primary' };
 }
 
 function drawTarget(random: Random): Target {

@@ -6,8 +6,9 @@
  */
 import { availableParallelism } from 'node:os';
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';
+import { type Chaos, noChaos } from './chaos';
 import { type MutationName, mutations } from './mutations';
-import { type Chaos, noChaos, type RunOptions, runSeed, type ScheduleOutcome } from './schedule';
+import { type RunOptions, runSeed, type ScheduleOutcome } from './schedule';
 
 export interface Failure {
   readonly seed: number;

@@ -5,6 +5,8 @@
  */
 import type { NodeEnd } from '../../src/node/running-node';
 import { FrameBufferPool } from '../../src/wire/buffer-pool';
+import { type Chaos, noChaos } from './chaos';
+import { Client } from './client';
 import { ACTIVE, HOPEFUL } from './judge';
 import {
   type Act,
@@ -18,35 +20,6 @@ import {
 import { Random } from './random';
 import { beaconRequest } from './sim-lan';
 import { type SimHost, World, type WorldOptions } from './world';
-
-/** What happened, for the question whether a run was wild enough to mean something. */
-export interface Chaos {
-  kills: number;
-  pauses: number;
-  partitions: number;
-  breaks: number;
-  witnessFaults: number;
-  promotions: number;
-  fenced: number;
-  answers: number;
-  /** Claims that were won at the witness. */
-  won: number;
-  diskFailures: number;
-  /** Syncs of a disk: of what differs, and of all. */
-  inPart: number;
-  whole: number;
-  /** Copies compared with the original at the end. */
-  compared: number;
-  events: number;
-  /** Kills and stops by the state of the host that they hit. */
-  hits: Record<string, number>;
-}
-
-export function noChaos(): Chaos {
-  const faults = { kills: 0, pauses: 0, partitions: 0, breaks: 0, witnessFaults: 0 };
-  const results = { promotions: 0, fenced: 0, answers: 0, won: 0, diskFailures: 0 };
-  return { ...faults, ...results, inPart: 0, whole: 0, compared: 0, events: 0, hits: {} };
-}
 
 export interface ScheduleOutcome {
   readonly violations: readonly string[];
@@ -62,33 +35,6 @@ const MEND_MS = 8000;
 export interface RunOptions extends WorldOptions {
   /** Keeps a history of all that happens; without, only what the plan does. */
   readonly tellAll?: boolean;
-}
-
-/** A client that asks again until it is answered, then asks the next. */
-class Client {
-  requestId = 1;
-
-  constructor(
-    private readonly world: World,
-    readonly id: number,
-  ) {}
-
-  ask(): void {
-    // The operation follows from the id alone, so that a repetition is the same request.
-    const op = (this.requestId * 7 + this.id) % 3;
-    const key = BigInt((this.requestId * 31) % 20);
-    const request =
-      op === 0
-        ? beaconRequest('put', this.id, this.requestId, key, BigInt(this.requestId))
-        : beaconRequest(op === 1 ? 'incr' : 'get', this.id, this.requestId, key);
-    this.world.lan.request(request);
-  }
-
-  heard(requestId: number): void {
-    if (requestId !== this.requestId) return;
-    this.requestId += 1;
-    if (this.requestId % 2 === 0) this.ask();
-  }
 }
 
 export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<ScheduleOutcome> {
@@ -152,6 +98,7 @@ class Schedule {
     };
     this.world.onState = (host, event) => {
       if (event.to === 'active') this.chaos.promotions += 1;
+      if (event.to === 'fenced') this.chaos.fenced += 1;
       if (this.options.tellAll === true) {
         const { role, from, to, epoch } = event;
         this.note(`${host.name}, ${role}: ${from} → ${to} (epoch ${epoch})`);
@@ -161,21 +108,22 @@ class Schedule {
 
   async run(): Promise<void> {
     const { world, plan } = this;
-    const b = world.add('b', 'a');
-    b.node.startStandby();
-    const a = world.add('a', 'b');
-    await world.startPrimary(a);
+    const a = world.add('a', this.dials('a'));
+    const starting = world.startPrimary(a);
+    this.addStandby();
+    await starting;
     if (plan.settings.protectedFirst) {
       await world.until('protected', () => a.state === 'protected');
     }
     for (const step of plan.steps) {
-      if (this.over) break;
+      if (this.over || this.world.judge.guestGone) break;
       await this.step(step);
     }
     await this.mend();
     this.chaos.inPart = world.syncs.inPart;
     this.chaos.whole = world.syncs.whole;
     this.chaos.events = world.events;
+    this.chaos.gone = world.judge.guestGone ? 1 : 0;
   }
 
   private get over(): boolean {
@@ -235,7 +183,11 @@ class Schedule {
         this.slowLink(act.delayMs, act.forMs);
         break;
       case 'addStandby':
-        this.addStandby();
+        this.addStandby(act.by);
+        break;
+      case 'endGuest':
+        this.note('the guest is asked to end itself');
+        world.lan.request(beaconRequest('end', CLIENTS + 1, 1));
         break;
       case 'endStandby':
         this.endStandby();
@@ -352,16 +304,27 @@ class Schedule {
     this.retire(host);
   }
 
-  private addStandby(): void {
-    for (const [slot, other] of [
-      ['a', 'b'],
-      ['b', 'a'],
-    ] as const) {
-      if (this.world.hosts.has(slot) || !this.world.hosts.has(other)) continue;
-      const host = this.world.add(slot, other);
-      this.note(`${host.name} comes as standby`);
-      host.node.startStandby();
+  /** Fills the slots that are free. */
+  private addStandby(by: 'standby' | 'primary' = 'standby'): void {
+    const { slots, onFenced } = this.plan.settings;
+    for (const slot of slots) {
+      if (this.world.hosts.has(slot) || this.world.hosts.size === 0) continue;
+      const host = this.world.add(slot, this.dials(slot));
+      this.note(`${host.name} comes as ${by}`);
+      // Without a listener it would only find out that it cannot boot the guest.
+      if (by === 'standby' || onFenced === 'exit') host.node.startStandby();
+      else host.node.startPrimary(false).catch((error: unknown) => this.notStarted(host, error));
     }
+  }
+
+  private dials(slot: string): string {
+    return this.plan.settings.slots.filter((one) => one !== slot).join(',');
+  }
+
+  private notStarted(host: SimHost, error: unknown): void {
+    if (!host.alive) return;
+    this.note(`${host.name} could not start: ${error instanceof Error ? error.message : error}`);
+    this.retire(host);
   }
 
   /** A process that ended by itself leaves its slot, as its service manager would see to. */
@@ -369,8 +332,9 @@ class Schedule {
     for (const host of this.hosts) {
       if (host.end === undefined) continue;
       this.note(`${host.name} ended: ${host.end.kind}`);
-      if (host.end.kind === 'fenced') this.chaos.fenced += 1;
-      else if (!diskEnded(host.end)) this.world.judge.accuse(`${host.name}: ${host.end.kind}`);
+      if (host.end.kind === 'guest-ended') this.world.judge.guestGone = true;
+      else if (host.end.kind !== 'fenced' && !diskEnded(host.end))
+        this.world.judge.accuse(`${host.name}: ${host.end.kind}`);
       this.retire(host);
     }
   }
@@ -446,6 +410,7 @@ class Schedule {
       return;
     }
     const { primary, standby } = pair;
+    world.judge.checkOwner(primary);
     if (!primary.machine.memory.bytes.equals(standby.machine.memory.bytes)) {
       world.judge.accuse(`the memory of ${standby.name} is not the guest's`);
     }

@@ -9,9 +9,10 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import type { Chaos } from './chaos';
 import { mutationNames } from './mutations';
 import { drawPlan, type Plan, tellStep } from './plan';
-import { type Chaos, runPlan, runSeed } from './schedule';
+import { runPlan, runSeed } from './schedule';
 import { shrink } from './shrink';
 
 const SCHEDULES = Number(process.env['SIM_SCHEDULES'] ?? 2000);

@@ -93,7 +93,7 @@ export class SimHost {
     readonly world: World,
     /** Where it stands: "a" or "b". Several hosts stand in a slot one after another. */
     readonly slot: string,
-    /** The slot that this one dials. */
+    /** The slots that this one dials, with commas between. */
     readonly dials: string,
     /** Its name at the witness, never used twice. */
     readonly name: string,
@@ -187,7 +187,7 @@ export class SimHost {
           return this.machine;
         },
         witness: options.mutate?.witness?.(witness, this) ?? witness,
-        dials: [world.net.dialler(this)],
+        dials: this.dials.split(',').map((to) => world.net.dialler(this, to)),
         compressor: undefined,
         ...(world.options.pool === undefined ? {} : { pool: world.options.pool }),
         decompressor: { decompress: (body) => body },

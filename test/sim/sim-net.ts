@@ -43,12 +43,12 @@ export class SimNet {
     private readonly checksum: ((bytes: Uint8Array) => number) | undefined,
   ) {}
 
-  /** Opens connections of `from` to whoever listens in the slot that it dials. */
-  dialler(from: SimHost): Dial {
+  /** Opens connections of `from` to whoever listens in slot `slot`. */
+  dialler(from: SimHost, slot: string): Dial {
     return (onOpen, onFail) => {
       if (!from.gate.effect()) return;
       this.clock.after(this.delayMs, () => {
-        const to = this.hostIn(from.dials);
+        const to = this.hostIn(slot);
         if (to === undefined || !to.listens || this.blocks(from, to) || this.blocks(to, from)) {
           const refused = new FtError('FT_ERR_DIAL_REFUSED', 'Nobody listens.');
           from.gate.pass(() => onFail(refused));
@@ -71,9 +71,9 @@ export class SimNet {
     };
   }
 
-  /** Nothing passes that way from now on: "a>b", or both ways. */
+  /** Nothing passes that way from now on: "a>b", or "both": between no two slots. */
   block(way: string): void {
-    for (const one of way === 'both' ? ['a>b', 'b>a'] : [way]) this.blocked.add(one);
+    this.blocked.add(way);
     for (const one of this.links) {
       if (this.blocks(one.from, one.to)) one.link.cut('fromA');
       if (this.blocks(one.to, one.from)) one.link.cut('fromB');
@@ -126,6 +126,6 @@ export class SimNet {
   }
 
   private blocks(from: SimHost, to: SimHost): boolean {
-    return this.blocked.has(`${from.slot}>${to.slot}`);
+    return this.blocked.has('both') || this.blocked.has(`${from.slot}>${to.slot}`);
   }
 }
