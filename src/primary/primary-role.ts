@@ -50,6 +50,7 @@ import { Claim } from './claim';
 import { EpochPipeline } from './epoch-pipeline';
 import { FrameSender } from './frame-sender';
 import { GuestHalt } from './guest-halt';
+import { LastWords } from './last-words';
 import { Lease } from './lease';
 import { Link, type LinkDown, type LinkOptions, type LinkPeer } from './link';
 import { OutputCommit } from './output-commit';
@@ -69,9 +70,6 @@ export class PrimaryRole {
   /** True from holdOutput on: the standby may become promotable at any moment. */
   private holding = false;
   private baseEpoch = 0;
-  private guestEnd: GuestEnd | undefined;
-  /** Its last epoch; 0 until that is on its way to the standby. */
-  private finalEpoch = 0;
   private connection: Connection | undefined;
   private peer: LinkPeer | undefined;
   private claim: Claim | undefined;
@@ -79,6 +77,7 @@ export class PrimaryRole {
   private readonly halts: GuestHalt;
   private readonly witnessLoss: WitnessLoss;
   private readonly audit: AuditReport;
+  private readonly lastWords: LastWords;
   private readonly link: Link;
   private readonly lease: Lease;
   private readonly commit: OutputCommit;
@@ -91,6 +90,7 @@ export class PrimaryRole {
   ) {
     const { clock, logger, machine } = options;
     this.halts = new GuestHalt(machine, options.onStandbyLoss);
+    this.lastWords = new LastWords(machine);
     this.audit = new AuditReport(clock, logger, machine, this.stats);
     this.witnessLoss = new WitnessLoss(clock, logger, options.onWitnessLoss, this.halts, (error) =>
       this.witnessLost(error),
@@ -104,8 +104,7 @@ export class PrimaryRole {
         this.baseEpoch = epoch;
       },
       onFinal: (epoch, end) => {
-        this.finalEpoch = epoch;
-        this.guestEnd ??= end;
+        this.lastWords.announced(epoch, end);
         this.switchoverCancelled(SwitchoverError.guestEnded());
       },
       onResting: (epoch) => this.switching?.lastSent(epoch),
@@ -130,7 +129,10 @@ export class PrimaryRole {
       onUp: (connection, peer) => this.linkUp(connection, peer),
       onFrame: (frame) => this.received(frame),
       onBeat: () => this.lease.nextBeat(),
-      onEcho: (sequence) => this.lease.echoed(sequence),
+      onEcho: (sequence) => {
+        this.lease.echoed(sequence);
+        if (this.lastWords.allLeft(this.commit.acked)) this.finishGuestEnd();
+      },
       onTurn: () => this.turnEnded(),
       onDown: (down) => this.linkDown(down),
       onRefused: (error) => this.refused(error),
@@ -203,7 +205,7 @@ export class PrimaryRole {
    * (FT_ERR_SWITCHOVER_…), or that nobody here knows how it went.
    */
   switchover(): Promise<SwitchoverDone | FtError> {
-    if (this.current !== 'protected' || this.guestEnd !== undefined) {
+    if (this.current !== 'protected' || this.lastWords.end !== undefined) {
       return Promise.resolve(SwitchoverError.state(this.current));
     }
     const switching = new Switchover(this.options.clock, {
@@ -299,7 +301,7 @@ export class PrimaryRole {
       this.become('protected', `epoch ${epoch} is held by the standby`);
     }
     this.switching?.settled(epoch);
-    if (this.finalEpoch !== 0 && epoch >= this.finalEpoch) this.finishGuestEnd();
+    if (this.lastWords.allLeft(epoch)) this.finishGuestEnd();
   }
 
   private refused(error: FtError): void {
@@ -315,7 +317,7 @@ export class PrimaryRole {
     const { machine, logger } = this.options;
     const owner = this.peer?.standbyId ?? '';
     this.dropPeer();
-    this.finalEpoch = 0;
+    this.lastWords.linkLost();
     machine.endReplication();
     if (down.kind === 'took-over' && this.switching?.handedOver === true) {
       const done = this.switching.done(down.tookOver);
@@ -326,8 +328,7 @@ export class PrimaryRole {
     if (down.kind === 'bye') {
       // A standby that was ended says so in words of its own; one that had to give up, with a code.
       if (down.reason.startsWith('FT_ERR_')) {
-        const message = `The standby gave up, and the guest runs on unprotected: ${down.reason}`;
-        logger.error(message);
+        logger.error(`The standby gave up, and the guest runs on unprotected: ${down.reason}`);
       }
       this.toSolo(`the standby left: ${down.reason}`);
       return;
@@ -420,7 +421,7 @@ export class PrimaryRole {
 
   private guestEnded(end: GuestEnd): void {
     if (this.over) return;
-    this.guestEnd = end;
+    this.lastWords.end = end;
     this.options.logger.info('the guest ended itself', { kind: end.kind, cause: end.cause });
     const nobodyElse = this.current === 'solo' || (this.current === 'syncing' && !this.holding);
     if (!nobodyElse) return;
@@ -430,7 +431,7 @@ export class PrimaryRole {
 
   /** All that the guest said has left, and nobody will resume it. */
   private finishGuestEnd(): void {
-    const end = this.guestEnd;
+    const { end } = this.lastWords;
     if (end === undefined) return;
     this.endAll(`the guest ended itself (${end.cause})`, end);
     this.become('ended', end.cause);
@@ -457,14 +458,14 @@ export class PrimaryRole {
   private toSolo(why: string): void {
     this.holding = false;
     this.witnessLoss.end();
-    const open = !this.halts.waitsForStandby || this.guestEnd !== undefined;
+    const open = !this.halts.waitsForStandby || this.lastWords.end !== undefined;
     if (open) this.options.machine.openOutput();
     // What waits for a standby has a number, and so have cuts that were never taken: go on above.
     else this.stats.epochCut += this.options.policy.inFlightMax;
     this.become('solo', why);
     this.switchoverFailed(SwitchoverError.goesOnHere(why));
     this.halts.resume('switchover', 'witness-loss');
-    if (this.guestEnd === undefined) this.link.start();
+    if (this.lastWords.end === undefined) this.link.start();
     else this.finishGuestEnd();
   }
 
@@ -489,11 +490,8 @@ export class PrimaryRole {
     const from = this.current;
     this.current = to;
     this.halts.stateIs(to);
-    this.options.logger.info(`primary: ${from} → ${to}`, {
-      why,
-      generation: this.currentGeneration,
-      epoch: this.commit.acked,
-    });
+    const facts = { why, generation: this.currentGeneration, epoch: this.commit.acked };
+    this.options.logger.info(`primary: ${from} → ${to}`, facts);
     this.handlers.onState(from, to);
   }
 }

@@ -27,7 +27,8 @@ async function writes(world: World, count: number): Promise<void> {
 async function comes(world: World, slot: 'a' | 'b', changes: Partial<WorldOptions> = {}) {
   const host = world.add(slot, slot === 'a' ? 'b' : 'a', changes);
   host.node.startStandby();
-  await world.until('a session', () => host.state === 'syncing');
+  const syncs = (): boolean => [...world.hosts.values()].every((one) => one.state === 'syncing');
+  await world.until('a session', syncs);
   return host;
 }
 

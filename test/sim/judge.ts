@@ -100,10 +100,13 @@ export class Judge {
     }
   }
 
-  /** A guest whose disk broke ends with it. */
-  ended(end: NodeEnd): void {
-    if (end.kind === 'guest-ended') this.excuse = true;
-    else if (end.kind !== 'fenced') this.excuse = end.error.code.startsWith('FT_ERR_DISK_');
+  /** A guest whose disk broke ends with it; one that ended itself has said all. */
+  ended(host: SimHost, end: NodeEnd): void {
+    if (end.kind === 'guest-ended') {
+      this.excuse = true;
+      const unsaid = host.node.primary === undefined ? 0 : host.machine.stats().outboxFrames;
+      if (unsaid > 0) this.accuse(`the guest’s last words never left ${host.name}`);
+    } else if (end.kind !== 'fenced') this.excuse = end.error.code.startsWith('FT_ERR_DISK_');
   }
 
   answered(answer: SeenAnswer, host: SimHost | undefined): void {

@@ -201,6 +201,20 @@ export const mutations = {
       },
     },
   },
+  'swallow-the-last-words': {
+    what: 'a guest that ended itself is over when its end is acknowledged, whatever is still held',
+    plant: {
+      primary: (role) =>
+        replace(
+          member<object>(role, 'lastWords'),
+          'allLeft',
+          (allLeft: (acked: number) => boolean, acked: number) => {
+            const final = member<number>(member<object>(role, 'lastWords'), 'epoch');
+            return allLeft(acked) || (final !== 0 && acked >= final);
+          },
+        ),
+    },
+  },
   'promote-on-a-timeout': {
     what: 'a standby that cannot reach the witness promotes itself',
     plant: {

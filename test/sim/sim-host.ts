@@ -26,6 +26,8 @@ export interface WorldOptions {
   readonly heartbeatIntervalMs?: number;
   readonly suspectAfterMs?: number;
   readonly onGuestEnd?: 'exit' | 'hold';
+  readonly onStandbyLoss?: 'continue' | 'pause';
+  readonly onWitnessLoss?: 'hold' | 'pause' | 'stop';
   readonly onFenced?: 'rejoin' | 'exit';
   readonly faults?: readonly MachineFault[];
   readonly diskBytes?: number;
@@ -177,6 +179,8 @@ export class SimHost {
         heartbeatIntervalMs: options.heartbeatIntervalMs ?? 10,
         suspectAfterMs: options.suspectAfterMs ?? 50,
         onGuestEnd: options.onGuestEnd ?? 'exit',
+        onStandbyLoss: options.onStandbyLoss ?? 'continue',
+        onWitnessLoss: options.onWitnessLoss ?? 'hold',
         onFenced: options.onFenced ?? 'exit',
       },
       {
@@ -200,7 +204,7 @@ export class SimHost {
         },
         onEnd: (end) => {
           this.end = end;
-          world.judge.ended(end);
+          world.judge.ended(this, end);
         },
         onRefused: (error) => {
           this.refused = error;
