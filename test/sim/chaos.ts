@@ -9,6 +9,8 @@ export interface Chaos {
   witnessFaults: number;
   promotions: number;
   fenced: number;
+  /** Guests that were handed over in order. */
+  switchovers: number;
   /** Nobody could go on with the guest any more. */
   gone: number;
   answers: number;
@@ -27,6 +29,14 @@ export interface Chaos {
 
 export function noChaos(): Chaos {
   const faults = { kills: 0, pauses: 0, partitions: 0, breaks: 0, witnessFaults: 0 };
-  const results = { promotions: 0, fenced: 0, gone: 0, answers: 0, won: 0, diskFailures: 0 };
+  const results = {
+    promotions: 0,
+    fenced: 0,
+    switchovers: 0,
+    gone: 0,
+    answers: 0,
+    won: 0,
+    diskFailures: 0,
+  };
   return { ...faults, ...results, inPart: 0, whole: 0, compared: 0, events: 0, hits: {} };
 }

@@ -21,7 +21,9 @@ import type { World } from './world';
 /** A standby in these states may come to run the guest. */
 export const HOPEFUL: ReadonlySet<string> = new Set(['ready', 'suspecting', 'promoting']);
 /** A primary in these states runs it. */
-export const ACTIVE: ReadonlySet<string> = new Set(['solo', 'syncing', 'protected', 'suspended']);
+export const ACTIVE: ReadonlySet<string> = new Set([
+  ...['solo', 'syncing', 'protected', 'switching', 'suspended'],
+]);
 
 export class Judge {
   readonly violations: string[] = [];
@@ -106,7 +108,8 @@ export class Judge {
       this.excuse = true;
       const unsaid = host.node.primary === undefined ? 0 : host.machine.stats().outboxFrames;
       if (unsaid > 0) this.accuse(`the guest’s last words never left ${host.name}`);
-    } else if (end.kind !== 'fenced') this.excuse = end.error.code.startsWith('FT_ERR_DISK_');
+    } else if (end.kind === 'witness-lost') this.excuse = true;
+    else if (end.kind !== 'fenced') this.excuse = end.error.code.startsWith('FT_ERR_DISK_');
   }
 
   answered(answer: SeenAnswer, host: SimHost | undefined): void {
@@ -187,8 +190,9 @@ export class Judge {
 
   private lost(): void {
     const owner = this.world.witness.owners.at(-1) ?? '';
-    const ownerLives = [...this.world.hosts.values()].some((host) => host.name === owner);
-    // A claim that was under way may be won by a host that is dead.
+    const hosts = [...this.world.hosts.values()];
+    const ownerLives = hosts.some((host) => host.name === owner && host.end === undefined);
+    // A claim that was under way may be won by a host that is dead, or was told to stop.
     const diskFails = [...this.world.images.values()].some((image) => image.failing);
     if (this.excuse || diskFails || !ownerLives) this.guestGone = true;
     else this.accuse('the guest was lost for no reason');

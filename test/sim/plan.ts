@@ -19,7 +19,7 @@ export interface Strike {
 }
 
 export type Act =
-  | { readonly kind: 'none' | 'endStandby' | 'breakAll' | 'endGuest' }
+  | { readonly kind: 'none' | 'endStandby' | 'breakAll' | 'endGuest' | 'switchover' }
   /** By ft-standby, or by ft-primary, which finds that the guest is another node's. */
   | { readonly kind: 'addStandby'; readonly by: 'standby' | 'primary' }
   | ({ readonly kind: 'kill'; readonly how: Death; readonly damage: boolean } & Strike)
@@ -56,6 +56,8 @@ export interface Settings {
   readonly protectedFirst: boolean;
   /** What a host does whose guest goes on elsewhere. */
   readonly onFenced: 'rejoin' | 'exit';
+  readonly onStandbyLoss: 'continue' | 'pause';
+  readonly onWitnessLoss: 'hold' | 'pause' | 'stop';
   /** Where hosts may stand; each dials all others in turn. */
   readonly slots: readonly string[];
 }
@@ -71,6 +73,7 @@ const DURATIONS_MS = [1, 3, 8, 20, 45, 80, 160] as const;
 const STATES = [
   'syncing',
   'protected',
+  'switching',
   'ready',
   'suspecting',
   'suspended',
@@ -101,6 +104,10 @@ function drawSettings(random: Random): Settings {
     witnessMs: random.between(0.1, 8),
     protectedFirst: random.chance(0.8),
     onFenced: random.chance(0.7) ? 'rejoin' : 'exit',
+    onStandbyLoss: random.chance(0.9) ? 'continue' : 'pause',
+    onWitnessLoss: random.chance(0.8)
+      ? 'hold'
+      : (random.pick(['pause', 'stop'] as const) ?? 'hold'),
     slots: random.chance(0.25) ? ['a', 'b', 'c'] : ['a', 'b'],
   };
 }
@@ -116,7 +123,8 @@ function drawStep(random: Random): Step {
 function drawAct(random: Random): Act {
   const dice = random.below(100);
   const forMs = (): number => random.pick(DURATIONS_MS) ?? 1;
-  if (dice < 8) return { kind: 'none' };
+  if (dice < 3) return { kind: 'none' };
+  if (dice < 8) return { kind: 'switchover' };
   if (dice < 22) return drawKill(random);
   if (dice < 34) return { kind: 'pause', forMs: forMs(), ...drawStrike(random, ['event']) };
   if (dice < 44) {

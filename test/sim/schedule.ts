@@ -3,6 +3,7 @@
  * fails, and fresh standbys come. Then everything is mended, and whoever still can must answer, be
  * protected again, and have a copy that is the original to the last byte.
  */
+import { FtError } from '../../src/common/errors';
 import type { NodeEnd } from '../../src/node/running-node';
 import { FrameBufferPool } from '../../src/wire/buffer-pool';
 import { type Chaos, noChaos } from './chaos';
@@ -189,6 +190,9 @@ class Schedule {
         this.note('the guest is asked to end itself');
         world.lan.request(beaconRequest('end', CLIENTS + 1, 1));
         break;
+      case 'switchover':
+        this.switchover();
+        break;
       case 'endStandby':
         this.endStandby();
         break;
@@ -293,6 +297,20 @@ class Schedule {
     });
   }
 
+  private switchover(): void {
+    const host = this.target('active');
+    if (host?.node.primary === undefined || !host.gate.running) return;
+    this.note(`${host.name} is asked to hand its guest over (${host.state})`);
+    host.node.switchover().then(
+      (outcome) => {
+        const became = outcome instanceof FtError ? outcome.code : 'done';
+        if (became === 'done') this.chaos.switchovers += 1;
+        this.note(`the switchover of ${host.name}: ${became}`);
+      },
+      (error: unknown) => this.world.thrown(host, error),
+    );
+  }
+
   private endStandby(): void {
     const host = this.target('other');
     if (host === undefined || host.node.primary !== undefined || !host.gate.running) return;
@@ -333,8 +351,7 @@ class Schedule {
       if (host.end === undefined) continue;
       this.note(`${host.name} ended: ${host.end.kind}`);
       if (host.end.kind === 'guest-ended') this.world.judge.guestGone = true;
-      else if (host.end.kind !== 'fenced' && !diskEnded(host.end))
-        this.world.judge.accuse(`${host.name}: ${host.end.kind}`);
+      else if (!lawful(host.end)) this.world.judge.accuse(`${host.name}: ${host.end.kind}`);
       this.retire(host);
     }
   }
@@ -402,9 +419,9 @@ class Schedule {
     this.quiet = true;
     await world.advance(40);
     // A connection that something in between forgot breaks in its own time.
-    await world.waitFor(() => this.over || this.inStep(), MEND_MS);
+    await world.waitFor(() => this.over || world.judge.guestGone || this.inStep(), MEND_MS);
     const pair = this.pair();
-    if (this.over || this.diskFailed) return;
+    if (this.over || this.diskFailed || world.judge.guestGone) return;
     if (pair === undefined || !this.inStep()) {
       world.judge.accuse('the standby never comes in step');
       return;
@@ -425,6 +442,11 @@ class Schedule {
 const POOL = new FrameBufferPool(80 * 1024, 64);
 /** Nobody may speak once another generation runs. */
 const JUDGE_LEASE = true;
+
+/** An end that somebody ordered, or that takes nobody's guest. */
+function lawful(end: NodeEnd): boolean {
+  return end.kind === 'fenced' || end.kind === 'witness-lost' || diskEnded(end);
+}
 
 /** The disk broke on the host that had just lost its peer: two faults, and nobody is left. */
 export function diskEnded(end: NodeEnd): boolean {
