@@ -47,6 +47,8 @@ export interface SimulatedMachineOptions {
   readonly faults?: readonly MachineFault[];
   /** The guest writes to the first of them. */
   readonly disks?: readonly SimulatedDiskOptions[];
+  /** Where hosts can be suspended: a clock that goes on meanwhile. */
+  readonly leaseNowUs?: () => number;
   /** For judges: `epoch` was cut just now, and memory is what the standby's must become. */
   readonly onCutMade?: (epoch: number) => void;
 }
@@ -234,7 +236,7 @@ export class SimulatedMachine implements Machine {
   }
 
   leaseNowUs(): number {
-    return this.options.clock.nowUs();
+    return this.options.leaseNowUs?.() ?? this.options.clock.nowUs();
   }
 
   extendLease(sentAtUs: number): void {

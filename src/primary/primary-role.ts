@@ -21,8 +21,7 @@
  *
  * The guest ends itself:
  *   solo, syncing before holdOutput   bye that says so ─▶ ended
- *   syncing after it, protected       guestEnd(N) · epoch N ─▶ acked: its output leaves ─▶ bye ─▶
- *                                     ended
+ *   syncing after it, protected       guestEnd(N) · epoch N ─▶ acked, its output out ─▶ bye ─▶ ended
  *   suspended                         claim won ─▶ solo: its output leaves ─▶ ended
  *                                     claim lost ─▶ fenced: the guest goes on elsewhere, from before
  * Whoever holds epoch N knows that it is the last and resumes nothing, should this host die now; who
@@ -31,8 +30,7 @@
  * Who owns the output:
  *   solo, and syncing before holdOutput   this host alone; the standby cannot be promoted
  *                                         (output is held once memory and disks are both through)
- *   syncing after holdOutput, protected   held from the base cut on; an epoch's output leaves when
- *                                         the epoch is acked
+ *   syncing after holdOutput, protected   held from the base cut on, until the epoch is acked
  *   switching                             as protected; nothing once it was handed over
  *   suspended                             held, if the base was cut (before, the standby has nothing
  *                                         to run): nothing leaves until the witness has decided
@@ -130,8 +128,9 @@ export class PrimaryRole {
       onFrame: (frame) => this.received(frame),
       onBeat: () => this.lease.nextBeat(),
       onEcho: (sequence) => {
-        this.lease.echoed(sequence);
+        const error = this.lease.echoed(sequence);
         if (this.lastWords.allLeft(this.commit.acked)) this.finishGuestEnd();
+        return error;
       },
       onTurn: () => this.turnEnded(),
       onDown: (down) => this.linkDown(down),

@@ -1,6 +1,8 @@
 /**
  * A host's grip on time: everything that happens to a host goes through its gate, so a host can be
- * stopped (SIGSTOP: all waits, then comes in order), resumed, or dead (nothing ever happens again).
+ * stopped (SIGSTOP: all waits, then comes in order), suspended (with all of its host: its monotonic
+ * clock stands still, too, and its timers are as far off as before), resumed, or dead (nothing ever
+ * happens again).
  *
  *   what happens to it    pass()    a timer, a frame, an answer of the witness: an event
  *   what it does          effect()  a frame sent, a claim made, an answer of the guest that leaves
@@ -26,12 +28,17 @@ export class HostGate {
   private timers: (() => void)[] = [];
   private waiting: (() => void)[] = [];
   private armed: Armed | undefined;
+  /** Since when the host is suspended, and how long it was before, by the world's clock. */
+  private suspendedAtUs: number | undefined;
+  private lostUs = 0;
   /** How many so far. */
   readonly counts = { event: 0, effect: 0 };
   /** What is thrown inside an event: a broken invariant, which ends a process. */
   onThrow: (thrown: unknown) => void = (thrown) => {
     throw thrown;
   };
+
+  constructor(private readonly world: Clock) {}
 
   get running(): boolean {
     return this.mode === 'running';
@@ -75,10 +82,23 @@ export class HostGate {
     if (this.mode === 'running') this.mode = 'paused';
   }
 
+  /** Until resume() the host's monotonic clock stands still. */
+  suspend(): void {
+    if (this.mode !== 'running') return;
+    this.mode = 'paused';
+    this.suspendedAtUs = this.world.nowUs();
+  }
+
+  private hostNowUs(): number {
+    return (this.suspendedAtUs ?? this.world.nowUs()) - this.lostUs;
+  }
+
   /** Timers first, then input, as an event loop does after a stall. */
   resume(): void {
     if (this.mode !== 'paused') return;
     this.mode = 'running';
+    if (this.suspendedAtUs !== undefined) this.lostUs += this.world.nowUs() - this.suspendedAtUs;
+    this.suspendedAtUs = undefined;
     const missed = [...this.timers, ...this.waiting];
     this.timers = [];
     this.waiting = [];
@@ -93,10 +113,11 @@ export class HostGate {
   }
 
   /** The world's clock as this host sees it. */
-  clock(world: Clock): Clock {
+  clock(): Clock {
+    const { world } = this;
     return {
-      nowUs: () => world.nowUs(),
-      after: (delayMs, fn) => this.timer((pass) => world.after(delayMs, pass), fn),
+      nowUs: () => this.hostNowUs(),
+      after: (delayMs, fn) => this.once(delayMs, fn),
       every: (intervalMs, fn) => this.timer((pass) => world.every(intervalMs, pass), fn),
       soon: (fn) => world.soon(() => this.pass(fn)),
     };
@@ -126,6 +147,24 @@ export class HostGate {
     } catch (thrown) {
       this.onThrow(thrown);
     }
+  }
+
+  /** A timer that was under way in a suspended host is due as much later as that took. */
+  private once(delayMs: number, fn: () => void): Timer {
+    const dueUs = this.hostNowUs() + Math.max(delayMs, 0) * 1000;
+    const start = (pass: () => void): Timer => this.world.after(delayMs, pass);
+    let later: Timer | undefined;
+    const timer = this.timer(start, () => {
+      const leftUs = dueUs - this.hostNowUs();
+      if (leftUs < 1) fn();
+      else later = this.once(leftUs / 1000, fn);
+    });
+    return {
+      cancel: () => {
+        timer.cancel();
+        later?.cancel();
+      },
+    };
   }
 
   private timer(start: (pass: () => void) => Timer, fn: () => void): Timer {

@@ -51,7 +51,7 @@ function claiming(
 
 function ackBeforeApply(role: StandbyRole, host: SimHost): void {
   const applier = member<object>(role, 'applier');
-  const clock = host.gate.clock(host.world.clock);
+  const clock = host.gate.clock();
   // Acknowledged at once; applied a little later, unless this side is promoted before.
   replace(applier, 'applyReady', (apply: (endUs: number) => void, endUs: number) => {
     clock.after(2, () => apply(endUs));
@@ -131,6 +131,15 @@ export const mutations = {
           'setLease',
           (setLease: (leaseUs: number) => void) => setLease(0),
         ),
+    },
+  },
+  'lease-on-a-clock-that-stops': {
+    what: 'the lease is measured by a clock that stands still while the host is suspended',
+    plant: {
+      machine: (machine, host) => {
+        const clock = host.gate.clock();
+        machine.leaseNowUs = () => clock.nowUs();
+      },
     },
   },
   'keep-taking-epochs': {

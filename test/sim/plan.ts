@@ -23,7 +23,7 @@ export type Act =
   /** By ft-standby, or by ft-primary, which finds that the guest is another node's. */
   | { readonly kind: 'addStandby'; readonly by: 'standby' | 'primary' }
   | ({ readonly kind: 'kill'; readonly how: Death; readonly damage: boolean } & Strike)
-  | ({ readonly kind: 'pause'; readonly forMs: number } & Strike)
+  | ({ readonly kind: 'pause' | 'suspend'; readonly forMs: number } & Strike)
   | { readonly kind: 'partition'; readonly way: Way; readonly forMs: number }
   | { readonly kind: 'breakOne'; readonly newest: number; readonly how: 'reset' | 'void' }
   | { readonly kind: 'slowLink'; readonly delayMs: number; readonly forMs: number }
@@ -126,7 +126,10 @@ function drawAct(random: Random): Act {
   if (dice < 3) return { kind: 'none' };
   if (dice < 8) return { kind: 'switchover' };
   if (dice < 22) return drawKill(random);
-  if (dice < 34) return { kind: 'pause', forMs: forMs(), ...drawStrike(random, ['event']) };
+  if (dice < 34) {
+    const kind = random.chance(0.75) ? 'pause' : 'suspend';
+    return { kind, forMs: forMs(), ...drawStrike(random, ['event']) };
+  }
   if (dice < 44) {
     const way = random.pick(['both', 'both', 'a>b', 'b>a'] as const) ?? 'both';
     return { kind: 'partition', way, forMs: forMs() };

@@ -163,7 +163,8 @@ class Schedule {
         this.strike(act, (host) => this.kill(host, act));
         break;
       case 'pause':
-        this.strike(act, (host) => this.pause(host, act.forMs));
+      case 'suspend':
+        this.strike(act, (host) => this.pause(host, act.kind, act.forMs));
         break;
       case 'partition':
         this.note(`nothing passes ${act.way} for ${act.forMs} ms`);
@@ -254,12 +255,14 @@ class Schedule {
     if (act.damage) this.world.damage(host);
   }
 
-  private pause(host: SimHost, forMs: number): void {
-    this.note(`${host.name} is stopped for ${forMs} ms (${host.state})`);
+  private pause(host: SimHost, how: 'pause' | 'suspend', forMs: number): void {
+    this.note(`${host.name}: ${how} for ${forMs} ms (${host.state})`);
     this.chaos.pauses += 1;
     this.countHit(host);
-    host.gate.pause();
-    this.world.clock.after(forMs, () => {
+    const { clock } = this.world;
+    if (how === 'pause') host.gate.pause();
+    else host.gate.suspend();
+    clock.after(forMs, () => {
       if (!host.gate.running) this.note(`${host.name} goes on`);
       host.gate.resume();
     });

@@ -79,7 +79,7 @@ export class SimHost {
   readonly said: string[] = [];
   end: NodeEnd | undefined;
   refused: FtError | undefined;
-  readonly gate = new HostGate();
+  readonly gate: HostGate;
   alive = true;
   /** Whose frame is being heard. */
   hearing: SimHost | undefined;
@@ -101,6 +101,7 @@ export class SimHost {
     readonly name: string,
     readonly options: WorldOptions,
   ) {
+    this.gate = new HostGate(world.clock);
     this.gate.onThrow = (thrown) => world.thrown(this, thrown);
     this.machine = this.makeMachine(options, 1);
     this.node = this.makeNode(options);
@@ -129,12 +130,13 @@ export class SimHost {
     const { world, name, slot } = this;
     const machine = new SimulatedMachine({
       memoryBytes: options.memoryBytes ?? 128 * 1024,
-      clock: this.gate.clock(world.clock),
+      clock: this.gate.clock(),
       network: world.lan.card(name, this.gate),
       bootId: BigInt(world.hostsMade * 1000 + life * 100 + 7),
       outboxBytesMax: options.outboxBytesMax ?? 1024 * 1024,
       faults: options.faults ?? [],
       disks: [{ image: world.imageOf(slot, options), latencyMs: options.diskLatencyMs ?? 0.5 }],
+      leaseNowUs: () => world.clock.nowUs(),
       onCutMade: (epoch) => this.cutMade(epoch),
     });
     const beginSync = machine.beginSync.bind(machine);
@@ -184,7 +186,7 @@ export class SimHost {
         onFenced: options.onFenced ?? 'exit',
       },
       {
-        clock: this.gate.clock(world.clock),
+        clock: this.gate.clock(),
         logger,
         makeMachine: () => {
           if (this.node.life > 1) this.machine = this.makeMachine(options, this.node.life);
