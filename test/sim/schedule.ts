@@ -339,7 +339,7 @@ class Schedule {
   }
 
   private dials(slot: string): string {
-    return this.plan.settings.slots.filter((one) => one !== slot).join(',');
+    return this.plan.settings.slots.filter((one) => one !== slot).join(' ');
   }
 
   private notStarted(host: SimHost, error: unknown): void {

@@ -79,6 +79,9 @@ export class SimHost {
   readonly said: string[] = [];
   end: NodeEnd | undefined;
   refused: FtError | undefined;
+  /** Thrown when the machine of a later life is asked for. */
+  machineFault: FtError | undefined;
+  onState: (event: StateEvent) => void = () => undefined;
   readonly gate: HostGate;
   alive = true;
   /** Whose frame is being heard. */
@@ -95,7 +98,7 @@ export class SimHost {
     readonly world: World,
     /** Where it stands: "a" or "b". Several hosts stand in a slot one after another. */
     readonly slot: string,
-    /** The slots that this one dials, with commas between. */
+    /** The slots that this one dials, in turn: "b", or "b c". */
     readonly dials: string,
     /** Its name at the witness, never used twice. */
     readonly name: string,
@@ -189,11 +192,12 @@ export class SimHost {
         clock: this.gate.clock(),
         logger,
         makeMachine: () => {
+          if (this.machineFault !== undefined) throw this.machineFault;
           if (this.node.life > 1) this.machine = this.makeMachine(options, this.node.life);
           return this.machine;
         },
         witness: options.mutate?.witness?.(witness, this) ?? witness,
-        dials: this.dials.split(',').map((to) => world.net.dialler(this, to)),
+        dials: this.dials.split(' ').map((to) => world.net.dialler(this, to)),
         compressor: undefined,
         ...(world.options.pool === undefined ? {} : { pool: world.options.pool }),
         decompressor: { decompress: (body) => body },
@@ -203,6 +207,7 @@ export class SimHost {
         onState: (event) => {
           this.states.push(event);
           world.stateChanged(this, event);
+          this.onState(event);
         },
         onEnd: (end) => {
           this.end = end;
@@ -225,10 +230,10 @@ export class SimHost {
     return this.world.net.linksOf(this);
   }
 
+  /** As a standby, or as a primary that is told to be one when it has lost its guest. */
   get listens(): boolean {
-    const { standby, primary } = this.node;
-    const rejoins = this.options.onFenced === 'rejoin' && primary !== undefined;
-    return this.alive && (standby !== undefined || rejoins);
+    const { life, standby, settings } = this.node;
+    return this.alive && life > 0 && (standby !== undefined || settings.onFenced === 'rejoin');
   }
 
   get disk(): SimulatedDisk {

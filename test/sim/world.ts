@@ -93,6 +93,16 @@ export class World {
     this.hostsMade += 1;
     const name = this.slotsUsed.has(slot) ? `${slot}${this.hostsMade}` : slot;
     this.slotsUsed.add(slot);
+    return this.addNamed(slot, dials, name, changes);
+  }
+
+  /** The same under a name of the caller's: that of a host before, where a node was restarted. */
+  addNamed(
+    slot: string,
+    dials: string,
+    name: string,
+    changes: Partial<WorldOptions> = {},
+  ): SimHost {
     const host = new SimHost(this, slot, dials, name, { ...this.options, ...changes });
     this.hosts.set(slot, host);
     return host;
@@ -122,7 +132,7 @@ export class World {
     );
     await this.until('a start', () => done);
     if (failed !== undefined) throw failed;
-    this.judge.booted(host);
+    if (host.node.primary !== undefined) this.judge.booted(host);
   }
 
   /** SIGKILL: its connections break at once, its guest and its clock stop. */
