@@ -14,6 +14,7 @@
  *
  * Table sizes follow from the size of memory alone, so they are the same on both hosts.
  */
+import type { Clock, Timer } from '../common/clock';
 import type { GuestEnd } from './machine';
 import { PAGE_BYTES, type SimulatedMemory } from './simulated-memory';
 
@@ -96,6 +97,25 @@ export function journalOnto(disk: Buffer, memory: SimulatedMemory): void {
     const offset = journalOffset(slot, disk.length);
     if (value === DISCARDED) disk.fill(0, offset, offset + JOURNAL_BYTES);
     else journalData(value).copy(disk, offset);
+  }
+}
+
+/** The beacon's milliseconds, while it has load: without, it has nothing to do between requests. */
+export class BeaconTicks {
+  private timer: Timer | undefined;
+
+  constructor(
+    private readonly clock: Clock,
+    private readonly tick: () => void,
+  ) {}
+
+  follow(loaded: boolean): void {
+    if (loaded) {
+      this.timer ??= this.clock.every(1, this.tick);
+      return;
+    }
+    this.timer?.cancel();
+    this.timer = undefined;
   }
 }
 

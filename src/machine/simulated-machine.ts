@@ -22,10 +22,11 @@ import {
   type MachineHandlers,
   type MachineStats,
 } from './machine';
-import { SimulatedBeacon } from './simulated-beacon';
+import { BeaconTicks, SimulatedBeacon } from './simulated-beacon';
 import type { SimulatedDiskOptions } from './simulated-disk';
 import { SimulatedDisks } from './simulated-disks';
 import { applyBody, putPage, STATE_BYTES, STATE_VERSION, verifyBody } from './simulated-epoch';
+import type { SimulatedHooks } from './simulated-hooks';
 import { PAGE_BYTES, SimulatedMemory } from './simulated-memory';
 import type { SimulatedNetwork } from './simulated-network';
 import { SimulatedOutbox } from './simulated-outbox';
@@ -38,7 +39,7 @@ export type MachineFault =
   | 'ignore-lease'
   | 'forget-disk-marks';
 
-export interface SimulatedMachineOptions {
+export interface SimulatedMachineOptions extends SimulatedHooks {
   readonly memoryBytes: number;
   readonly clock: Clock;
   readonly network: SimulatedNetwork;
@@ -47,10 +48,6 @@ export interface SimulatedMachineOptions {
   readonly faults?: readonly MachineFault[];
   /** The guest writes to the first of them. */
   readonly disks?: readonly SimulatedDiskOptions[];
-  /** Where hosts can be suspended: a clock that goes on meanwhile. */
-  readonly leaseNowUs?: () => number;
-  /** For judges: `epoch` was cut just now, and memory is what the standby's must become. */
-  readonly onCutMade?: (epoch: number) => void;
 }
 
 /** The smallest memory that has room for the guest's tables and a page of load. */
@@ -70,7 +67,7 @@ export class SimulatedMachine implements Machine {
   private readonly harvested: Uint32Array;
   private handlers: MachineHandlers | undefined;
   private phase: Phase = 'blank';
-  private tickTimer: Timer | undefined;
+  private readonly ticks: BeaconTicks;
   private cutTimer: Timer | undefined;
   private bootedAtUs = 0;
   private readonly ingress: { payload: Buffer; from: string }[] = [];
@@ -117,6 +114,7 @@ export class SimulatedMachine implements Machine {
     const guestDisk =
       this.disks.descriptions[0]?.readOnly === false ? this.disks.all[0] : undefined;
     this.beacon = new SimulatedBeacon(this.memory, guestDisk);
+    this.ticks = new BeaconTicks(options.clock, () => this.tick());
     const leaks = this.hasFault('release-early');
     const sink = (payload: Buffer, to: string): void => options.network.send(payload, to);
     const nowUs = (): number => this.leaseNowUs();
@@ -355,14 +353,13 @@ export class SimulatedMachine implements Machine {
       (payload, from) => this.receive(payload, from),
       (error) => this.handlers?.onStopped(error),
     );
-    this.tickWhileLoaded();
+    this.ticks.follow(this.beacon.loaded);
   }
 
   private stopGuest(): void {
     if (this.phase === 'running') this.options.network.close();
     this.phase = 'stopped';
-    this.tickTimer?.cancel();
-    this.tickTimer = undefined;
+    this.ticks.follow(false);
     this.ingress.length = 0;
   }
 
@@ -379,7 +376,7 @@ export class SimulatedMachine implements Machine {
     const uptimeUs = this.options.clock.nowUs() - this.bootedAtUs;
     const answer = this.beacon.serve(payload, BigInt(Math.floor(uptimeUs)) * 1000n);
     if (answer === undefined) return;
-    this.tickWhileLoaded();
+    this.ticks.follow(this.beacon.loaded);
     this.outbox.append(answer, from);
     if (this.beacon.ended !== undefined) this.endGuest(this.beacon.ended);
     if (this.outbox.waitingFrames === 1 && this.policy?.cutOnOutput === true) {
@@ -396,14 +393,6 @@ export class SimulatedMachine implements Machine {
     if (this.policy === undefined) return;
     this.cutDue = true;
     this.tryCut();
-  }
-
-  /** A guest without load has nothing to do between two requests. */
-  private tickWhileLoaded(): void {
-    if (!this.beacon.loaded) {
-      this.tickTimer?.cancel();
-      this.tickTimer = undefined;
-    } else this.tickTimer ??= this.options.clock.every(1, () => this.tick());
   }
 
   private tick(): void {
