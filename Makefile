@@ -6,9 +6,11 @@
 MAKEFLAGS += --no-print-directory
 NODE := node
 BIN := node_modules/.bin
-# How many kills `make drills` does, and how many while the guest writes to a disk.
+# How many drills `make drills` does over the whole matrix (or over SCENARIO=NAME[,NAME…] alone), and
+# how many kills while the guest writes to a disk (none when a scenario is named).
 RUNS ?= 100
-DISK_RUNS ?= 50
+SCENARIO ?=
+DISK_RUNS ?= $(if $(SCENARIO),0,50)
 # How many schedules `make sim` runs; SEED= replays one.
 SEEDS ?= 2000
 SEED ?=
@@ -26,7 +28,8 @@ help:
 	@echo 'make test        sets up, builds, lints and runs every test (as root)'
 	@echo 'make test-linux  a Linux kernel survives its host; builds it first, once (as root)'
 	@echo 'make bench       measures; tables on the terminal and JSON in build/bench/ (as root)'
-	@echo 'make drills      kills RUNS=100 and, with a disk, DISK_RUNS=50 times; judges (as root)'
+	@echo 'make drills      RUNS=100 faults on real pairs, and DISK_RUNS=50 with a disk (as root);'
+	@echo '                 SCENARIO=NAME for one kind alone; SCENARIO=? lists them'
 	@echo 'make sim         runs SEEDS=2000 simulated schedules; SEED=n replays one and explains it'
 	@echo 'make build       TypeScript to dist/, native addon and fixture guest to build/'
 	@echo 'make lint        checks the form of TypeScript and C++; make format puts it right'
@@ -69,7 +72,11 @@ bench: setup-root build
 	@code=0; for part in $(PARTS); do $(NODE) dist/bench/$$part.js $(ARGS) || code=$$?; done; exit $$code
 
 drills: setup-root build
-	@RUNS=$(RUNS) DISK_RUNS=$(DISK_RUNS) tools/run-tests --project drill-long
+	@code=0; \
+	$(NODE) dist/test/drill/main.js --runs $(RUNS) --scenario '$(SCENARIO)' || code=$$?; \
+	if [ $(DISK_RUNS) -gt 0 ]; then \
+	  DISK_RUNS=$(DISK_RUNS) tools/run-tests --project drill-long || code=$$?; \
+	fi; exit $$code
 
 # Planted bugs: make sim ARGS='--mutation all'.
 sim: typescript

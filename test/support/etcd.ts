@@ -21,6 +21,8 @@ export interface EtcdOptions {
   readonly ports?: readonly number[];
   /** Name of a network namespace to run in. */
   readonly netns?: string | undefined;
+  /** Addresses of that namespace at which clients are served as well; loopback always is. */
+  readonly addresses?: readonly string[];
 }
 
 interface Member {
@@ -89,9 +91,15 @@ export class TestEtcd {
     await process?.exited;
   }
 
-  /** Sends SIGSTOP or SIGCONT to member `n`. */
-  signal(signal: 'SIGSTOP' | 'SIGCONT', n = 0): void {
-    this.member(n).process?.kill(signal);
+  /** Sends SIGSTOP or SIGCONT to member `n`. Returns when, monotonic µs. */
+  signal(signal: 'SIGSTOP' | 'SIGCONT', n = 0): number {
+    return this.member(n).process?.kill(signal) ?? monotonicUs();
+  }
+
+  /** Whether the process of member `n` lives. */
+  isUp(n = 0): boolean {
+    const { process } = this.member(n);
+    return process !== undefined && process.exit === undefined;
   }
 
   /** Which member leads, by etcd's own word. */
@@ -134,13 +142,15 @@ export class TestEtcd {
     return member;
   }
 
-  private url(port: number): string {
-    return `${this.options.tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`;
+  private url(port: number, host = '127.0.0.1'): string {
+    return `${this.options.tls === undefined ? 'http' : 'https'}://${host}:${port}`;
   }
 
   private flagsOf(member: Member): string[] {
     const { tls } = this.options;
     const peer = (one: Member): string => `http://127.0.0.1:${one.peerPort}`;
+    const hosts = ['127.0.0.1', ...(this.options.addresses ?? [])];
+    const serving = hosts.map((host) => this.url(member.clientPort, host));
     const all = this.members.map((one) => `${one.name}=${peer(one)}`);
     const secure =
       tls === undefined
@@ -151,7 +161,7 @@ export class TestEtcd {
           ];
     return [
       ...['--name', member.name, '--data-dir', path.join(this.folder, member.name)],
-      ...['--listen-client-urls', this.url(member.clientPort)],
+      ...['--listen-client-urls', serving.join(',')],
       ...['--advertise-client-urls', this.url(member.clientPort)],
       ...['--listen-peer-urls', peer(member), '--initial-advertise-peer-urls', peer(member)],
       ...['--initial-cluster', all.join(',')],

@@ -33,13 +33,25 @@ export class NetworkNamespace {
 
   /** Makes the namespace with `tapCount` TAPs on its bridge. Needs root. */
   static make(tapCount = 2): NetworkNamespace {
+    return NetworkNamespace.built(tapCount, (netns) => netns.build());
+  }
+
+  /** Makes a namespace in which only the loopback is up; the maker does the rest. Needs root. */
+  static bare(): NetworkNamespace {
+    return NetworkNamespace.built(0, (netns) => netns.buildBare());
+  }
+
+  private static built(
+    tapCount: number,
+    build: (netns: NetworkNamespace) => void,
+  ): NetworkNamespace {
     sweep();
     atExit('network namespaces', closeAll);
     const netns = new NetworkNamespace(`ft-${process.pid}-${made++}`, tapCount);
     ip(['netns', 'add', netns.name]);
     open.add(netns);
     try {
-      netns.build();
+      build(netns);
     } catch (thrown) {
       netns.close();
       throw thrown;
@@ -70,19 +82,29 @@ export class NetworkNamespace {
     if (open.delete(this)) spawnSync('ip', ['netns', 'del', this.name]);
   }
 
-  private build(): void {
+  /** Runs `ip` on the devices and addresses of this namespace. */
+  ip(...args: string[]): void {
+    ip(['-n', this.name, ...args]);
+  }
+
+  /** Adds a bridge that forwards at once, without a spanning tree. */
+  addBridge(name: string): void {
+    this.ip('link', 'add', name, 'type', 'bridge', 'stp_state', '0', 'forward_delay', '0');
+    this.ip('link', 'set', name, 'up');
+  }
+
+  private buildBare(): void {
     // IPv6 would send router solicitations of its own into the TAPs.
     this.run('sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1');
     this.run('sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1');
     this.ip('link', 'set', 'lo', 'up');
-    this.ip('link', 'add', 'br0', 'type', 'bridge', 'stp_state', '0', 'forward_delay', '0');
-    this.ip('addr', 'add', `${BRIDGE_ADDRESS}/24`, 'dev', 'br0');
-    this.ip('link', 'set', 'br0', 'up');
-    for (const tap of this.taps) this.addTap(tap);
   }
 
-  private ip(...args: string[]): void {
-    ip(['-n', this.name, ...args]);
+  private build(): void {
+    this.buildBare();
+    this.addBridge('br0');
+    this.ip('addr', 'add', `${BRIDGE_ADDRESS}/24`, 'dev', 'br0');
+    for (const tap of this.taps) this.addTap(tap);
   }
 }
 

@@ -1,0 +1,139 @@
+/** The drill matrix's results by scenario: build/drills.json, and a table for people. */
+import { quantileOf } from '../support/oracle-meter';
+import { describeSite, figure, type Site, table } from '../support/report';
+import type { MatrixOptions, Run, ScenarioResult } from './matrix';
+
+export interface ScenarioFigures {
+  readonly what: string;
+  readonly runs: number;
+  /** Of the clients: answers lost, repeated or contradicting. */
+  readonly violations: number;
+  /** Moments at which two sides sent for the guest. */
+  readonly dualActive: number;
+  /** Runs that did not come to their end: nobody ran the guest, or it was not protected again. */
+  readonly failures: number;
+  /** Fault → first new answer. */
+  readonly failoverMsP50: number | null;
+  readonly failoverMsP99: number | null;
+  /** Fault → the guest runs with its output open. */
+  readonly promotedMsP50: number | null;
+  readonly promotedMsP99: number | null;
+  readonly blackoutMsP50: number | null;
+  readonly blackoutMsP99: number | null;
+  /** Everything mended → protected again. */
+  readonly reprotectedMsP50: number | null;
+  /** Runs after which the guest ran on the other host. */
+  readonly moved: number;
+  /** Runs in which both hosts of the guest died, so that it was booted anew. */
+  readonly guestsLost: number;
+  /** Takeovers that came before the fault, since this machine stalled. */
+  readonly unplanned: number;
+  readonly requests: number;
+  readonly retries: number;
+  readonly framesSeen: number;
+  /** What went wrong, in words. */
+  readonly stories: readonly string[];
+}
+
+export interface MatrixReport extends Site {
+  readonly parameters: Readonly<Record<string, unknown>>;
+  readonly runs: number;
+  readonly violations: number;
+  readonly dualActive: number;
+  readonly failures: number;
+  readonly scenarios: Readonly<Record<string, ScenarioFigures>>;
+}
+
+export function reportOf(options: MatrixOptions, results: readonly ScenarioResult[]): MatrixReport {
+  const { onRun: _onRun, ...parameters } = options;
+  const figures = results.map((result) => [result.scenario.name, figuresOf(result)] as const);
+  const sum = (name: 'runs' | 'violations' | 'dualActive' | 'failures'): number =>
+    figures.reduce((total, [, one]) => total + one[name], 0);
+  return {
+    ...describeSite(),
+    parameters,
+    runs: sum('runs'),
+    violations: sum('violations'),
+    dualActive: sum('dualActive'),
+    failures: sum('failures'),
+    scenarios: Object.fromEntries(figures),
+  };
+}
+
+function figuresOf({
+  scenario,
+  runs,
+  verdicts,
+  dualActive,
+  framesSeen,
+}: ScenarioResult): ScenarioFigures {
+  const count = (is: (run: Run) => boolean): number => runs.filter(is).length;
+  const total = (of: 'lost' | 'regressed' | 'requests' | 'retries'): number =>
+    verdicts.reduce((sum, verdict) => sum + verdict[of], 0);
+  const quantile = (of: (run: Run) => number | undefined, p: number): number | null => {
+    const values = runs.map(of).filter((value) => value !== undefined);
+    return values.length === 0 ? null : Math.round(quantileOf(values, p) * 1000) / 1000;
+  };
+  return {
+    what: scenario.what,
+    runs: runs.length,
+    violations: total('lost') + total('regressed'),
+    dualActive: dualActive.length,
+    failures: count((run) => run.failure !== undefined),
+    failoverMsP50: quantile((run) => run.failoverMs, 0.5),
+    failoverMsP99: quantile((run) => run.failoverMs, 0.99),
+    promotedMsP50: quantile((run) => run.promotedMs, 0.5),
+    promotedMsP99: quantile((run) => run.promotedMs, 0.99),
+    blackoutMsP50: quantile((run) => run.blackoutMs, 0.5),
+    blackoutMsP99: quantile((run) => run.blackoutMs, 0.99),
+    reprotectedMsP50: quantile(
+      (run) => (run.failure === undefined ? run.reprotectedMs : undefined),
+      0.5,
+    ),
+    moved: count((run) => run.moved),
+    guestsLost: count((run) => run.guestLost),
+    unplanned: count((run) => run.unplanned),
+    requests: total('requests'),
+    retries: total('retries'),
+    framesSeen,
+    stories: [
+      ...verdicts.flatMap((verdict) => verdict.violations.map((violation) => violation.story)),
+      ...dualActive.map((moment) => `two active sides: ${moment.story}`),
+      ...runs.flatMap((run) => (run.failure === undefined ? [] : [`run ${run.n}: ${run.failure}`])),
+    ],
+  };
+}
+
+/** One line for each scenario, then what went wrong. */
+export function reportText(report: MatrixReport): string {
+  const ms = (value: number | null): string => (value === null ? '–' : figure(value, 1));
+  const rows = Object.entries(report.scenarios).map(([name, one]) => [
+    name,
+    `${one.runs}`,
+    `${one.violations}`,
+    `${one.dualActive}`,
+    `${one.failures}`,
+    ms(one.promotedMsP50),
+    ms(one.promotedMsP99),
+    ms(one.failoverMsP50),
+    ms(one.failoverMsP99),
+    ms(one.reprotectedMsP50),
+    `${one.moved}`,
+    `${one.guestsLost}`,
+    `${one.unplanned}`,
+  ]);
+  const heads = [
+    ...['scenario', 'runs', 'violations', 'dual', 'failed', 'runs p50', 'p99 ms', 'answers p50'],
+    ...['p99 ms', 'protected', 'moved', 'lost', 'early'],
+  ];
+  const stories = Object.entries(report.scenarios).flatMap(([name, one]) =>
+    one.stories.map((story) => `  ${name}: ${story}`),
+  );
+  const { runs, violations, dualActive, failures } = report;
+  return [
+    table(heads, rows),
+    `${runs} drills: ${violations} client violations, ${dualActive} moments with two active sides, ` +
+      `${failures} drills that did not come to their end`,
+    ...stories,
+  ].join('\n');
+}

@@ -1,0 +1,43 @@
+/**
+ * Every scenario of the drill matrix on real guests, FT_DRILL_RUNS times each (once if absent): no
+ * answer is lost, repeated or contradicted, the switch never sees two active sides, and the pair is
+ * protected again each time. `make drills` does the same many times over.
+ */
+import { kvmDescribe } from '../support/kvm';
+import { writeReport } from '../support/report';
+import { reportOf, reportText } from './drill-report';
+import { Matrix, type MatrixOptions, matrixDefaults, type ScenarioResult } from './matrix';
+import { scenarios } from './scenarios';
+
+const runs = Number(process.env['FT_DRILL_RUNS'] ?? 1);
+
+kvmDescribe('drill matrix', () => {
+  // A machine that builds and tests beside it stalls for longer than a host of its own would.
+  const options: MatrixOptions = { ...matrixDefaults, suspectAfterMs: 100 };
+  const results: ScenarioResult[] = [];
+  let matrix: Matrix;
+
+  beforeAll(async () => {
+    matrix = await Matrix.make(options);
+  });
+
+  afterAll(async () => {
+    await matrix?.close();
+    const report = reportOf(options, results);
+    writeReport('drills-short.json', report);
+    process.stdout.write(`${reportText(report)}\n`);
+  });
+
+  test.each(scenarios.map((scenario) => [scenario.name, scenario] as const))(
+    '%s',
+    async (name, scenario) => {
+      const result = await matrix.run(scenario, runs);
+      results.push(result);
+      const figures = reportOf(options, [result]).scenarios[name];
+      expect(figures?.stories).toEqual([]);
+      expect(figures).toMatchObject({ runs, violations: 0, dualActive: 0, failures: 0 });
+      expect(figures?.requests).toBeGreaterThan(50);
+      expect(figures?.framesSeen).toBeGreaterThan(50);
+    },
+  );
+});

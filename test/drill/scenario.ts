@@ -1,0 +1,73 @@
+/** What a scenario of the drill matrix is: one fault, done to a protected pair while clients ask. */
+import type { TestEtcd } from '../support/etcd';
+import { type HostPair, hostOf, type Marks, type Sides } from '../support/host-pair';
+import type { HostName, Lan } from '../support/lan';
+import type { OracleProcess } from '../support/oracle-process';
+import { sleep, until } from '../support/pair';
+
+/** Everything that a scenario may lay hands on. */
+export interface Scene {
+  readonly lan: Lan;
+  readonly pair: HostPair;
+  readonly etcd: TestEtcd;
+  readonly oracle: OracleProcess;
+  /** A number from 0 to below 1, drawn from the drill's seed. */
+  readonly random: () => number;
+  /** Number of this run, from 0: scenarios that have variants take turns by it. */
+  readonly run: number;
+  readonly suspectAfterMs: number;
+}
+
+export interface Outcome {
+  /** The moment that failover is measured from, monotonic µs. */
+  readonly faultUs: number;
+  /** Since when the guest runs on with its output open; undefined where it never stopped. */
+  readonly ranUs?: number | undefined;
+  /** Both hosts of the guest died: it is booted anew, and its clients' history ends. */
+  readonly guestLost?: boolean;
+  /** How long the guest stood still in a planned exchange, by the nodes' own word, ms. */
+  readonly blackoutMs?: number;
+}
+
+/**
+ * Does its fault, waits for what the pair makes of it, throws when that is not what must come.
+ * Cables and stopped processes are put right by the runner afterwards, if not before.
+ */
+export interface Scenario {
+  readonly name: string;
+  /** One line: what is done. */
+  readonly what: string;
+  readonly act: (scene: Scene, sides: Sides) => Promise<Outcome>;
+}
+
+/** How long anything may take that a scenario waits for. */
+export const PATIENCE_MS = 6000;
+
+/** More answers than there are now come. */
+export async function answersGoOn(oracle: OracleProcess): Promise<void> {
+  const { answered } = await oracle.sample();
+  const more = async (): Promise<boolean> => (await oracle.sample()).answered > answered + 8;
+  await until('more answers', more, PATIENCE_MS);
+}
+
+/** No answer comes for `ms`, though clients ask. */
+export async function answersStop(oracle: OracleProcess, ms: number): Promise<void> {
+  const { answered } = await oracle.sample();
+  await sleep(ms);
+  const more = (await oracle.sample()).answered - answered;
+  if (more > 0) throw new Error(`${more} answers came while nobody may run the guest.`);
+}
+
+/** The guest runs on, on whichever host; on `host`, if that is given. */
+export async function runsOn(
+  scene: Scene,
+  from: Marks,
+  faultUs: number,
+  host?: HostName,
+): Promise<Outcome> {
+  const { node, atUs } = await scene.pair.waitRuns(from, PATIENCE_MS);
+  if (host !== undefined && hostOf(node) !== host) {
+    throw new Error(`The guest runs on host ${hostOf(node)}, and it must be host ${host}.`);
+  }
+  return { faultUs, ranUs: atUs };
+}

@@ -1,0 +1,114 @@
+/**
+ * Faults that come while the pair is on its way from one state to another: in the midst of a sync,
+ * a resync or a promotion. The moment within is drawn anew each time.
+ *
+ * Some of them leave the guest with no host that may resume it: whoever dies alone with the guest's
+ * newest state takes it along. Then exactly nobody may run it, until its last owner boots it anew.
+ */
+import { hostOf, type Sides } from '../support/host-pair';
+import { monotonicUs } from '../support/oracle-history';
+import { type PairNode, sleep } from '../support/pair';
+import { type Outcome, PATIENCE_MS, runsOn, type Scenario, type Scene } from './scenario';
+
+/** A sync of the drills' guest takes about this long. */
+const SYNC_MS = 120;
+/** From the loss of the primary to a guest that runs. */
+const PROMOTION_MS = 8;
+const CUT_MS = 150;
+
+/** The standby, or now and then the primary, dies at a moment of the sync that has just begun. */
+async function killInSync(scene: Scene, { active, standby }: Sides): Promise<Outcome> {
+  const { pair, random, run } = scene;
+  await sleep(random() * SYNC_MS);
+  if (run % 3 !== 2) {
+    const from = pair.marks();
+    const faultUs = standby.process.kill('SIGKILL');
+    await standby.process.waitExit(PATIENCE_MS);
+    return runsOn(scene, from, faultUs, hostOf(active));
+  }
+  const from = pair.marks();
+  const faultUs = active.process.kill('SIGKILL');
+  await active.process.waitExit(PATIENCE_MS);
+  return survivorOf(standby, from.get(standby) ?? 0, faultUs);
+}
+
+/** It takes over if it held the base, and else it must not. */
+async function survivorOf(standby: PairNode, from: number, faultUs: number): Promise<Outcome> {
+  const line = await standby.waitState(['solo', 'joining'], PATIENCE_MS, from);
+  if (standby.state === 'joining') return { faultUs, guestLost: true };
+  return { faultUs, ranUs: line.atUs };
+}
+
+async function killDuringSync(scene: Scene, { active, standby }: Sides): Promise<Outcome> {
+  const { pair } = scene;
+  const from = pair.marks();
+  standby.process.kill('SIGKILL');
+  await standby.process.waitExit(PATIENCE_MS);
+  await active.waitState(['solo'], PATIENCE_MS, from.get(active) ?? 0);
+  const fresh = pair.launch(hostOf(standby), 'ft-standby');
+  await active.waitState(['syncing'], PATIENCE_MS, pair.marks().get(active) ?? 0);
+  return killInSync(scene, { active, standby: fresh });
+}
+
+/** The cable is cut for a moment, so that the loser comes back and is synced again. */
+async function killDuringResync(scene: Scene, _sides: Sides): Promise<Outcome> {
+  const { pair, lan } = scene;
+  const from = pair.marks();
+  lan.cutLink();
+  const { node: winner } = await pair.waitRuns(from, PATIENCE_MS);
+  const then = pair.marks();
+  await sleep(CUT_MS);
+  lan.mend();
+  const loser = await pair.back(lan.other(hostOf(winner)), PATIENCE_MS);
+  await winner.waitState(['syncing'], PATIENCE_MS, then.get(winner) ?? 0);
+  return killInSync(scene, { active: winner, standby: loser });
+}
+
+/**
+ * The standby dies in the midst of its promotion. The primary is dead, or it was only stopped and
+ * comes back: then it goes on if the witness had not been asked yet, and is fenced if it had.
+ */
+async function killDuringPromotion(scene: Scene, { active, standby }: Sides): Promise<Outcome> {
+  const { pair, random, run } = scene;
+  const isDead = run % 2 === 0;
+  const from = pair.marks();
+  const faultUs = active.process.kill(isDead ? 'SIGKILL' : 'SIGSTOP');
+  await standby.waitState(['suspecting'], PATIENCE_MS, from.get(standby) ?? 0);
+  await sleep(random() * PROMOTION_MS);
+  standby.process.kill('SIGKILL');
+  await standby.process.waitExit(PATIENCE_MS);
+  if (isDead) {
+    await active.process.waitExit(PATIENCE_MS);
+    return { faultUs, guestLost: true };
+  }
+  const known = active.process.lines.length;
+  active.process.kill('SIGCONT');
+  const endUs = monotonicUs() + PATIENCE_MS * 1000;
+  while (monotonicUs() < endUs) {
+    const said = active.process.lines.slice(known);
+    const solo = said.find((line) => line.fields['to'] === 'solo');
+    if (solo !== undefined) return { faultUs, ranUs: solo.atUs };
+    const isFenced = said.some((line) => line.fields['to'] === 'fenced');
+    if (isFenced) return { faultUs, guestLost: true };
+    await sleep(2);
+  }
+  throw active.process.failure('either solo or fenced after it went on');
+}
+
+export const midwayScenarios: readonly Scenario[] = [
+  {
+    name: 'kill-during-sync',
+    what: 'a side is killed in the midst of a new standby’s sync',
+    act: killDuringSync,
+  },
+  {
+    name: 'kill-during-resync',
+    what: 'a side is killed in the midst of the resync after a short cut',
+    act: killDuringResync,
+  },
+  {
+    name: 'kill-during-promotion',
+    what: 'the standby is killed in the midst of its promotion',
+    act: killDuringPromotion,
+  },
+];
