@@ -5,15 +5,19 @@
  * Some of them leave the guest with no host that may resume it: whoever dies alone with the guest's
  * newest state takes it along. Then exactly nobody may run it, until its last owner boots it anew.
  */
+import { askControl } from '../support/control';
 import { hostOf, type Sides } from '../support/host-pair';
 import { monotonicUs } from '../support/oracle-history';
 import { type PairNode, sleep } from '../support/pair';
+import type { Line } from '../support/process';
 import { type Outcome, PATIENCE_MS, runsOn, type Scenario, type Scene } from './scenario';
 
 /** A sync of the drills' guest takes about this long. */
 const SYNC_MS = 120;
 /** From the loss of the primary to a guest that runs. */
 const PROMOTION_MS = 8;
+/** From the request to the other side's word. */
+const SWITCHOVER_MS = 15;
 const CUT_MS = 150;
 
 /** The standby, or now and then the primary, dies at a moment of the sync that has just begun. */
@@ -83,16 +87,54 @@ async function killDuringPromotion(scene: Scene, { active, standby }: Sides): Pr
   }
   const known = active.process.lines.length;
   active.process.kill('SIGCONT');
-  const endUs = monotonicUs() + PATIENCE_MS * 1000;
-  while (monotonicUs() < endUs) {
-    const said = active.process.lines.slice(known);
-    const solo = said.find((line) => line.fields['to'] === 'solo');
-    if (solo !== undefined) return { faultUs, ranUs: solo.atUs };
-    const isFenced = said.some((line) => line.fields['to'] === 'fenced');
-    if (isFenced) return { faultUs, guestLost: true };
-    await sleep(2);
-  }
-  throw active.process.failure('either solo or fenced after it went on');
+  return soloOrFenced(active, known, faultUs);
+}
+
+/** The witness let it go on alone, or it had given the guest to one that is dead now. */
+async function soloOrFenced(node: PairNode, from: number, faultUs: number): Promise<Outcome> {
+  const isDecided = ({ fields }: Line): boolean =>
+    fields['event'] === 'state' && (fields['to'] === 'solo' || fields['to'] === 'fenced');
+  const what = 'either solo or fenced';
+  const line = await node.process.waitFor(what, isDecided, PATIENCE_MS, from);
+  return line.fields['to'] === 'solo'
+    ? { faultUs, ranUs: line.atUs }
+    : { faultUs, guestLost: true };
+}
+
+async function switchover(scene: Scene, { active, standby }: Sides): Promise<Outcome> {
+  const { pair } = scene;
+  const from = pair.marks();
+  const faultUs = monotonicUs();
+  const { status, body } = await askControl(
+    pair.controlPath(hostOf(active)),
+    'POST',
+    '/v1/switchover',
+  );
+  if (status !== 200) throw new Error(`The switchover was refused: ${JSON.stringify(body)}`);
+  const outcome = await runsOn(scene, from, faultUs, hostOf(standby));
+  return { ...outcome, blackoutMs: Number(body['blackoutUs']) / 1000 };
+}
+
+/** One of the two dies at a moment of the exchange. */
+async function killDuringSwitchover(scene: Scene, { active, standby }: Sides): Promise<Outcome> {
+  const { pair, random, run } = scene;
+  const from = pair.marks();
+  const asked = askControl(pair.controlPath(hostOf(active)), 'POST', '/v1/switchover');
+  // Whoever is killed may not answer any more; what counts is what the pair makes of it.
+  const settled = asked.then(
+    () => undefined,
+    () => undefined,
+  );
+  await sleep(random() * SWITCHOVER_MS);
+  const victim = run % 2 === 0 ? active : standby;
+  const faultUs = victim.process.kill('SIGKILL');
+  await victim.process.waitExit(PATIENCE_MS);
+  const outcome =
+    victim === active
+      ? await runsOn(scene, from, faultUs, hostOf(standby))
+      : await soloOrFenced(active, from.get(active) ?? 0, faultUs);
+  await settled;
+  return outcome;
 }
 
 export const midwayScenarios: readonly Scenario[] = [
@@ -110,5 +152,15 @@ export const midwayScenarios: readonly Scenario[] = [
     name: 'kill-during-promotion',
     what: 'the standby is killed in the midst of its promotion',
     act: killDuringPromotion,
+  },
+  {
+    name: 'switchover',
+    what: 'the sides change places as planned',
+    act: switchover,
+  },
+  {
+    name: 'kill-during-switchover',
+    what: 'a side is killed in the midst of a switchover',
+    act: killDuringSwitchover,
   },
 ];

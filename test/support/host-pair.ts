@@ -9,6 +9,8 @@
  * process lives. Everything else is the nodes' own work.
  */
 
+import { mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import type { Grant } from './dual-active';
 import type { HostName, Lan, LanHost } from './lan';
@@ -18,6 +20,7 @@ import { monotonicUs } from './oracle-history';
 import { BEACON_PORT } from './oracle-layout';
 import { ACTIVE_STATES, beaconPath, PairNode, sleep, stateOf, VCPU_FLAGS } from './pair';
 import { type Line, projectRoot, TestProcess } from './process';
+import { atExit } from './process-exit';
 
 export interface HostPairOptions {
   /** Prefix of the log files. */
@@ -48,12 +51,15 @@ export class HostPair {
   readonly guest = { host: GUEST_ADDRESS, port: BEACON_PORT };
   private readonly nodes: PairNode[] = [];
   private readonly living: Partial<Record<HostName, PairNode>> = {};
+  private readonly folder = mkdtempSync(path.join(os.tmpdir(), 'ft-hosts-'));
   private started = 0;
 
   constructor(
     readonly lan: Lan,
     readonly options: HostPairOptions,
-  ) {}
+  ) {
+    atExit(this.folder, () => this.removeFolder());
+  }
 
   /** Boots the guest on `host`, a standby on the other; waits until it is protected. */
   async start(host: HostName = 'a', timeoutMs = 20_000): Promise<Sides> {
@@ -117,29 +123,16 @@ export class HostPair {
     }
   }
 
-  /** After the death of both: both hosts start, `first` before the other, and the guest is booted. */
+  /**
+   * After the death of both: both hosts start in the same way, `first` before the other. The last
+   * owner boots the guest, whichever that is, and the other one waits for it.
+   */
   async bootAnew(first: HostName, timeoutMs = 20_000): Promise<Sides> {
     for (const host of HOST_NAMES) await this.node(host)?.process.stop(0);
-    const owner = this.lastOwner();
-    const start = (host: HostName): PairNode =>
-      this.launch(host, host === owner ? 'ft-primary' : 'ft-standby');
-    const one = start(first);
+    const one = this.launch(first, 'ft-primary');
     await one.waitState(['solo', 'syncing', 'joining'], timeoutMs);
-    start(this.lan.other(first));
+    this.launch(this.lan.other(first), 'ft-primary');
     return this.repair(timeoutMs);
-  }
-
-  /** Whose generation is the newest, as far as was ever said. */
-  private lastOwner(): HostName {
-    let owner: HostName = 'a';
-    let newest = 0;
-    for (const node of this.nodes) {
-      const generation = node.process.lines
-        .filter(grantsGuest)
-        .reduce((most, line) => Math.max(most, Number(line.fields['generation'] ?? 0)), 0);
-      if (generation > newest) [owner, newest] = [hostOf(node), generation];
-    }
-    return owner;
   }
 
   /**
@@ -189,8 +182,9 @@ export class HostPair {
       command: process.execPath,
       args: [
         path.join(projectRoot, `dist/src/cli/${command}.js`),
-        ...(command === 'ft-primary' ? kernel : ['--listen', `${here.address}:${PORT}`]),
-        ...['--standby', `${there.address}:${PORT}`, '--insecure'],
+        ...(command === 'ft-primary' ? kernel : []),
+        ...['--listen', `${here.address}:${PORT}`, '--standby', `${there.address}:${PORT}`],
+        ...['--control', this.controlPath(host), '--insecure'],
         ...['--memory', options.memory, '--tap', here.tap, ...VCPU_FLAGS],
         ...['--suspect-after-ms', `${options.suspectAfterMs}`],
         ...['--pair', options.pair, '--node', host, '--witness', options.witness(here)],
@@ -205,6 +199,11 @@ export class HostPair {
     return node;
   }
 
+  /** The control socket of whoever runs on a host. */
+  controlPath(host: HostName): string {
+    return path.join(this.folder, `${host}.sock`);
+  }
+
   /** What each node said last and how it ended, the newest of each host. */
   story(): string {
     const nodes = this.nodes.slice(-4);
@@ -213,6 +212,11 @@ export class HostPair {
 
   async close(): Promise<void> {
     await Promise.all(this.nodes.map((node) => node.process.stop(500)));
+    this.removeFolder();
+  }
+
+  private removeFolder(): void {
+    rmSync(this.folder, { recursive: true, force: true });
   }
 
   private alive(): PairNode[] {
