@@ -22,6 +22,10 @@ export interface ScenarioFigures {
   readonly blackoutMsP99: number | null;
   /** Everything mended → protected again. */
   readonly reprotectedMsP50: number | null;
+  /** Runs whose last sync sent only what had changed, and what a sync of either kind sent. */
+  readonly catchUps: number;
+  readonly catchUpBytesP50: number | null;
+  readonly fullSyncBytesP50: number | null;
   /** Runs after which the guest ran on the other host. */
   readonly moved: number;
   /** Runs in which both hosts of the guest died, so that it was booted anew. */
@@ -90,6 +94,9 @@ function figuresOf({
       (run) => (run.failure === undefined ? run.reprotectedMs : undefined),
       0.5,
     ),
+    catchUps: count((run) => run.syncKind === 'catch-up'),
+    catchUpBytesP50: quantile(bytesOf('catch-up'), 0.5),
+    fullSyncBytesP50: quantile(bytesOf('full'), 0.5),
     moved: count((run) => run.moved),
     guestsLost: count((run) => run.guestLost),
     unplanned: count((run) => run.unplanned),
@@ -102,6 +109,10 @@ function figuresOf({
       ...runs.flatMap((run) => (run.failure === undefined ? [] : [`run ${run.n}: ${run.failure}`])),
     ],
   };
+}
+
+function bytesOf(kind: string): (run: Run) => number | undefined {
+  return (run) => (run.syncKind === kind ? run.syncBytes : undefined);
 }
 
 /** One line for each scenario, then what went wrong. */

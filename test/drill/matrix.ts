@@ -10,9 +10,10 @@
  * the guest was lost with both its hosts, or when a run failed. Each history is judged whole, and so
  * is everything that the switch saw of the guest.
  */
+import { askControl } from '../support/control';
 import { type DualActiveMoment, findDualActive, type Grant } from '../support/dual-active';
 import { TestEtcd } from '../support/etcd';
-import { HostPair, type Sides } from '../support/host-pair';
+import { HostPair, hostOf, type Sides } from '../support/host-pair';
 import { HOST_NAMES, Lan } from '../support/lan';
 import type { Verdict } from '../support/oracle';
 import { OracleProcess } from '../support/oracle-process';
@@ -59,6 +60,9 @@ export interface Run {
   readonly unplanned: boolean;
   /** Everything mended → protected again. */
   readonly reprotectedMs: number;
+  /** The last sync: "full", or "catch-up" when only what had changed was sent; and its bytes. */
+  readonly syncKind: string;
+  readonly syncBytes: number;
   /** Why the drill did not come to its end. */
   readonly failure: string | undefined;
 }
@@ -252,6 +256,7 @@ class ScenarioDrill {
         guestLost: outcome.guestLost === true,
         moved: repaired.active.slot.name !== activeBefore,
         reprotectedMs: performance.now() - startedMs,
+        ...(await syncOf(pair, repaired)),
         failure: undefined,
       };
     } catch (thrown) {
@@ -259,7 +264,14 @@ class ScenarioDrill {
       const failure = `${messageOf(thrown)}\n=== what the nodes said\n${pair.story()}`;
       return {
         ...{ scenario: scenario.name, n, unplanned, ...none },
-        ...{ guestLost: false, moved: false, reprotectedMs: 0, failure },
+        ...{
+          guestLost: false,
+          moved: false,
+          reprotectedMs: 0,
+          syncKind: '',
+          syncBytes: 0,
+          failure,
+        },
       };
     }
   }
@@ -303,6 +315,19 @@ class ScenarioDrill {
     if (this.etcd.isUp()) this.etcd.signal('SIGCONT');
     else await this.etcd.run();
   }
+}
+
+/** What the active side says of the sync that brought its standby into step. */
+async function syncOf(
+  pair: HostPair,
+  { active }: Sides,
+): Promise<Pick<Run, 'syncKind' | 'syncBytes'>> {
+  const { body } = await askControl(pair.controlPath(hostOf(active)), 'GET', '/v1/status');
+  const { syncKind, syncBytes } = body;
+  return {
+    syncKind: typeof syncKind === 'string' ? syncKind : '',
+    syncBytes: typeof syncBytes === 'number' ? syncBytes : 0,
+  };
 }
 
 function messageOf(thrown: unknown): string {
