@@ -3,12 +3,13 @@
  * answer is lost, repeated or contradicted, the switch never sees two active sides, and the pair is
  * protected again each time. `make drills` does the same many times over.
  */
-import { kvmDescribe } from '../support/kvm';
+import { kvmDescribe, kvmTest } from '../support/kvm';
 import { writeReport } from '../support/report';
 import { reportOf, reportText } from './drill-report';
 import { Matrix, type MatrixOptions, matrixDefaults, type ScenarioResult } from './matrix';
 import { scenarios } from './scenarios';
 
+const IGNORED_LEASES_MAX = 8;
 const runs = Number(process.env['FT_DRILL_RUNS'] ?? 1);
 
 kvmDescribe('drill matrix', () => {
@@ -41,3 +42,22 @@ kvmDescribe('drill matrix', () => {
     },
   );
 });
+
+kvmTest(
+  'the switch can see two active sides: a stopped primary that ignores its lease',
+  async () => {
+    const flags = ['--test-fault', 'ignore-lease'];
+    const matrix = await Matrix.make({ ...matrixDefaults, flags });
+    const scenario = scenarios.find(({ name }) => name === 'sigstop-primary');
+    if (scenario === undefined) throw new Error('There is no such scenario.');
+    try {
+      let moments = 0;
+      for (let drills = 0; moments === 0; drills++) {
+        expect(drills).toBeLessThan(IGNORED_LEASES_MAX);
+        moments = (await matrix.run(scenario, 2)).dualActive.length;
+      }
+    } finally {
+      await matrix.close();
+    }
+  },
+);

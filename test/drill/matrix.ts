@@ -31,6 +31,8 @@ export interface MatrixOptions {
   readonly pagesPerMs: number;
   /** Longest time under load before a fault; the moment is drawn between a fifth of it and it. */
   readonly lifeMsMax: number;
+  /** More flags for both commands. */
+  readonly flags?: readonly string[];
   readonly onRun?: (run: Run) => void;
 }
 
@@ -193,6 +195,7 @@ class ScenarioDrill {
       witness: (host) => `etcd:http://${host.witnessAddress}:${WITNESS_PORT}`,
       memory,
       suspectAfterMs,
+      flags: this.options.flags ?? [],
     });
     try {
       await pair.start(this.draw.random() < 0.5 ? 'a' : 'b');
