@@ -16,9 +16,10 @@ import type { Grant } from './dual-active';
 import type { HostName, Lan, LanHost } from './lan';
 import { HOST_NAMES } from './lan';
 import { GUEST_ADDRESS } from './netns';
+import { ACTIVE_STATES, stateOf } from './node-process';
 import { monotonicUs } from './oracle-history';
 import { BEACON_PORT } from './oracle-layout';
-import { ACTIVE_STATES, beaconPath, PairNode, sleep, stateOf, VCPU_FLAGS } from './pair';
+import { beaconPath, PairNode, sleep, VCPU_FLAGS } from './pair';
 import { type Line, projectRoot, TestProcess } from './process';
 import { atExit } from './process-exit';
 

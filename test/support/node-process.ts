@@ -2,7 +2,13 @@
 import type { Line, TestProcess } from './process';
 
 /** States of a primary whose guest runs. */
-export const ACTIVE_STATES: readonly unknown[] = ['solo', 'syncing', 'protected', 'suspended'];
+export const ACTIVE_STATES: readonly unknown[] = [
+  'solo',
+  'syncing',
+  'protected',
+  'switching',
+  'suspended',
+];
 
 /** One running command. */
 export class NodeProcess {
