@@ -2,7 +2,8 @@
  * `make drills RUNS=n SCENARIO=name`: n drills, spread evenly over the whole matrix or over the
  * scenarios named (separated by commas). Results go to build/drills.json after each scenario.
  *
- *   node dist/test/drill/main.js [--runs N] [--scenario NAME[,NAME…]] [--seed N] [--list]
+ *   node dist/test/drill/main.js [--runs N] [--scenario NAME[,NAME…]] [--seed N]
+ *     [--suspect-after-ms N] [--list]
  *
  * Exit code 1 when anything was lost, repeated or contradicted, two sides were active, or a drill
  * did not come to its end.
@@ -24,6 +25,7 @@ import { scenarios } from './scenarios';
 interface Wanted {
   readonly runs: number;
   readonly seed: number;
+  readonly suspectAfterMs: number;
   readonly chosen: readonly Scenario[];
 }
 
@@ -34,6 +36,7 @@ function readArguments(words: readonly string[]): Wanted | undefined {
       runs: { type: 'string', default: `${scenarios.length}` },
       scenario: { type: 'string', default: '' },
       seed: { type: 'string', default: `${Date.now() % 1e9}` },
+      'suspect-after-ms': { type: 'string', default: `${matrixDefaults.suspectAfterMs}` },
       list: { type: 'boolean', default: false },
     },
   });
@@ -43,7 +46,8 @@ function readArguments(words: readonly string[]): Wanted | undefined {
   }
   const names = values.scenario.split(',').filter((name) => name !== '');
   const chosen = names.length === 0 ? scenarios : names.map(scenarioOf);
-  return { runs: Number(values.runs), seed: Number(values.seed), chosen };
+  const suspectAfterMs = Number(values['suspect-after-ms']);
+  return { runs: Number(values.runs), seed: Number(values.seed), suspectAfterMs, chosen };
 }
 
 function scenarioOf(name: string): Scenario {
@@ -77,6 +81,7 @@ async function main(): Promise<void> {
   const options: MatrixOptions = {
     ...matrixDefaults,
     seed: wanted.seed,
+    suspectAfterMs: wanted.suspectAfterMs,
     onRun: (run) => tell(run, of),
   };
   const matrix = await Matrix.make(options);
