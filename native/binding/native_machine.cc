@@ -69,6 +69,8 @@ Napi::Function NativeMachine::define(Napi::Env env) {
                          InstanceMethod("boot", &Self::boot),
                          InstanceMethod("beginReplication", &Self::begin_replication),
                          InstanceMethod("endReplication", &Self::end_replication),
+                         InstanceMethod("notedSince", &Self::noted_since),
+                         InstanceMethod("catchUpMap", &Self::catch_up_map),
                          InstanceMethod("scanNext", &Self::scan_next),
                          InstanceMethod("scanProgress", &Self::scan_progress),
                          InstanceMethod("holdOutput", &Self::hold_output),
@@ -84,6 +86,8 @@ Napi::Function NativeMachine::define(Napi::Env env) {
                          InstanceMethod("haltGuest", &Self::halt_guest),
                          InstanceMethod("resumeGuest", &Self::resume_guest),
                          InstanceMethod("beginSync", &Self::begin_sync),
+                         InstanceMethod("beginCatchUp", &Self::begin_catch_up),
+                         InstanceMethod("clearPages", &Self::clear_pages),
                          InstanceMethod("verify", &Self::verify),
                          InstanceMethod("apply", &Self::apply),
                          InstanceMethod("diskBacklogBytes", &Self::disk_backlog_bytes),
@@ -230,7 +234,7 @@ void NativeMachine::boot(const Napi::CallbackInfo& info) {
 }
 
 // Arguments: intervalUs, dirtyBudgetPages, cutOnOutput, inFlightMax, auditPages, leaseUs,
-// firstEpoch, peerDiskMaps.
+// firstEpoch, peerDiskMaps, catchUp.
 void NativeMachine::begin_replication(const Napi::CallbackInfo& info) {
   if (!alive(info)) return;
   CutPolicy policy;
@@ -242,16 +246,32 @@ void NativeMachine::begin_replication(const Napi::CallbackInfo& info) {
   policy.audit_pages = info[4].ToNumber().Uint32Value();
   policy.lease_us = info[5].ToNumber().Uint32Value();
   const auto first_epoch = static_cast<uint64_t>(info[6].ToNumber().DoubleValue());
-  const auto status = machine_->begin_replication(policy, first_epoch, read_disk_maps(info[7]));
+  const auto status = machine_->begin_replication(policy, first_epoch, read_disk_maps(info[7]),
+                                                  info[8].ToBoolean());
   if (!status.ok()) throw_error(info.Env(), status.error());
   clock_->set(policy.interval_us);
 }
 
+// Argument: whether changes are noted from here on.
 void NativeMachine::end_replication(const Napi::CallbackInfo& info) {
   if (!alive(info)) return;
   clock_->set(0);
-  const auto status = machine_->end_replication();
+  const auto status = machine_->end_replication(info[0].ToBoolean());
   if (!status.ok()) throw_error(info.Env(), status.error());
+}
+
+// Returns the epoch, or undefined.
+Napi::Value NativeMachine::noted_since(const Napi::CallbackInfo& info) {
+  if (!alive(info)) return info.Env().Undefined();
+  const auto epoch = machine_->noted_since();
+  if (!epoch) return info.Env().Undefined();
+  return Napi::Number::New(info.Env(), static_cast<double>(*epoch));
+}
+
+// Argument: where the map goes. Returns its length in bytes.
+Napi::Value NativeMachine::catch_up_map(const Napi::CallbackInfo& info) {
+  const size_t bytes = alive(info) ? machine_->catch_up_map(bytes_of(info[0])) : 0;
+  return Napi::Number::New(info.Env(), static_cast<double>(bytes));
 }
 
 void NativeMachine::scan_next(const Napi::CallbackInfo& info) {
@@ -350,6 +370,22 @@ Napi::Value NativeMachine::begin_sync(const Napi::CallbackInfo& info) {
   if (maps.ok()) return disk_maps_value(info.Env(), maps.value());
   throw_error(info.Env(), maps.error());
   return info.Env().Undefined();
+}
+
+// As begin_sync, with what memory holds kept.
+Napi::Value NativeMachine::begin_catch_up(const Napi::CallbackInfo& info) {
+  if (!alive(info)) return info.Env().Undefined();
+  const auto maps = machine_->begin_sync(read_texts(info[0]), true);
+  if (maps.ok()) return disk_maps_value(info.Env(), maps.value());
+  throw_error(info.Env(), maps.error());
+  return info.Env().Undefined();
+}
+
+// Argument: a bit a page. Throws when the map does not fit; nothing was cleared then.
+void NativeMachine::clear_pages(const Napi::CallbackInfo& info) {
+  if (!alive(info)) return;
+  const auto status = machine_->clear_pages(bytes_of(info[0]));
+  if (!status.ok()) throw_error(info.Env(), status.error());
 }
 
 // Returns undefined for a sound body, else the error (not thrown: it is expected from outside).

@@ -43,6 +43,8 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   void boot(const Napi::CallbackInfo& info);
   void begin_replication(const Napi::CallbackInfo& info);
   void end_replication(const Napi::CallbackInfo& info);
+  Napi::Value noted_since(const Napi::CallbackInfo& info);
+  Napi::Value catch_up_map(const Napi::CallbackInfo& info);
   void scan_next(const Napi::CallbackInfo& info);
   Napi::Value scan_progress(const Napi::CallbackInfo& info);
   void hold_output(const Napi::CallbackInfo& info);
@@ -58,6 +60,8 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   void halt_guest(const Napi::CallbackInfo& info);
   void resume_guest(const Napi::CallbackInfo& info);
   Napi::Value begin_sync(const Napi::CallbackInfo& info);
+  Napi::Value begin_catch_up(const Napi::CallbackInfo& info);
+  void clear_pages(const Napi::CallbackInfo& info);
   Napi::Value verify(const Napi::CallbackInfo& info);
   Napi::Value apply(const Napi::CallbackInfo& info);
   Napi::Value disk_backlog_bytes(const Napi::CallbackInfo& info);

@@ -53,6 +53,11 @@ uint32_t DirtyRing::pending(uint32_t limit) const {
   return n;
 }
 
+bool DirtyRing::more_than(uint32_t count) const {
+  const uint32_t head = __atomic_load_n(&head_, __ATOMIC_RELAXED);
+  return load_flags(&entries_[(head + count) & (capacity_ - 1)]) == KVM_DIRTY_GFN_F_DIRTY;
+}
+
 bool DirtyRing::next(DirtyEntry* out) {
   kvm_dirty_gfn* entry = &entries_[head_ & (capacity_ - 1)];
   if (load_flags(entry) != KVM_DIRTY_GFN_F_DIRTY) return false;

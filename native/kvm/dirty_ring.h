@@ -47,6 +47,9 @@ class DirtyRing {
   }
   /// How many entries wait, without harvesting (walks at most `limit` entries).
   uint32_t pending(uint32_t limit) const;
+  /// Whether more than `count` entries wait (count < capacity). Any thread; one acquire load, since
+  /// entries are published in order.
+  bool more_than(uint32_t count) const;
 
  private:
   bool next(DirtyEntry* out);

@@ -94,7 +94,9 @@ EpochEncoder::EpochEncoder(const GuestMemory& memory)
     : memory_(memory),
       force_raw_(memory.page_count()),
       shadowed_(memory.page_count()),
-      sent_(memory.page_count()) {}
+      sent_(memory.page_count()),
+      unacked_(memory.page_count()),
+      scan_pages_(memory.page_count()) {}
 
 Result<std::unique_ptr<EpochEncoder>> EpochEncoder::create(const GuestMemory& memory) {
   auto shadow = MappedRegion::anonymous(memory.size(), "the shadow of guest memory");
@@ -106,6 +108,27 @@ Result<std::unique_ptr<EpochEncoder>> EpochEncoder::create(const GuestMemory& me
 
 void EpochEncoder::begin() {
   end();
+  rewind();
+  scan_all_ = true;
+}
+
+void EpochEncoder::begin_catch_up(const PageBits& pages) {
+  rewind();
+  state_shadow_.reset();
+  force_raw_.clear_all();
+  any_forced_ = false;
+  unacked_.begin();
+  pages.for_each([&](uint64_t gfn) {
+    // A shadow that was never written is zero, and stays without memory.
+    if (shadowed_.has(gfn)) std::memset(shadow_page(gfn), 0, kPageBytes);
+    shadowed_.clear(gfn);
+    sent_.clear(gfn);
+  });
+  scan_pages_ = pages;
+  scan_all_ = false;
+}
+
+void EpochEncoder::rewind() {
   slot_cursor_ = 0;
   disk_cursor_.rewind();
   overrun_.rewind();
@@ -118,6 +141,7 @@ void EpochEncoder::end() {
   force_raw_.clear_all();
   shadowed_.clear_all();
   sent_.clear_all();
+  unacked_.begin();
   any_forced_ = false;
 }
 
@@ -162,6 +186,7 @@ bool EpochEncoder::encode_pages(const EpochSlot& slot, std::span<uint8_t> out, E
     uint64_t gfn = 0;
     bool room = true;
     while ((room = fits()) && overrun_.next(memory_, &gfn)) {
+      unacked_.add(gfn);
       body->bytes += encode_live(static_cast<uint32_t>(gfn), out.data() + body->bytes);
       body->raw_bytes += kPageBytes;
     }
@@ -169,6 +194,7 @@ bool EpochEncoder::encode_pages(const EpochSlot& slot, std::span<uint8_t> out, E
   }
   for (; slot_cursor_ < slot.gfns.size() && fits(); slot_cursor_++) {
     const uint8_t* page = slot.pages.data() + slot_cursor_ * kPageBytes;
+    unacked_.add(slot.gfns[slot_cursor_]);
     body->bytes += encode_one(slot.gfns[slot_cursor_], page, out.data() + body->bytes);
     body->raw_bytes += kPageBytes;
   }
@@ -180,6 +206,7 @@ EncodedBody EpochEncoder::encode_slot(const EpochSlot& slot, std::span<uint8_t> 
   EncodedBody body;
   body.bytes = kBodyHeaderBytes;
   BodyHeader header{};
+  unacked_.in_epoch(slot.facts.epoch);
   bool done = encode_pages(slot, out, &body);
   header.page_bytes = static_cast<uint32_t>(body.bytes - kBodyHeaderBytes);
   if (done) {
@@ -213,7 +240,7 @@ EncodedBody EpochEncoder::scan(std::span<uint8_t> out) {
   size_t at = kBodyHeaderBytes;
   uint64_t gfn = 0;
   bool room = true;
-  while ((room = at + kRecordBytesMax <= out.size()) && scan_.next(memory_, &gfn)) {
+  while ((room = at + kRecordBytesMax <= out.size()) && next_of_scan(&gfn)) {
     at += encode_live(static_cast<uint32_t>(gfn), out.data() + at);
     body.raw_bytes += kPageBytes;
   }
@@ -222,6 +249,13 @@ EncodedBody EpochEncoder::scan(std::span<uint8_t> out) {
   std::memcpy(out.data(), &header, sizeof(header));
   body.bytes = at;
   return body;
+}
+
+bool EpochEncoder::next_of_scan(uint64_t* gfn) {
+  while (scan_.next(memory_, gfn)) {
+    if (scan_all_ || scan_pages_.has(*gfn)) return true;
+  }
+  return false;
 }
 
 double EpochEncoder::scan_progress() const {
@@ -234,14 +268,36 @@ void EpochEncoder::force_raw(uint32_t gfn) {
   any_forced_ = true;
 }
 
-Status ImageApplier::begin() {
-  present_.clear_all();
+Status ImageApplier::begin(bool keep_memory) {
   state_.clear();
   verified_state_bytes_ = 0;
-  if (::fallocate(memory_.fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-                  static_cast<off_t>(memory_.size())) != 0) {
+  if (keep_memory) return Ok{};
+  present_.clear_all();
+  return punch(0, memory_.page_count());
+}
+
+Status ImageApplier::punch(uint64_t gfn, uint64_t pages) {
+  const auto offset = static_cast<off_t>(gfn * kPageBytes);
+  const auto bytes = static_cast<off_t>(pages * kPageBytes);
+  if (::fallocate(memory_.fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, bytes) != 0) {
     return sys_error("FT_ERR_MAP", "cannot clear guest memory");
   }
+  return Ok{};
+}
+
+// A page that was never written is a hole and zero. Few others are cleared by hand, which costs
+// less than having the system take their memory back; all of memory is given back at once.
+Status ImageApplier::clear_pages(std::span<const uint8_t> map) {
+  PageBits pages(memory_.page_count());
+  if (!pages.read(map)) {
+    return Error{"FT_ERR_PAGE_MAP", 0,
+                 "a map of " + std::to_string(map.size()) + " bytes does not fit a memory of " +
+                     std::to_string(memory_.page_count()) + " pages"};
+  }
+  if (pages.count() == memory_.page_count()) return begin();
+  pages.for_each([&](uint64_t gfn) {
+    if (present_.has(gfn)) std::memset(memory_.host_base() + gfn * kPageBytes, 0, kPageBytes);
+  });
   return Ok{};
 }
 

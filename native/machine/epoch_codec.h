@@ -20,13 +20,15 @@
 //    └─ scan: alone (zero: nothing sent) ──▶ sent ─ epoch: raw ─┘
 //                                            not known here any more
 //
+// A standby that comes back with its image after a short cut of the link has cleared the pages that
+// may differ: they are zero again here and there, and for all others the above still holds.
+//
 // So the shadow takes memory only for pages that epochs carried, and the scan, which touches every
 // page once, neither fills it nor waits for the system to find room for it.
 //
 // Thread: the event loop.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -37,6 +39,8 @@
 #include "delta/state_delta.h"
 #include "machine/epoch_slot.h"
 #include "machine/guest_memory.h"
+#include "machine/page_bits.h"
+#include "machine/unacked_pages.h"
 
 namespace ft {
 
@@ -63,19 +67,6 @@ class DataWalker {
   uint64_t extent_end_ = 0;  // the cursor is inside data up to here
 };
 
-/// A bit for every page.
-class PageBits {
- public:
-  explicit PageBits(uint64_t pages) : words_((pages + 63) / 64) {}
-  bool has(uint64_t gfn) const { return (words_[gfn / 64] >> (gfn % 64) & 1) != 0; }
-  void set(uint64_t gfn) { words_[gfn / 64] |= 1ull << (gfn % 64); }
-  void clear(uint64_t gfn) { words_[gfn / 64] &= ~(1ull << (gfn % 64)); }
-  void clear_all() { std::fill(words_.begin(), words_.end(), 0); }
-
- private:
-  std::vector<uint64_t> words_;
-};
-
 class EpochEncoder {
  public:
   static Result<std::unique_ptr<EpochEncoder>> create(const GuestMemory& memory);
@@ -84,6 +75,13 @@ class EpochEncoder {
   void begin();
   /// Gives the shadow's memory back.
   void end();
+  /// A standby comes back whose image is that of the last stream but for `pages`, which it has
+  /// cleared: they are zero there, of all others the shadow holds true. It knows no state. The scan
+  /// visits these pages alone.
+  void begin_catch_up(const PageBits& pages);
+  /// Every epoch up to this one is held by the standby.
+  void acked(uint64_t epoch) { unacked_.acked(epoch); }
+  const UnackedPages& unacked() const { return unacked_; }
 
   /// Encodes the next piece of `slot` into `out` (at least kChunkRoomMin bytes).
   EncodedBody encode_slot(const EpochSlot& slot, std::span<uint8_t> out);
@@ -103,6 +101,8 @@ class EpochEncoder {
   size_t encode_live(uint32_t gfn, uint8_t* out);
   bool take_forced(uint32_t gfn);
   bool encode_pages(const EpochSlot& slot, std::span<uint8_t> out, EncodedBody* body);
+  void rewind();
+  bool next_of_scan(uint64_t* gfn);
   uint8_t* shadow_page(uint64_t gfn) { return shadow_.data() + gfn * 4096; }
 
   const GuestMemory& memory_;
@@ -111,6 +111,9 @@ class EpochEncoder {
   PageBits force_raw_;
   PageBits shadowed_;
   PageBits sent_;  // of a page that is shadowed: of no meaning
+  UnackedPages unacked_;
+  PageBits scan_pages_;  // what the scan visits, unless it visits all
+  bool scan_all_ = true;
   bool any_forced_ = false;
   size_t slot_cursor_ = 0;  // next index into the current slot's gfns
   DiskRecordWriter disk_cursor_;
@@ -126,8 +129,12 @@ class ImageApplier {
   explicit ImageApplier(GuestMemory& memory, std::vector<DiskTarget> disks = {})
       : memory_(memory), disks_(std::move(disks)), present_(memory.page_count()) {}
 
-  /// Forgets memory (all zero) and state.
-  Status begin();
+  /// Forgets memory (all zero) and state. With `keep_memory` only the state: clear_pages() follows
+  /// before the first body.
+  Status begin(bool keep_memory = false);
+  /// Clears the pages of `map` (PageBits::write). Errors: FT_ERR_PAGE_MAP when it does not fit this
+  /// memory, and then nothing was touched; FT_ERR_MAP.
+  Status clear_pages(std::span<const uint8_t> map);
   /// Checks a whole body and writes nothing of the image; the disk records of a sound one are
   /// promised to their disks, since an acknowledgement may follow. Bodies in stream order, each
   /// once: a state delta is held against the length of the one verified before it. Errors:
@@ -144,6 +151,7 @@ class ImageApplier {
  private:
   uint32_t apply_pages(std::span<const uint8_t> records);
   bool fresh(const RawRun& run) const;
+  Status punch(uint64_t gfn, uint64_t pages);
   void write_run(const RawRun& run, std::span<const uint8_t> records);
 
   GuestMemory& memory_;

@@ -72,6 +72,12 @@ class SlotPool {
   EpochSlot* front() const;
   /// Event loop: the front slot is encoded and may be used again.
   void retire();
+  /// Event loop, no cut being made: calls act(const EpochSlot&) for every published slot.
+  template <typename Act>
+  void each_waiting(Act act) const {
+    const std::lock_guard lock(mutex_);
+    for (const EpochSlot* slot : waiting_) act(*slot);
+  }
   /// Forgets every published slot. Only while no cut is being made.
   void clear();
 

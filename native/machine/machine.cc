@@ -187,12 +187,14 @@ Status Machine::make_threads() {
       .on_cut = hooks_.on_cut,
       .faults = options_.faults,
   });
+  make_change_log();
   threads_ = std::make_unique<VcpuThreads>(VcpuThreads::Parts{
       .vcpus = vcpus_,
       .bus = bus_,
       .machine_lock = lock_,
       .cutter = *cutter_,
       .outbox = outbox_,
+      .changes = changes_.get(),
       .on_stopped = hooks_.on_stopped,
       .on_guest_end = hooks_.on_guest_end,
       .flush_output =
@@ -270,46 +272,6 @@ Status Machine::boot() {
   return begin_replication(floor, 1, DiskSet::Maps(disks_->count()));
 }
 
-Status Machine::begin_replication(const CutPolicy& policy, uint64_t first_epoch,
-                                  const DiskSet::Maps& peer_disk_maps) {
-  const VcpuThreads::Parked parked(*threads_);
-  FT_TRY(vm_->set_memory(kMemorySlot, 0, memory_->host_base(), memory_->size(), true));
-  {
-    const std::lock_guard lock(lock_);
-    memory_->set_tracking(true);
-  }
-  encoder_->begin();
-  disks_->begin_replication(peer_disk_maps);
-  outbox_.begin_lease(uint64_t{policy.lease_us} * 1000);
-  cutter_->begin(policy, first_epoch);
-  threads_->set_interval(policy.interval_us, policy.paced);
-  return Ok{};
-}
-
-Status Machine::end_replication() {
-  if (!cutter_->active()) return Ok{};
-  const VcpuThreads::Parked parked(*threads_);
-  threads_->set_interval(0, false);
-  cutter_->end();
-  disks_->end_replication();
-  slots_->clear();
-  FT_TRY(vm_->set_memory(kMemorySlot, 0, memory_->host_base(), memory_->size(), false));
-  uint32_t harvested = 0;
-  for (Vcpu& vcpu : vcpus_) harvested += vcpu.ring().harvest([](const DirtyEntry&) {});
-  if (harvested > 0) {
-    const auto reset = vm_->reset_dirty_rings(SignalsBlocked(), harvested);
-    if (!reset.ok()) return reset.error();
-  }
-  {
-    const std::lock_guard lock(lock_);
-    memory_->set_tracking(false);
-    memory_->clear_dirty();
-  }
-  encoder_->end();
-  wake_devices();
-  return Ok{};
-}
-
 // Nothing touched guest memory for a while: everything is looked at again.
 void Machine::wake_devices() {
   io_->wake();
@@ -337,6 +299,7 @@ void Machine::commit(uint64_t epoch) {
   FT_CHECK(!cutter_->is_restorable(epoch) || outbox_.release(epoch),
            "output is released for an epoch that was never cut");
   cutter_->commit(epoch);
+  encoder_->acked(epoch);
   disks_->acked(epoch);
   threads_->credit_changed();
 }
@@ -371,9 +334,10 @@ void Machine::fence() {
   stop();
 }
 
-Result<DiskSet::Maps> Machine::begin_sync(std::span<const std::string> peer_sync_ids) {
+Result<DiskSet::Maps> Machine::begin_sync(std::span<const std::string> peer_sync_ids,
+                                          bool keep_memory) {
   state_checked_ = false;
-  FT_TRY(applier_->begin());
+  FT_TRY(applier_->begin(keep_memory));
   return disks_->begin_sync(peer_sync_ids);
 }
 

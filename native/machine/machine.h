@@ -15,6 +15,8 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,7 @@
 #include "kvm/state.h"
 #include "kvm/vcpu.h"
 #include "kvm/vm.h"
+#include "machine/change_log.h"
 #include "machine/console.h"
 #include "machine/cpu_plan.h"
 #include "machine/cut.h"
@@ -100,8 +103,10 @@ class Machine {
   // The active side; see src/machine/machine.ts for the meaning of each.
   Status boot();
   Status begin_replication(const CutPolicy& policy, uint64_t first_epoch,
-                           const DiskSet::Maps& peer_disk_maps);
-  Status end_replication();
+                           const DiskSet::Maps& peer_disk_maps, bool catch_up = false);
+  Status end_replication(bool note_changes = false);
+  std::optional<uint64_t> noted_since();
+  size_t catch_up_map(std::span<uint8_t> out) const;
   EncodedBody scan(std::span<uint8_t> out) { return encoder_->scan(out); }
   double scan_progress() const { return encoder_->scan_progress(); }
   void hold_output() { cutter_->hold_output_at_next_cut(); }
@@ -124,7 +129,10 @@ class Machine {
   }
 
   // The standby.
-  Result<DiskSet::Maps> begin_sync(std::span<const std::string> peer_sync_ids);
+  Result<DiskSet::Maps> begin_sync(std::span<const std::string> peer_sync_ids,
+                                   bool keep_memory = false);
+  /// Errors: those of ImageApplier::clear_pages.
+  Status clear_pages(std::span<const uint8_t> map) { return applier_->clear_pages(map); }
   Status verify(std::span<const uint8_t> body) { return applier_->verify(body); }
   /// Errors: those of ImageApplier::apply; with the first state of a session also
   /// FT_ERR_STATE_FORMAT, FT_ERR_STATE_RESTORE and FT_ERR_KVM_CPUID: this host could not resume it.
@@ -159,6 +167,9 @@ class Machine {
   std::vector<DeviceSet::DiskBackend> disk_backends();
   Status make_threads();
   Status make_disk_thread();
+  void make_change_log();
+  bool gather_changes();
+  Status stop_logging();
   void start_threads();
   Result<GuestClock> guest_clock(const StateReader& reader) const;
   void announce();
@@ -188,6 +199,8 @@ class Machine {
   std::unique_ptr<EpochEncoder> encoder_;
   std::unique_ptr<ImageApplier> applier_;
   std::unique_ptr<Cutter> cutter_;
+  std::unique_ptr<ChangeLog> changes_;
+  uint64_t noted_since_ = 0;  // the log holds every change after this epoch
   std::unique_ptr<VcpuThreads> threads_;
   std::unique_ptr<IoThread> io_;
   std::unique_ptr<DiskThread> disk_thread_;  // without disks: none

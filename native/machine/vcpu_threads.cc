@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "machine/change_log.h"
 #include "machine/cut.h"
 #include "machine/outbox.h"
 
@@ -316,6 +317,9 @@ void VcpuThreads::serve_leader(const SignalsBlocked& blocked) {
   Cutter& cutter = parts_.cutter;
   if (!cutter.active()) {
     cut_wanted_.store(false);
+    if (parts_.changes != nullptr && parts_.changes->due(full)) {
+      with_others_parked([&] { parts_.changes->serve(blocked); });
+    }
     if (full) ring_served();
     return;
   }

@@ -34,6 +34,7 @@
 
 namespace ft {
 
+class ChangeLog;
 class Cutter;
 class Outbox;
 
@@ -45,6 +46,8 @@ class VcpuThreads {
     std::mutex& machine_lock;
     Cutter& cutter;
     Outbox& outbox;
+    /// What the guest changes while nobody replicates, and somebody wants to know; may be null.
+    ChangeLog* changes = nullptr;
     /// KVM cannot run the guest on. Called on a vCPU thread, once.
     std::function<void(std::string message)> on_stopped;
     /// The guest ended itself, and no vCPU runs it any more. Called on the leader's thread, once,

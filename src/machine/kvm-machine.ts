@@ -152,6 +152,7 @@ export class KvmMachine implements Machine {
     policy: CutPolicy,
     firstEpoch: number,
     peerDiskMaps: readonly (Uint8Array | undefined)[],
+    catchUp = false,
   ): void {
     natively(() =>
       this.#native.beginReplication(
@@ -163,12 +164,21 @@ export class KvmMachine implements Machine {
         this.#ignoresLease ? 0 : policy.leaseUs,
         firstEpoch,
         peerDiskMaps,
+        catchUp,
       ),
     );
   }
 
-  endReplication(): void {
-    natively(() => this.#native.endReplication());
+  endReplication(noteChanges = false): void {
+    natively(() => this.#native.endReplication(noteChanges));
+  }
+
+  notedSince(): number | undefined {
+    return this.#native.notedSince();
+  }
+
+  catchUpMap(into: Buffer): number {
+    return this.#native.catchUpMap(into);
   }
 
   scanNext(into: Buffer): EncodedChunk {
@@ -261,6 +271,14 @@ export class KvmMachine implements Machine {
 
   beginSync(peerSyncIds: readonly string[]): readonly (Uint8Array | undefined)[] {
     return natively(() => this.#native.beginSync(peerSyncIds));
+  }
+
+  beginCatchUp(peerSyncIds: readonly string[]): readonly (Uint8Array | undefined)[] {
+    return natively(() => this.#native.beginCatchUp(peerSyncIds));
+  }
+
+  clearPages(map: Uint8Array): void {
+    natively(() => this.#native.clearPages(map));
   }
 
   verify(body: Uint8Array): FtError | undefined {

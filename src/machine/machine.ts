@@ -216,15 +216,37 @@ export interface Machine {
    * the epochs from here on, and so do the regions that the peer lacks: those marked in its map or
    * in ours, or all of a disk for which `peerDiskMaps` has nothing. Maps have the length that
    * regionMapBytes() gives (the caller checked it) and belong to the caller.
+   *
+   * With `catchUp` the standby holds its image of the last replication, and clears the pages of
+   * catchUpMap(): the shadow is kept but for those, and the scan visits no others.
    */
   beginReplication(
     policy: CutPolicy,
     firstEpoch: number,
     peerDiskMaps: readonly (Uint8Array | undefined)[],
+    catchUp?: boolean,
   ): void;
-  /** Stops logging and cutting; waiting cuts are forgotten. The guest runs. Output mode and lease
-   * unchanged. */
-  endReplication(): void;
+  /**
+   * Stops logging and cutting; waiting cuts are forgotten. The guest runs. Output mode and
+   * lease unchanged.
+   *
+   * With `noteChanges` (the standby had acknowledged its base epoch) it is noted from here on which
+   * pages change, until the next beginReplication(), or until they are more than a quarter of
+   * memory.
+   */
+  endReplication(noteChanges?: boolean): void;
+  /**
+   * The epoch of the last replication after which every changed page is known, those of epochs that
+   * were never acknowledged included; it is at most the newest one that was committed. Undefined
+   * when nothing is noted, or was given up.
+   */
+  notedSince(): number | undefined;
+  /**
+   * After beginReplication(): the pages that the standby has to clear, one bit a page (bit i mod 8 of
+   * byte i / 8; none behind the last page). All of them where `catchUp` was not asked for, or could
+   * not be had. Returns the bytes written: pageMapBytes() of this memory.
+   */
+  catchUpMap(into: Buffer): number;
   /**
    * Encodes the next slice of the initial sync: a scan over all memory, live, while the guest runs.
    * What changes behind the scan's back travels in the epochs.
@@ -289,6 +311,11 @@ export interface Machine {
    * from here on it is in step with nobody, since it is about to become a mixture.
    */
   beginSync(peerSyncIds: readonly string[]): readonly (Uint8Array | undefined)[];
+  /** As beginSync(), but what memory holds is kept; clearPages() follows before the first body. */
+  beginCatchUp(peerSyncIds: readonly string[]): readonly (Uint8Array | undefined)[];
+  /** Clears the pages of a primary's catchUpMap(). Throws FT_ERR_PAGE_MAP when it does not fit this
+   * memory, and has touched nothing then. */
+  clearPages(map: Uint8Array): void;
   /** Checks a body whole and writes nothing; undefined when every record in it can be applied. */
   verify(body: Uint8Array): FtError | undefined;
   /** Applies a verified body to the image. Bodies in order. Disk records are put in line and are

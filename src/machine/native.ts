@@ -60,8 +60,11 @@ export interface NativeMachine {
     leaseUs: number,
     firstEpoch: number,
     peerDiskMaps: readonly (Uint8Array | undefined)[],
+    catchUp: boolean,
   ): void;
-  endReplication(): void;
+  endReplication(noteChanges: boolean): void;
+  notedSince(): number | undefined;
+  catchUpMap(into: Uint8Array): number;
   scanNext(into: Uint8Array): void;
   scanProgress(): number;
   holdOutput(): void;
@@ -79,6 +82,8 @@ export interface NativeMachine {
   disksSynced(): boolean;
   diskSyncProgress(): number;
   beginSync(peerSyncIds: readonly string[]): (Uint8Array | undefined)[];
+  beginCatchUp(peerSyncIds: readonly string[]): (Uint8Array | undefined)[];
+  clearPages(map: Uint8Array): void;
   verify(body: Uint8Array): Error | undefined;
   apply(body: Uint8Array): number[] | undefined;
   diskBacklogBytes(): number;

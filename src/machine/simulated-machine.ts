@@ -7,8 +7,9 @@
  * A request that comes while the guest may not run waits in a bounded queue, as in a card's ring.
  */
 import { assert } from '../common/assert';
-import type { Clock, Timer } from '../common/clock';
+import type { Timer } from '../common/clock';
 import { FtError } from '../common/errors';
+import { pageMapFault } from '../common/page-map';
 import {
   type ApplyResult,
   type Cut,
@@ -23,38 +24,23 @@ import {
   type MachineStats,
 } from './machine';
 import { BeaconTicks, SimulatedBeacon } from './simulated-beacon';
-import type { SimulatedDiskOptions } from './simulated-disk';
+import { SimulatedChanges } from './simulated-changes';
 import { SimulatedDisks } from './simulated-disks';
-import { applyBody, putPage, STATE_BYTES, STATE_VERSION, verifyBody } from './simulated-epoch';
-import type { SimulatedHooks } from './simulated-hooks';
+import { applyBody, STATE_BYTES, STATE_VERSION, verifyBody } from './simulated-epoch';
 import { PAGE_BYTES, SimulatedMemory } from './simulated-memory';
-import type { SimulatedNetwork } from './simulated-network';
+import {
+  type MachineFault,
+  SIMULATED_MEMORY_BYTES_MIN,
+  type SimulatedMachineOptions,
+} from './simulated-options';
 import { SimulatedOutbox } from './simulated-outbox';
+import { SimulatedScan } from './simulated-scan';
 import { SimulatedSlots } from './simulated-slots';
 
-/** Test-only faults, to prove that audit, oracle and the judge of the disks can find something. */
-export type MachineFault =
-  | 'hide-dirty-page'
-  | 'release-early'
-  | 'ignore-lease'
-  | 'forget-disk-marks';
+export { type MachineFault, SIMULATED_MEMORY_BYTES_MIN, type SimulatedMachineOptions };
 
-export interface SimulatedMachineOptions extends SimulatedHooks {
-  readonly memoryBytes: number;
-  readonly clock: Clock;
-  readonly network: SimulatedNetwork;
-  readonly bootId: bigint;
-  readonly outboxBytesMax: number;
-  readonly faults?: readonly MachineFault[];
-  /** The guest writes to the first of them. */
-  readonly disks?: readonly SimulatedDiskOptions[];
-}
-
-/** The smallest memory that has room for the guest's tables and a page of load. */
-export const SIMULATED_MEMORY_BYTES_MIN = 64 * 1024;
 const INGRESS_PACKETS_MAX = 256;
 const HIDE_EVERY_CUTS = 16;
-const SCAN_PAGES_MAX = 256;
 
 type Phase = 'blank' | 'running' | 'stopped';
 
@@ -65,6 +51,7 @@ export class SimulatedMachine implements Machine {
   private readonly beacon: SimulatedBeacon;
   private readonly outbox: SimulatedOutbox;
   private readonly harvested: Uint32Array;
+  private readonly changes: SimulatedChanges;
   private handlers: MachineHandlers | undefined;
   private phase: Phase = 'blank';
   private readonly ticks: BeaconTicks;
@@ -85,7 +72,7 @@ export class SimulatedMachine implements Machine {
   private readonly slots = new SimulatedSlots();
   private halted = false;
   private halts = 0;
-  private scanAt = 0;
+  private readonly scan: SimulatedScan;
   private auditAt = 0;
   private healed = 0;
   private readonly restored = { bytes: Buffer.alloc(STATE_BYTES), present: false };
@@ -101,6 +88,8 @@ export class SimulatedMachine implements Machine {
     }
     this.memory = new SimulatedMemory(memoryBytes);
     this.harvested = new Uint32Array(this.memory.pages);
+    this.changes = new SimulatedChanges(this.memory, this.hasFault('forget-unacked'));
+    this.scan = new SimulatedScan(this.memory, this.changes.pages);
     this.disks = new SimulatedDisks(
       options.clock,
       options.disks ?? [],
@@ -144,50 +133,57 @@ export class SimulatedMachine implements Machine {
     policy: CutPolicy,
     firstEpoch: number,
     peerDiskMaps: readonly (Uint8Array | undefined)[],
+    catchUp = false,
   ): void {
     assert(this.phase === 'running', 'only a running machine is replicated');
     assert(this.policy === undefined, 'replication is begun once');
     this.policy = policy;
     this.lastCut = firstEpoch - 1;
     this.committed = firstEpoch - 1;
-    this.scanAt = 0;
+    this.scan.rewind();
     this.baseEpoch = 0;
     this.holdAtNextCut = false;
     this.finalCutMade = false;
     this.outbox.setLease(this.hasFault('ignore-lease') ? 0 : policy.leaseUs);
+    this.changes.endNoting(catchUp);
+    this.changes.begin(firstEpoch);
     this.memory.startLogging();
     this.disks.beginReplication(peerDiskMaps);
     this.scheduleCut();
   }
 
-  endReplication(): void {
+  endReplication(noteChanges = false): void {
+    const noting = noteChanges && this.policy !== undefined;
     this.policy = undefined;
     this.cutTimer?.cancel();
     this.cutTimer = undefined;
     this.cutDue = false;
     this.holdAtNextCut = false;
     this.slots.clear();
-    this.memory.stopLogging();
+    if (noting) {
+      this.changes.startNoting();
+    } else {
+      this.changes.endNoting(false);
+      this.memory.stopLogging();
+    }
     this.disks.endReplication();
     this.drainIngress();
   }
 
+  notedSince(): number | undefined {
+    return this.changes.notedSince;
+  }
+
+  catchUpMap(into: Buffer): number {
+    return this.changes.write(into);
+  }
+
   scanNext(into: Buffer): EncodedChunk {
-    let at = 0;
-    const first = this.scanAt;
-    // Zero pages take hardly any room: the pages looked at in one call are bounded as well.
-    const end = Math.min(this.memory.pages, first + SCAN_PAGES_MAX);
-    for (; this.scanAt < end; this.scanAt += 1) {
-      const next = putPage(into, at, this.scanAt, this.memory.page(this.scanAt));
-      if (next === at) break;
-      at = next;
-    }
-    const rawBytes = (this.scanAt - first) * PAGE_BYTES;
-    return { bytes: at, rawBytes, last: this.scanAt === this.memory.pages };
+    return this.scan.next(into);
   }
 
   scanProgress(): number {
-    return this.scanAt / this.memory.pages;
+    return this.scan.progress;
   }
 
   disksSynced(): boolean {
@@ -229,6 +225,7 @@ export class SimulatedMachine implements Machine {
     this.committed = Math.max(this.committed, epoch);
     if (this.baseEpoch !== 0 && epoch >= this.baseEpoch) this.outbox.release(epoch);
     this.disks.acked(epoch);
+    this.changes.acked(epoch);
     if (this.policy !== undefined && this.cutIsWanted()) this.tryCut();
     this.drainIngress();
   }
@@ -285,6 +282,20 @@ export class SimulatedMachine implements Machine {
     this.memory.clear();
     this.restored.present = false;
     return this.disks.beginSync(peerSyncIds);
+  }
+
+  beginCatchUp(peerSyncIds: readonly string[]): readonly (Uint8Array | undefined)[] {
+    assert(this.phase === 'blank', 'only a standby is synced');
+    this.restored.present = false;
+    return this.disks.beginSync(peerSyncIds);
+  }
+
+  clearPages(map: Uint8Array): void {
+    const fault = pageMapFault(map, this.options.memoryBytes);
+    if (fault !== undefined) throw fault;
+    for (let gfn = 0; gfn < this.memory.pages; gfn += 1) {
+      if (((map[gfn >> 3] ?? 0) >> (gfn & 7)) & 1) this.memory.page(gfn).fill(0);
+    }
   }
 
   verify(body: Uint8Array): FtError | undefined {
@@ -456,6 +467,7 @@ export class SimulatedMachine implements Machine {
     slot.halt = this.halted ? this.halts : 0;
     this.finalCutMade = this.end !== undefined;
     const count = this.hideOne(this.memory.harvest(this.harvested));
+    this.changes.cut(slot.epoch, this.harvested, count);
     slot.fill(this.memory, this.harvested, count);
     slot.diskRecords = this.disks.takeLogs(slot.epoch);
     this.options.onCutMade?.(slot.epoch);

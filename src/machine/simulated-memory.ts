@@ -46,6 +46,12 @@ export class SimulatedMemory {
     return count;
   }
 
+  /** Hands out the dirty set and clears it. */
+  takeDirty(take: (gfn: number) => void): void {
+    for (let i = 0; i < this.count; i += 1) take(this.list[i] ?? 0);
+    this.clearDirty();
+  }
+
   markPage(gfn: number): void {
     if (!this.logging || this.flags[gfn] !== 0) return;
     this.flags[gfn] = 1;

@@ -1,0 +1,59 @@
+// Which pages change while nobody replicates.
+#include "machine/change_log.h"
+
+namespace ft {
+namespace {
+// As in a cut: a ring this full may have lost entries without a word.
+constexpr uint32_t kRingReserve = 5536;
+// Sending more than this share of memory page by page is no better than a full sync.
+constexpr uint64_t kShareMax = 4;
+}  // namespace
+
+ChangeLog::ChangeLog(Parts parts) : parts_(std::move(parts)), pages_(parts_.memory.page_count()) {}
+
+void ChangeLog::begin() {
+  pages_.clear_all();
+  complete_.store(true);
+}
+
+void ChangeLog::collect(const SignalsBlocked& blocked) {
+  const std::lock_guard lock(parts_.machine_lock);
+  uint32_t harvested = 0;
+  for (Vcpu& vcpu : parts_.vcpus) {
+    DirtyRing& ring = vcpu.ring();
+    const uint32_t taken = ring.harvest([&](const DirtyEntry& entry) {
+      if (entry.offset < pages_.pages()) pages_.set(entry.offset);
+    });
+    if (taken >= ring.capacity()) rings_lost_.store(true);
+    const bool nearly_full =
+        ring.capacity() > 2 * kRingReserve && taken > ring.capacity() - kRingReserve;
+    if (nearly_full || taken >= ring.capacity()) lose();
+    harvested += taken;
+  }
+  for (const uint32_t gfn : parts_.memory.dirty_gfns()) pages_.set(gfn);
+  parts_.memory.clear_dirty();
+  if (harvested > 0) {
+    const auto reset = parts_.vm.reset_dirty_rings(blocked, harvested);
+    if (!reset.ok() || reset.value() != harvested) lose();
+  }
+  if (pages_.count() > pages_.pages() / kShareMax) lose();
+}
+
+bool ChangeLog::due(bool ring_full) const {
+  if (!watching()) return false;
+  if (ring_full) return true;
+  for (Vcpu& vcpu : parts_.vcpus) {
+    if (vcpu.ring().more_than(vcpu.ring().capacity() / 4)) return true;
+  }
+  return false;
+}
+
+void ChangeLog::serve(const SignalsBlocked& blocked) {
+  if (!watching()) return;
+  collect(blocked);
+  if (complete()) return;
+  off();
+  parts_.stop_logging();
+}
+
+}  // namespace ft
