@@ -29,6 +29,7 @@ import {
 import { HEARTBEAT_BYTES, readHeartbeat, writeHeartbeat } from '../wire/heartbeat';
 import {
   type Bye,
+  type CatchUpFrom,
   type Channel,
   packMessage,
   type TookOver,
@@ -55,6 +56,8 @@ export interface LinkOptions {
   readonly machine: MachineDescription;
   /** As the machine's diskSyncIds(); asked for at each hello. */
   readonly diskSyncIds: () => readonly string[];
+  /** The image of an earlier session from which this side can go on; asked for at each hello. */
+  readonly catchUpFrom: () => CatchUpFrom | undefined;
   readonly heartbeatIntervalMs: number;
   readonly suspectAfterMs: number;
   /** A fresh session name. */
@@ -80,6 +83,8 @@ export interface LinkPeer {
   readonly diskMaps: readonly (Uint8Array | undefined)[];
   /** How long it waits for a sign of ours before it suspects us. */
   readonly suspectAfterMs: number;
+  /** It has the image of an earlier session that our hello named, and waits for a catchUp frame. */
+  readonly catchUp: boolean;
 }
 
 export interface LinkHandlers {
@@ -117,7 +122,11 @@ export class Link {
   private timer: Timer | undefined;
   private session = '';
   private syncIds: readonly string[] = [];
-  private peer: LinkPeer = { standbyId: '', session: '', diskMaps: [], suspectAfterMs: 0 };
+  private catchUpFrom: CatchUpFrom | undefined;
+  private peer: LinkPeer = {
+    ...{ standbyId: '', session: '', diskMaps: [] },
+    ...{ suspectAfterMs: 0, catchUp: false },
+  };
   private replication: Connection | undefined;
   private heartbeat: Connection | undefined;
   private readonly pulse: Pulse;
@@ -186,10 +195,11 @@ export class Link {
     this.attempt += 1;
     this.session = this.options.drawSession();
     this.syncIds = this.options.diskSyncIds();
+    this.catchUpFrom = this.options.catchUpFrom();
     this.dial('replication', (connection, welcome) => {
       this.replication = connection;
-      const { nodeId, session, diskMaps, suspectAfterMs } = welcome;
-      this.peer = { standbyId: nodeId, session, diskMaps, suspectAfterMs };
+      const { nodeId, session, diskMaps, suspectAfterMs, catchUp = false } = welcome;
+      this.peer = { standbyId: nodeId, session, diskMaps, suspectAfterMs, catchUp };
       this.dial('heartbeat', (second) => {
         this.heartbeat = second;
         this.goUp();
@@ -262,6 +272,7 @@ export class Link {
       session: this.session,
       machine: this.options.machine,
       diskSyncIds: this.syncIds,
+      ...(this.catchUpFrom === undefined ? {} : { catchUp: this.catchUpFrom }),
     };
     const header = {
       type: FrameType.hello,
@@ -285,6 +296,10 @@ export class Link {
       return new FtError('FT_ERR_GREETING', message);
     }
     if (channel === 'heartbeat') return welcome;
+    if (welcome.catchUp === true && this.catchUpFrom === undefined) {
+      const message = 'The standby wants to catch up, and was not asked to.';
+      return new FtError('FT_ERR_GREETING', message);
+    }
     return diskMapsFault(welcome.diskMaps, this.options.machine.disks, this.syncIds) ?? welcome;
   }
 

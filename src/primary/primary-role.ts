@@ -44,6 +44,7 @@ import { type Frame, FrameType } from '../wire/frame';
 import type { GenerationRecord } from '../witness/witness';
 import { AuditReport } from './audit-report';
 import { claimBoot } from './boot-claim';
+import { CatchUp } from './catch-up';
 import { Claim } from './claim';
 import { EpochPipeline } from './epoch-pipeline';
 import { FrameSender } from './frame-sender';
@@ -81,6 +82,7 @@ export class PrimaryRole {
   private readonly commit: OutputCommit;
   private readonly pipeline: EpochPipeline;
   private readonly sync: SyncDriver;
+  private readonly catchUp: CatchUp;
 
   constructor(
     private readonly options: PrimaryOptions,
@@ -94,6 +96,7 @@ export class PrimaryRole {
       this.witnessLost(error),
     );
     const sender = new FrameSender(clock, options.pool, options.compressor, this.stats);
+    this.catchUp = new CatchUp(clock, machine, this.stats);
     this.commit = new OutputCommit(clock, machine, this.stats, (bytes, us) => {
       options.compressor?.observeLink(bytes, us);
     });
@@ -120,6 +123,7 @@ export class PrimaryRole {
       ...options,
       machine: machine.description,
       diskSyncIds: () => machine.diskSyncIds(),
+      catchUpFrom: () => this.catchUp.offer(),
       generation: () => this.currentGeneration,
       epoch: () => this.stats.epochCut,
     };
@@ -236,9 +240,12 @@ export class PrimaryRole {
     connection.onDrain = () => this.drained();
     this.pipeline.start(connection, this.currentGeneration, firstEpoch);
     this.become('syncing', `standby ${standby} joined`);
+    this.catchUp.began();
     try {
+      const { machine } = this.options;
       const policy = { ...this.options.policy, leaseUs: this.lease.begin(peer.suspectAfterMs) };
-      this.options.machine.beginReplication(policy, firstEpoch, peer.diskMaps);
+      machine.beginReplication(policy, firstEpoch, peer.diskMaps, peer.catchUp);
+      if (peer.catchUp) this.catchUp.sendMap(connection, this.currentGeneration);
     } catch (thrown) {
       // The guest is worth more than its protection: it runs on alone; the next try may succeed.
       this.link.fail(toFtError(thrown, 'FT_ERR_MACHINE'));
@@ -295,8 +302,9 @@ export class PrimaryRole {
     const epoch = this.commit.settle();
     if (epoch === 0) return;
     if (this.current === 'syncing' && this.baseEpoch !== 0 && epoch >= this.baseEpoch) {
-      this.stats.syncsDone += 1;
-      this.options.machine.inStep(this.peer?.session ?? '');
+      const session = this.peer?.session ?? '';
+      this.catchUp.synced(session);
+      this.options.machine.inStep(session);
       this.become('protected', `epoch ${epoch} is held by the standby`);
     }
     this.switching?.settled(epoch);
@@ -313,11 +321,11 @@ export class PrimaryRole {
   }
 
   private linkDown(down: LinkDown): void {
-    const { machine, logger } = this.options;
+    const { logger } = this.options;
     const owner = this.peer?.standbyId ?? '';
     this.dropPeer();
     this.lastWords.linkLost();
-    machine.endReplication();
+    this.catchUp.ended(down.kind === 'lost');
     if (down.kind === 'took-over' && this.switching?.handedOver === true) {
       const done = this.switching.done(down.tookOver);
       logger.info('the guest was handed over', { owner, ...done });

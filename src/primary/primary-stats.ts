@@ -53,9 +53,18 @@ export class PrimaryStats {
   wireBytes = 0;
   chunks = 0;
   compressedChunks = 0;
+  /** Page bytes that scans stood for. */
   syncBytes = 0;
   syncsStarted = 0;
   syncsDone = 0;
+  /** Of the newest sync: all of memory, or what changed since a session that broke off. */
+  syncKind: 'none' | 'full' | 'catch-up' = 'none';
+  /** Pages that its scan visits. */
+  syncPages = 0;
+  /** Of the newest sync that came to its end: all that went over the wire from the first frame until
+   * the base epoch was acknowledged (epochs of the running guest included), and how long that took. */
+  syncWireBytes = 0;
+  syncUs = 0;
   overruns = 0;
   auditMismatches = 0;
   linksLost = 0;

@@ -25,7 +25,7 @@ export type PrimaryState =
 export interface PrimaryOptions
   extends Omit<
     LinkOptions,
-    'machine' | 'diskSyncIds' | 'generation' | 'epoch' | 'clock' | 'logger'
+    'machine' | 'diskSyncIds' | 'catchUpFrom' | 'generation' | 'epoch' | 'clock' | 'logger'
   > {
   readonly clock: Clock;
   readonly logger: Logger;

@@ -26,11 +26,13 @@
  */
 import { assert } from '../common/assert';
 import type { Clock } from '../common/clock';
-import { FtError } from '../common/errors';
+import { FtError, toFtError } from '../common/errors';
+import { pageMapFault } from '../common/page-map';
 import type { GuestEnd, Machine } from '../machine/machine';
 import { type Frame, FrameFlag, FrameType } from '../wire/frame';
-import { unpackGuestEnd } from '../wire/messages';
+import { type CatchUpFrom, unpackGuestEnd } from '../wire/messages';
 import { AckGate } from './ack-gate';
+import { KeptImage } from './kept-image';
 import type { StandbyStats } from './standby-stats';
 
 /** Undoes compression. The result is the caller's. */
@@ -100,6 +102,11 @@ export class CheckpointApplier {
   private frozen = false;
   private kept: KeptFrame[] = [];
   private readonly heldBytesMax: number;
+  private readonly image = new KeptImage();
+  /** The image of an earlier session is here, and a catchUp frame must come first. */
+  private mapDue = false;
+  /** The audit found pages that differ. */
+  private mismatched = false;
 
   constructor(
     private readonly clock: Clock,
@@ -127,11 +134,19 @@ export class CheckpointApplier {
   }
 
   /**
-   * Forgets everything; the machine's image is cleared for a sync from its beginning. Returns what
-   * the machine's beginSync() says of the disks, and throws what it throws.
+   * Forgets everything; the machine's image is cleared for a sync from its beginning, unless it is
+   * the one that `from` names. Returns what the machine says of the disks, and throws what its
+   * beginSync() and beginCatchUp() throw.
    */
-  begin(peerSyncIds: readonly string[]): readonly (Uint8Array | undefined)[] {
+  begin(
+    peerSyncIds: readonly string[],
+    from?: CatchUpFrom,
+  ): { diskMaps: readonly (Uint8Array | undefined)[]; catchUp: boolean } {
     this.stop();
+    const catchUp = this.image.fits(from);
+    if (!catchUp) this.image.forget();
+    this.mapDue = catchUp;
+    this.mismatched = false;
     this.scanDone = false;
     this.baseEpoch = 0;
     this.heldEpoch = 0;
@@ -140,7 +155,17 @@ export class CheckpointApplier {
     this.stats.epochHeld = 0;
     this.stats.epochApplied = 0;
     this.gate.begin();
-    return this.machine.beginSync(peerSyncIds);
+    const { machine } = this;
+    if (catchUp) return { diskMaps: machine.beginCatchUp(peerSyncIds), catchUp };
+    return { diskMaps: machine.beginSync(peerSyncIds), catchUp };
+  }
+
+  /** The session is over, and nothing will be resumed from it: its image stays as it is, if it is
+   * one. */
+  keepImage(session: string): void {
+    if (!this.restorable || this.mismatched) return;
+    this.drain();
+    this.image.keep(session, this.heldEpoch);
   }
 
   /** Forgets what is held; nothing more is applied. */
@@ -175,14 +200,15 @@ export class CheckpointApplier {
   }
 
   /**
-   * Takes a syncPages, epoch or guestEnd frame, whose body stays as it is until endTurn(). Returns
+   * Takes a catchUp, syncPages, epoch or guestEnd frame, whose body stays as it is until endTurn(). Returns
    * FT_ERR_EPOCH_ORDER, FT_ERR_EPOCH_BODY (or the machine's own code), FT_ERR_HELD_BYTES,
-   * FT_ERR_MESSAGE, or the decompressor's error; the session is then over.
+   * FT_ERR_PAGE_MAP, FT_ERR_MESSAGE, or the decompressor's error; the session is then over.
    */
   take(frame: Frame): FtError | undefined {
     if (this.frozen) return this.keep(frame);
     if (!this.inTurn) this.stageUs = this.clock.nowUs();
     this.inTurn = true;
+    if (this.mapDue || frame.type === FrameType.catchUp) return this.takeCatchUp(frame);
     if (frame.type === FrameType.guestEnd) return this.takeGuestEnd(frame);
     const disorder = frame.type === FrameType.syncPages ? this.scanOrder() : this.epochOrder(frame);
     if (disorder !== undefined) return disorder;
@@ -272,6 +298,26 @@ export class CheckpointApplier {
       return new FtError('FT_ERR_EPOCH_ORDER', message, { epoch, held: this.heldEpoch });
     }
     this.final = { epoch, end };
+    return undefined;
+  }
+
+  /** What may differ in the kept image is cleared; from here on it is a sync like any other. */
+  private takeCatchUp(frame: Frame): FtError | undefined {
+    if (!this.mapDue || frame.type !== FrameType.catchUp) {
+      const message =
+        `A frame of type ${frame.type} came ` +
+        `${this.mapDue ? 'before the map of a catch-up' : 'where no catch-up begins'}.`;
+      return new FtError('FT_ERR_EPOCH_ORDER', message, { type: frame.type });
+    }
+    const fault = pageMapFault(frame.body, this.machine.description.memoryBytes);
+    if (fault !== undefined) return fault;
+    this.mapDue = false;
+    this.image.forget();
+    try {
+      this.machine.clearPages(frame.body);
+    } catch (thrown) {
+      return toFtError(thrown, 'FT_ERR_MACHINE');
+    }
     return undefined;
   }
 
@@ -407,6 +453,7 @@ export class CheckpointApplier {
     // Before the base epoch the image is not meant to match: pages and epochs are still crossing.
     const whole = this.baseEpoch !== 0 && epoch >= this.baseEpoch;
     if (result.auditMismatches.length > 0 && whole) {
+      this.mismatched = true;
       this.stats.auditMismatches += result.auditMismatches.length;
       this.handlers.onMismatch(epoch, result.auditMismatches);
     }

@@ -42,7 +42,7 @@ export interface DoorkeeperHandlers {
    * Makes ready for a hello that is not refused: for a replication connection, forgets the image
    * and returns what the welcome says of the disks.
    */
-  prepare(hello: Hello): Pick<Welcome, 'diskMaps'> | Refuse;
+  prepare(hello: Hello): Pick<Welcome, 'diskMaps' | 'catchUp'> | Refuse;
   /** The welcome is sent; the connection is the role's from here on. */
   admitted(connection: Connection, hello: Hello, generation: number): void;
   onRefused(): void;
@@ -102,8 +102,7 @@ export class Doorkeeper {
     }
     connection.setMaxBodyBytes(BODY_BYTES_MAX);
     const { nodeId, suspectAfterMs } = this.options;
-    const { diskMaps } = verdict;
-    const welcome = { nodeId, session: hello.session, diskMaps, suspectAfterMs };
+    const welcome = { nodeId, session: hello.session, ...verdict, suspectAfterMs };
     const header = { type: FrameType.welcome, flags: 0, generation, epoch: 0 };
     const buffer = allocFrameBuffer(BODY_BYTES_MAX_WELCOME);
     this.handlers.admitted(connection, hello, generation);

@@ -37,10 +37,18 @@ export interface SessionOptions {
   readonly epoch: () => number;
 }
 
+/** What the image is made of. */
+const STREAM_TYPES: ReadonlySet<FrameType> = new Set([
+  FrameType.catchUp,
+  FrameType.syncPages,
+  FrameType.epoch,
+  FrameType.guestEnd,
+]);
+
 export type SuspicionCause = 'silence' | 'closed';
 
 export interface SessionHandlers {
-  /** A sync, epoch or guestEnd frame of this session's generation. */
+  /** A catchUp, sync, epoch or guestEnd frame of this session's generation. */
   onFrame(frame: Frame): void;
   /** No frame of what was read is left; bodies handed out since the last call are valid until now. */
   onTurn(): void;
@@ -197,8 +205,7 @@ export class PeerSession {
   private received(frame: Frame): void {
     this.pulse.detector.heard();
     if (!this.generationHolds(frame)) return;
-    const { epoch, syncPages, guestEnd } = FrameType;
-    if (frame.type === epoch || frame.type === syncPages || frame.type === guestEnd) {
+    if (STREAM_TYPES.has(frame.type)) {
       // What comes after the end of the other connection is never acknowledged.
       if (this.whole) this.take(frame);
       else this.misplaced(frame);

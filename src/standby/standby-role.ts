@@ -163,11 +163,11 @@ export class StandbyRole {
   }
 
   /** A replication connection begins: from here on the image is that primary's. */
-  private prepare(hello: Hello): Pick<Welcome, 'diskMaps'> | Refuse {
+  private prepare(hello: Hello): Pick<Welcome, 'diskMaps' | 'catchUp'> | Refuse {
     if (hello.channel === 'heartbeat') return { diskMaps: [] };
     this.diskError = undefined;
     try {
-      return { diskMaps: this.applier.begin(hello.diskSyncIds) };
+      return this.applier.begin(hello.diskSyncIds, hello.catchUp);
     } catch (thrown) {
       const error = toFtError(thrown, 'FT_ERR_MACHINE');
       const what = `Node ${this.options.nodeId} cannot begin a sync: ${error.message}`;
@@ -459,6 +459,8 @@ export class StandbyRole {
     this.promotion = undefined;
     this.newestGeneration = Math.max(this.newestGeneration, record.generation);
     this.become('fenced', `generation ${record.generation} belongs to ${record.owner}`);
+    // Out of date, but for a primary that knows what changed since it is most of a sync.
+    if (this.session !== undefined) this.applier.keepImage(this.session.options.session);
     this.rejoin('the image is out of date', undefined);
   }
 

@@ -53,6 +53,8 @@ export const FrameType = {
   guestEnd: 10,
   /** The primary gives up its right to run the guest: `epoch` was its last. No body. */
   handOver: 11,
+  /** First frame of a catch-up: the pages that the standby clears, one bit each. Binary. */
+  catchUp: 12,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 

@@ -53,6 +53,16 @@ export interface Hello {
   readonly machine: HelloMachine;
   /** For each disk the session in which it was last in step with a peer's; "" for none. */
   readonly diskSyncIds: readonly string[];
+  /** On a replication connection whose primary noted what changed since an earlier session. */
+  readonly catchUp?: CatchUpFrom;
+}
+
+/** The image that a returning standby may still have. */
+export interface CatchUpFrom {
+  /** The session that it comes from. */
+  readonly session: string;
+  /** The primary knows every page that changed after this epoch of that session. */
+  readonly epoch: number;
 }
 
 /** The accepting side's answer. */
@@ -71,6 +81,9 @@ export interface Welcome {
    * acknowledged or echoed anything: what the primary's lease is made of.
    */
   readonly suspectAfterMs: number;
+  /** The image that the hello asks for is here, of that epoch or a later one: a catchUp frame comes
+   * first. */
+  readonly catchUp?: boolean;
 }
 
 /** Why a connection is refused: the field that differs, both values as text, and a sentence. */
@@ -171,7 +184,13 @@ export function unpackHello(body: Uint8Array): Hello | FtError {
     const found = `${hello.diskSyncIds.length} entries`;
     fields.refuse('diskSyncIds', found, `one for each of the ${hello.machine.disks.length} disks`);
   }
-  return fields.error ?? hello;
+  if (!fields.names().includes('catchUp')) return fields.error ?? hello;
+  const from = fields.map('catchUp');
+  const catchUp = {
+    session: from.text('session', NAME),
+    epoch: from.integer('epoch', 0, Number.MAX_SAFE_INTEGER),
+  };
+  return fields.error ?? { ...hello, catchUp };
 }
 
 export function unpackWelcome(body: Uint8Array): Welcome | FtError {
@@ -183,7 +202,9 @@ export function unpackWelcome(body: Uint8Array): Welcome | FtError {
     diskMaps: bytesListField(fields, 'diskMaps', DISKS_MAX, REGION_MAP_BYTES_MAX),
     suspectAfterMs: fields.integer('suspectAfterMs', 2, SUSPECT_AFTER_MS_MAX),
   };
-  return fields.error ?? welcome;
+  if (!fields.names().includes('catchUp')) return fields.error ?? welcome;
+  const catchUp = fields.flag('catchUp');
+  return fields.error ?? { ...welcome, catchUp };
 }
 
 export function unpackRefuse(body: Uint8Array): Refuse | FtError {

@@ -14,7 +14,9 @@
  *   bye            –                any    64 KiB
  *   guestEnd       –                any    64 KiB
  *   handOver       –                any    0
+ *   catchUp        –                0      1 MiB
  */
+import { PAGE_MAP_BYTES_MAX } from '../common/page-map';
 import {
   BODY_BYTES_MAX,
   BODY_BYTES_MAX_HANDSHAKE,
@@ -52,6 +54,7 @@ const RULES: readonly (FrameRule | undefined)[] = (() => {
   rules[FrameType.bye] = rule('bye', 0, true, BODY_BYTES_MAX_HANDSHAKE);
   rules[FrameType.guestEnd] = rule('guestEnd', 0, true, BODY_BYTES_MAX_HANDSHAKE);
   rules[FrameType.handOver] = rule('handOver', 0, true, 0);
+  rules[FrameType.catchUp] = rule('catchUp', 0, false, PAGE_MAP_BYTES_MAX);
   return rules;
 })();
 
