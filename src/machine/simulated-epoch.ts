@@ -12,7 +12,7 @@
  */
 import { assert } from '../common/assert';
 import { FtError } from '../common/errors';
-import type { DiskDescription, EncodedChunk, GuestEnd } from './machine';
+import type { Cut, DiskDescription, EncodedChunk, GuestEnd } from './machine';
 import type { DiskRecord } from './simulated-disk';
 import { PAGE_BYTES, pageHash, type SimulatedMemory } from './simulated-memory';
 
@@ -78,6 +78,19 @@ export class SimulatedSlot {
       at = (at + 1) % memory.pages;
     }
     return at;
+  }
+
+  /** Writes the facts of this cut, as of `nowUs`, into `facts`, and returns that. */
+  describe(facts: Cut, nowUs: number): Cut {
+    facts.epoch = this.epoch;
+    facts.base = this.base;
+    facts.dirtyPages = this.pageCount;
+    facts.outputFrames = this.outputFrames;
+    facts.pauseUs = this.pauseUs;
+    facts.copyUs = this.pauseUs;
+    facts.guestEnd = this.guestEnd;
+    facts.wakeUs = nowUs - this.cutAtUs;
+    return facts;
   }
 
   encode(into: Buffer): EncodedChunk {

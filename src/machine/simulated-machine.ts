@@ -27,8 +27,9 @@ import { BeaconTicks, SimulatedBeacon } from './simulated-beacon';
 import { SimulatedChanges } from './simulated-changes';
 import { SimulatedDisks } from './simulated-disks';
 import { applyBody, STATE_BYTES, STATE_VERSION, verifyBody } from './simulated-epoch';
-import { PAGE_BYTES, SimulatedMemory } from './simulated-memory';
+import { SimulatedMemory } from './simulated-memory';
 import {
+  checkedMemoryBytes,
   type MachineFault,
   SIMULATED_MEMORY_BYTES_MIN,
   type SimulatedMachineOptions,
@@ -79,13 +80,7 @@ export class SimulatedMachine implements Machine {
   private readonly cutFacts = emptyCut();
 
   constructor(private readonly options: SimulatedMachineOptions) {
-    const { memoryBytes } = options;
-    if (memoryBytes < SIMULATED_MEMORY_BYTES_MIN || memoryBytes % PAGE_BYTES !== 0) {
-      const message =
-        `The simulated machine needs at least ${SIMULATED_MEMORY_BYTES_MIN} bytes of memory in ` +
-        `whole pages of ${PAGE_BYTES}; set --memory accordingly.`;
-      throw new FtError('FT_ERR_MACHINE_MEMORY', message, { memoryBytes });
-    }
+    const memoryBytes = checkedMemoryBytes(options);
     this.memory = new SimulatedMemory(memoryBytes);
     this.harvested = new Uint32Array(this.memory.pages);
     this.changes = new SimulatedChanges(this.memory, this.hasFault('forget-unacked'));
@@ -202,16 +197,8 @@ export class SimulatedMachine implements Machine {
   nextCut(into: Buffer): Cut | undefined {
     const slot = this.slots.next();
     if (slot === undefined) return undefined;
-    const facts = this.cutFacts;
-    facts.epoch = slot.epoch;
-    facts.base = slot.base;
-    facts.dirtyPages = slot.pageCount;
-    facts.outputFrames = slot.outputFrames;
-    facts.pauseUs = slot.pauseUs;
-    facts.copyUs = slot.pauseUs;
-    facts.guestEnd = slot.guestEnd;
+    const facts = slot.describe(this.cutFacts, this.options.clock.nowUs());
     facts.halted = this.halted && slot.halt === this.halts;
-    facts.wakeUs = this.options.clock.nowUs() - slot.cutAtUs;
     facts.chunk = this.slots.encode(into);
     return facts;
   }

@@ -18,11 +18,12 @@
 import type { Clock } from '../common/clock';
 import { PAGE_MAP_BYTES_MAX, pagesIn } from '../common/page-map';
 import { PAGE_BYTES } from '../common/units';
-import type { Machine } from '../machine/machine';
+import type { CutPolicy, Machine } from '../machine/machine';
 import type { Connection } from '../transport/connection';
 import { allocFrameBuffer } from '../wire/buffer-pool';
 import { FRAME_HEADER_BYTES, FrameType } from '../wire/frame';
 import type { CatchUpFrom } from '../wire/messages';
+import type { LinkPeer } from './link';
 import type { PrimaryStats } from './primary-stats';
 
 export class CatchUp {
@@ -57,17 +58,27 @@ export class CatchUp {
     return undefined;
   }
 
-  /** A session is up, and with it the bytes of a sync begin to count. */
-  began(): void {
+  /** A session is up: replication begins, and the bytes of its sync count from here. Throws what
+   * beginReplication() throws. */
+  begin(
+    connection: Connection,
+    generation: number,
+    policy: CutPolicy,
+    firstEpoch: number,
+    peer: LinkPeer,
+  ): void {
+    const { machine, stats } = this;
     this.from = '';
     this.beganUs = this.clock.nowUs();
-    this.bytesBefore = this.stats.wireBytes;
-    this.stats.syncKind = 'full';
-    this.stats.syncPages = this.machine.description.memoryBytes / PAGE_BYTES;
+    this.bytesBefore = stats.wireBytes;
+    stats.syncKind = 'full';
+    stats.syncPages = machine.description.memoryBytes / PAGE_BYTES;
+    machine.beginReplication(policy, firstEpoch, peer.diskMaps, peer.catchUp);
+    if (peer.catchUp) this.sendMap(connection, generation);
   }
 
-  /** Right after beginReplication(), before anything else: the pages that the standby clears. */
-  sendMap(connection: Connection, generation: number): void {
+  /** Before anything else: the pages that the standby clears. */
+  private sendMap(connection: Connection, generation: number): void {
     const buffer = allocFrameBuffer(PAGE_MAP_BYTES_MAX);
     const bytes = this.machine.catchUpMap(buffer.body);
     const pages = pagesIn(buffer.body.subarray(0, bytes));

@@ -240,12 +240,9 @@ export class PrimaryRole {
     connection.onDrain = () => this.drained();
     this.pipeline.start(connection, this.currentGeneration, firstEpoch);
     this.become('syncing', `standby ${standby} joined`);
-    this.catchUp.began();
     try {
-      const { machine } = this.options;
       const policy = { ...this.options.policy, leaseUs: this.lease.begin(peer.suspectAfterMs) };
-      machine.beginReplication(policy, firstEpoch, peer.diskMaps, peer.catchUp);
-      if (peer.catchUp) this.catchUp.sendMap(connection, this.currentGeneration);
+      this.catchUp.begin(connection, this.currentGeneration, policy, firstEpoch, peer);
     } catch (thrown) {
       // The guest is worth more than its protection: it runs on alone; the next try may succeed.
       this.link.fail(toFtError(thrown, 'FT_ERR_MACHINE'));
