@@ -16,6 +16,7 @@
  * here: who loses the claim never asks.
  */
 import type { Clock } from '../common/clock';
+import type { Logger } from '../common/logger';
 import { PAGE_MAP_BYTES_MAX, pagesIn } from '../common/page-map';
 import { PAGE_BYTES } from '../common/units';
 import type { CutPolicy, Machine } from '../machine/machine';
@@ -24,6 +25,7 @@ import { allocFrameBuffer } from '../wire/buffer-pool';
 import { FRAME_HEADER_BYTES, FrameType } from '../wire/frame';
 import type { CatchUpFrom } from '../wire/messages';
 import type { LinkPeer } from './link';
+import { diskSyncFacts } from './peer-disks';
 import type { PrimaryStats } from './primary-stats';
 
 export class CatchUp {
@@ -36,6 +38,7 @@ export class CatchUp {
 
   constructor(
     private readonly clock: Clock,
+    private readonly logger: Logger,
     private readonly machine: Machine,
     private readonly stats: PrimaryStats,
   ) {}
@@ -75,6 +78,12 @@ export class CatchUp {
     stats.syncPages = machine.description.memoryBytes / PAGE_BYTES;
     machine.beginReplication(policy, firstEpoch, peer.diskMaps, peer.catchUp);
     if (peer.catchUp) this.sendMap(connection, generation);
+    this.logger.info('standby joined, sync begins', {
+      standby: peer.standbyId,
+      sync: stats.syncKind,
+      pages: stats.syncPages,
+      ...diskSyncFacts(machine.description.disks, peer.diskMaps),
+    });
   }
 
   /** Before anything else: the pages that the standby clears. */
@@ -89,10 +98,11 @@ export class CatchUp {
     connection.send({ type: FrameType.catchUp, flags: 0, generation, epoch: 0 }, buffer, bytes);
   }
 
-  /** The base epoch is acknowledged. */
+  /** The base epoch is acknowledged: memory and disks are in step. */
   synced(session: string): void {
     const { stats } = this;
     this.held = session;
+    this.machine.inStep(session);
     stats.syncsDone += 1;
     stats.syncWireBytes = stats.wireBytes - this.bytesBefore;
     stats.syncUs = this.clock.nowUs() - this.beganUs;

@@ -53,7 +53,7 @@ import { LastWords } from './last-words';
 import { Lease } from './lease';
 import { Link, type LinkDown, type LinkOptions, type LinkPeer } from './link';
 import { OutputCommit } from './output-commit';
-import { DISK_REST_MS, diskSyncFacts } from './peer-disks';
+import { DISK_REST_MS } from './peer-disks';
 import { PrimaryStats } from './primary-stats';
 import type { PrimaryHandlers, PrimaryOptions, PrimaryState } from './primary-types';
 import { Switchover, type SwitchoverDone, SwitchoverError } from './switchover';
@@ -96,7 +96,7 @@ export class PrimaryRole {
       this.witnessLost(error),
     );
     const sender = new FrameSender(clock, options.pool, options.compressor, this.stats);
-    this.catchUp = new CatchUp(clock, machine, this.stats);
+    this.catchUp = new CatchUp(clock, logger, machine, this.stats);
     this.commit = new OutputCommit(clock, machine, this.stats, (bytes, us) => {
       options.compressor?.observeLink(bytes, us);
     });
@@ -228,9 +228,6 @@ export class PrimaryRole {
 
   private linkUp(connection: Connection, peer: LinkPeer): void {
     assert(this.current === 'solo', 'a standby is taken on while this host runs alone');
-    const { standbyId: standby, diskMaps } = peer;
-    const disks = diskSyncFacts(this.options.machine.description.disks, diskMaps);
-    this.options.logger.info('standby joined, sync begins', { standby, ...disks });
     this.connection = connection;
     this.peer = peer;
     this.scanned = false;
@@ -239,7 +236,7 @@ export class PrimaryRole {
     const firstEpoch = this.stats.epochCut + 1;
     connection.onDrain = () => this.drained();
     this.pipeline.start(connection, this.currentGeneration, firstEpoch);
-    this.become('syncing', `standby ${standby} joined`);
+    this.become('syncing', `standby ${peer.standbyId} joined`);
     try {
       const policy = { ...this.options.policy, leaseUs: this.lease.begin(peer.suspectAfterMs) };
       this.catchUp.begin(connection, this.currentGeneration, policy, firstEpoch, peer);
@@ -299,9 +296,7 @@ export class PrimaryRole {
     const epoch = this.commit.settle();
     if (epoch === 0) return;
     if (this.current === 'syncing' && this.baseEpoch !== 0 && epoch >= this.baseEpoch) {
-      const session = this.peer?.session ?? '';
-      this.catchUp.synced(session);
-      this.options.machine.inStep(session);
+      this.catchUp.synced(this.peer?.session ?? '');
       this.become('protected', `epoch ${epoch} is held by the standby`);
     }
     this.switching?.settled(epoch);
