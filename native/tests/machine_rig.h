@@ -17,6 +17,7 @@
 
 #include "kvm/cpuid_topology.h"
 #include "kvm_support.h"
+#include "machine/change_log.h"
 #include "machine/cut.h"
 #include "machine/epoch_codec.h"
 #include "machine/vcpu_threads.h"
@@ -42,10 +43,10 @@ struct PortSink : Device {
 
 /// A machine without devices but a port that counts, and a standby's image of it.
 struct VcpuRig {
-  explicit VcpuRig(uint32_t count)
+  explicit VcpuRig(uint32_t count, uint32_t ring_bytes = 0)
       : kvm(must(Kvm::open())),
         memory(must(GuestMemory::create(kRigBytes))),
-        vm(must(Vm::create(kvm, kvm.caps().ring_bytes_max))),
+        vm(must(Vm::create(kvm, ring_bytes != 0 ? ring_bytes : kvm.caps().ring_bytes_max))),
         slots(must(SlotPool::create(4, memory.page_count()))),
         encoder(must(EpochEncoder::create(memory))),
         image(must(GuestMemory::create(kRigBytes))),
@@ -69,12 +70,18 @@ struct VcpuRig {
                                                     .take_disk_logs = {},
                                                     .on_cut = [this] { made++; },
                                                     .faults = {}});
+    changes = std::make_unique<ChangeLog>(ChangeLog::Parts{
+        .vm = vm, .vcpus = vcpus, .memory = memory, .machine_lock = lock, .stop_logging = [this] {
+          must(vm.set_memory(0, 0, memory.host_base(), memory.size(), false));
+          logging_ended = true;
+        }});
     threads = std::make_unique<VcpuThreads>(
         VcpuThreads::Parts{.vcpus = vcpus,
                            .bus = bus,
                            .machine_lock = lock,
                            .cutter = *cutter,
                            .outbox = outbox,
+                           .changes = changes.get(),
                            .on_stopped = [this](std::string) { broken = true; },
                            .on_guest_end = [this](GuestEnd) { ended = true; },
                            .flush_output = [] {},
@@ -172,8 +179,9 @@ struct VcpuRig {
   std::vector<uint8_t> body;
   PortSink sink;
   DeviceBus bus;
-  std::atomic<bool> broken{false}, ended{false};
+  std::atomic<bool> broken{false}, ended{false}, logging_ended{false};
   std::unique_ptr<Cutter> cutter;
+  std::unique_ptr<ChangeLog> changes;
   std::unique_ptr<VcpuThreads> threads;
   uint64_t cuts = 0;
   std::atomic<uint64_t> made{0};  // known before any vCPU goes on

@@ -384,3 +384,65 @@ describe('a halted guest', () => {
     expect([bases[0], bases.includes(true)]).toEqual([false, true]);
   });
 });
+
+describe('catch-up', () => {
+  const pagesOf = (map: Buffer): number[] =>
+    Array.from({ length: map.length * 8 }, (_, gfn) => gfn).filter(
+      (gfn) => (((map[gfn >> 3] ?? 0) >> (gfn & 7)) & 1) === 1,
+    );
+
+  test('what was lost on the way and what changed since is in the map, and only that is sent', () => {
+    const { p, s } = replicated();
+    for (let i = 2; i < 30; i += 1) {
+      p.ask(beaconRequest('incr', 1, i));
+      p.clock.advance(2);
+      drain(p, s);
+    }
+    // Cut, and never sent.
+    p.ask(beaconRequest('put', 1, 40, 3n, 77n));
+    p.clock.advance(2);
+    p.machine.endReplication(true);
+    p.machine.openOutput();
+    const since = p.machine.notedSince();
+    expect(since).toBeGreaterThan(1);
+    p.ask(beaconRequest('put', 1, 41, 900n, 78n));
+    p.machine.beginReplication(POLICY, 1, [], true);
+    const map = Buffer.alloc(8);
+    expect(p.machine.catchUpMap(map)).toBe(8);
+    const pages = pagesOf(map);
+    expect(pages.length).toBeGreaterThan(0);
+    expect(pages.length).toBeLessThanOrEqual(16);
+    s.machine.beginCatchUp([]);
+    expect(s.machine.memory.bytes.equals(p.machine.memory.bytes)).toBe(false);
+    s.machine.clearPages(map);
+    const bodies = p.scan();
+    expect(bodies.reduce((sum, body) => sum + body.length, 0)).toBeLessThan(17 * (PAGE_BYTES + 8));
+    for (const body of bodies) s.machine.apply(body);
+    p.machine.holdOutput();
+    p.clock.advance(2);
+    expect(drain(p, s)).toEqual([]);
+    expect(s.machine.memory.bytes.equals(p.machine.memory.bytes)).toBe(true);
+  });
+
+  test('without noting, or with too much of it, the map is all of memory', () => {
+    const { p } = replicated();
+    p.machine.endReplication();
+    expect(p.machine.notedSince()).toBeUndefined();
+    p.machine.beginReplication(POLICY, 1, [], true);
+    const map = Buffer.alloc(8);
+    p.machine.catchUpMap(map);
+    expect(pagesOf(map)).toHaveLength(64);
+    p.machine.endReplication(true);
+    expect(p.machine.notedSince()).toBe(0);
+    p.ask(beaconRequest('load', 1, 50, 40n, 8n, 40n));
+    p.clock.advance(3);
+    expect(p.machine.notedSince()).toBeUndefined();
+  });
+
+  test('a map that does not fit touches nothing', () => {
+    const { s } = replicated();
+    const before = Buffer.from(s.machine.memory.bytes);
+    expect(() => s.machine.clearPages(Buffer.alloc(9, 0xff))).toThrow(/map of pages/);
+    expect(s.machine.memory.bytes.equals(before)).toBe(true);
+  });
+});

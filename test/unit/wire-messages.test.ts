@@ -63,9 +63,19 @@ describe('messages', () => {
     expect(unpackHello(body(HELLO))).toEqual(HELLO);
     const heartbeat: Hello = { ...HELLO, channel: 'heartbeat' };
     expect(unpackHello(body(heartbeat))).toEqual(heartbeat);
+    const returning: Hello = { ...HELLO, catchUp: { session: 'f00d', epoch: 41 } };
+    expect(unpackHello(body(returning))).toEqual(returning);
     const diskMaps = [undefined, Uint8Array.of(1, 0, 255), new Uint8Array(0)];
     const welcome = { nodeId: 'beta', session: 'f00d', diskMaps, suspectAfterMs: 50 };
     expect(unpackWelcome(body(welcome))).toEqual(welcome);
+    expect(unpackWelcome(body({ ...welcome, catchUp: true }))).toEqual({
+      ...welcome,
+      catchUp: true,
+    });
+    expect(unpackWelcome(packr.pack({ ...welcome, diskMaps: [], catchUp: 1 }))).toMatchObject({
+      code: 'FT_ERR_MESSAGE',
+      facts: { field: 'catchUp' },
+    });
     const refuse = { code: 'FT_ERR_PAIR', field: 'pair', ours: 'a', theirs: 'b', message: 'No. ü' };
     expect(unpackRefuse(body(refuse))).toEqual(refuse);
     const gfns = Array.from({ length: AUDIT_GFNS_MAX }, (_, i) => 0xffffffff - i);
@@ -154,6 +164,10 @@ describe('messages', () => {
     ['machine/disks', [{ bytes: -512, readOnly: false, fingerprint: 0 }]],
     ['machine/disks', [{ bytes: 512, readOnly: 1, fingerprint: 0 }]],
     ['machine/disks', [{ bytes: 512, readOnly: true, fingerprint: 2 ** 32 }]],
+    ['catchUp', true],
+    ['catchUp', { session: 'f00d' }],
+    ['catchUp', { session: 'f00d', epoch: -1 }],
+    ['catchUp', { session: '../f00d', epoch: 1 }],
     ['diskSyncIds', undefined],
     ['diskSyncIds', ['one', 2]],
     ['diskSyncIds', ['one', '../two']],
