@@ -55,8 +55,7 @@ kvmDescribe('a link that breaks for a second', () => {
       name: 'catch-up',
       flags: AUDIT,
       // The primary notices first, and so keeps the guest.
-      slotFlags: ({ name }) =>
-        name === 'b' ? ['--suspect-after-ms', `${3 * SUSPECT_AFTER_MS}`] : [],
+      suspectAfterMs: ({ name }) => (name === 'b' ? 3 : 1) * SUSPECT_AFTER_MS,
     });
     await pair.start();
     const settings = { ...pair.guest, clients: 4, ratePerSecond: 100 };

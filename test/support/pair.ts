@@ -33,6 +33,8 @@ export interface PairOptions {
   readonly wrap?: (slot: { readonly name: 'a' | 'b' }) => readonly string[];
   /** More flags for whoever runs in a slot. */
   readonly slotFlags?: (slot: { readonly name: 'a' | 'b' }) => readonly string[];
+  /** How long whoever runs in a slot waits for a sign of the other; default: SUSPECT_AFTER_MS. */
+  readonly suspectAfterMs?: (slot: { readonly name: 'a' | 'b' }) => number;
   /** A disk of this size: an image for each slot, blank at first. */
   readonly diskBytes?: number;
   readonly statusIntervalMs?: number;
@@ -242,7 +244,7 @@ export class Pair {
     return [
       ...disk,
       ...['--machine', options.machine, '--memory', memory, ...network],
-      ...['--suspect-after-ms', `${SUSPECT_AFTER_MS}`],
+      ...['--suspect-after-ms', `${options.suspectAfterMs?.(slot) ?? SUSPECT_AFTER_MS}`],
       ...['--pair', 'drill', '--witness', options.witness ?? `file:${this.folder}`],
       ...['--status-interval-ms', `${options.statusIntervalMs ?? 250}`, ...(options.flags ?? [])],
     ];
