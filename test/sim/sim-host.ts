@@ -142,15 +142,17 @@ export class SimHost {
       leaseNowUs: () => world.clock.nowUs(),
       onCutMade: (epoch) => this.cutMade(epoch),
     });
-    const beginSync = machine.beginSync.bind(machine);
-    machine.beginSync = (syncIds) => {
-      const maps = beginSync(syncIds);
+    const begun = (maps: readonly (Uint8Array | undefined)[]): typeof maps => {
       world.syncs[maps[0] === undefined ? 'whole' : 'inPart'] += 1;
       const from = this.hearing;
       this.origin = from === undefined ? undefined : { from, round: from.round + 1 };
       this.lookedAt = 0;
       return maps;
     };
+    const beginSync = machine.beginSync.bind(machine);
+    machine.beginSync = (syncIds) => begun(beginSync(syncIds));
+    const beginCatchUp = machine.beginCatchUp.bind(machine);
+    machine.beginCatchUp = (syncIds) => begun(beginCatchUp(syncIds));
     const beginReplication = machine.beginReplication.bind(machine);
     machine.beginReplication = (...all) => {
       this.round += 1;
