@@ -298,14 +298,18 @@ class ScenarioDrill {
 
   private async measure(
     { oracle }: Life,
-    { faultUs, ranUs, blackoutMs }: Outcome,
+    { faultUs, doneUs = faultUs, ranUs, blackoutMs }: Outcome,
   ): Promise<Pick<Run, 'failoverMs' | 'promotedMs' | 'blackoutMs'>> {
     await answersGoOn(oracle);
     await sleep(10);
     // A silence that begins within 20 ms of the fault: what comes later has other reasons.
-    const silence = await oracle.silence(faultUs, 20);
+    const silence = await oracle.silence(faultUs, 20 + (doneUs - faultUs) / 1000);
     return {
-      failoverMs: silence === undefined ? undefined : (silence.toUs - faultUs) / 1000,
+      // Where the guest never stopped there is only the length of the silence.
+      failoverMs:
+        silence === undefined
+          ? undefined
+          : (silence.toUs - (ranUs === undefined ? silence.fromUs : faultUs)) / 1000,
       promotedMs: ranUs === undefined ? undefined : (ranUs - faultUs) / 1000,
       blackoutMs,
     };

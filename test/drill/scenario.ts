@@ -21,6 +21,8 @@ export interface Scene {
 export interface Outcome {
   /** The moment that failover is measured from, monotonic µs. */
   readonly faultUs: number;
+  /** When the fault was done for certain, where doing it takes its time; else `faultUs`. */
+  readonly doneUs?: number;
   /** Since when the guest runs on with its output open; undefined where it never stopped. */
   readonly ranUs?: number | undefined;
   /** Both hosts of the guest died: it is booted anew, and its clients' history ends. */

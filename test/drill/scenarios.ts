@@ -48,19 +48,22 @@ async function stopped(scene: Scene, node: PairNode): Promise<Outcome> {
 async function cut(scene: Scene, toward: readonly HostName[], ms: number): Promise<Outcome> {
   const from = scene.pair.marks();
   const faultUs = scene.lan.cutLink(toward);
+  const doneUs = monotonicUs();
   const outcome = await runsOn(scene, from, faultUs);
   await answersGoOn(scene.oracle);
   await sleep(ms - (monotonicUs() - faultUs) / 1000);
   scene.lan.mend();
-  return outcome;
+  return { ...outcome, doneUs };
 }
 
 async function slow(scene: Scene): Promise<Outcome> {
   const faultUs = scene.lan.slowLink(SLOW_KBIT);
   await sleep(2 * CUT_MS);
+  // The longest silence of all that time counts, not the first.
+  const doneUs = monotonicUs();
   scene.lan.mend();
   await answersGoOn(scene.oracle);
-  return { faultUs };
+  return { faultUs, doneUs };
 }
 
 /** Without the witness a protected pair goes on, and a survivor waits until it is back. */
@@ -87,11 +90,12 @@ async function witnessCut(scene: Scene, from: HostName): Promise<Outcome> {
   await answersGoOn(oracle);
   const marks = pair.marks();
   const faultUs = lan.cutLink();
+  const doneUs = monotonicUs();
   const outcome = await runsOn(scene, marks, faultUs, lan.other(from));
   await sleep(CUT_MS);
   await answersGoOn(oracle);
   lan.mend();
-  return outcome;
+  return { ...outcome, doneUs };
 }
 
 async function bothKilled(scene: Scene, { active, standby }: Sides): Promise<Outcome> {

@@ -19,6 +19,8 @@ import { atExit } from './process-exit';
 const GUEST_MAC = '52:54:00:12:34:56';
 const FILE_HEADER_BYTES = 24;
 const RECORD_HEADER_BYTES = 16;
+/** The kernel hands frames over in blocks, the last one after a second at most. */
+const BLOCK_MS = 1100;
 const NANOSECOND_MAGIC = 0xa1b23c4d;
 /** Link, network and transport headers; what the guest says is the oracle's business. */
 const SNAP_BYTES = 64;
@@ -58,6 +60,7 @@ export class PortWatch {
    */
   async finish(): Promise<GuestFrame[]> {
     const frames: GuestFrame[] = [];
+    await new Promise((resolve) => setTimeout(resolve, BLOCK_MS));
     try {
       for (const { host, file, process } of this.watchers) {
         process.kill('SIGINT');
