@@ -4,9 +4,9 @@
  * goes on; and a guest that shall wait for its standby does.
  */
 import { rmSync } from 'node:fs';
-import { request } from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
+import { askNode, type ControlAnswer } from '../../src/cli/control-client';
 import { askIncrement } from '../support/beacon-ask';
 import { kvmDescribe } from '../support/kvm';
 import type { Verdict } from '../support/oracle';
@@ -20,27 +20,12 @@ const RUNS: readonly string[] = ['solo', 'syncing', 'protected'];
 const controlOf = (slot: Pick<Slot, 'name'>): string =>
   path.join(os.tmpdir(), `ft-switch-${process.pid}-${slot.name}.sock`);
 
-interface Outcome {
-  readonly status: number;
-  readonly body: Readonly<Record<string, unknown>>;
-}
-
-/** POST /v1/switchover at a node's control socket; status 0 when the node went away meanwhile. */
-function switchover(node: PairNode): Promise<Outcome> {
-  return new Promise((resolve) => {
-    const options = { socketPath: controlOf(node.slot), path: '/v1/switchover', method: 'POST' };
-    const asked = request(options, (response) => {
-      let text = '';
-      response.setEncoding('utf8').on('data', (piece: string) => {
-        text += piece;
-      });
-      response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, body: JSON.parse(text) }),
-      );
-    });
-    asked.on('error', () => resolve({ status: 0, body: {} }));
-    asked.end();
-  });
+/** Asks a node for a switchover; status 0 when it went away meanwhile. */
+function switchover(node: PairNode): Promise<ControlAnswer> {
+  return askNode(controlOf(node.slot), 'POST', '/v1/switchover').catch(() => ({
+    status: 0,
+    body: {},
+  }));
 }
 
 kvmDescribe('a switchover', () => {
