@@ -64,6 +64,7 @@ export class Judge {
       const { state } = host;
       if (HOPEFUL.has(state)) {
         this.compareMemory(host);
+        if (state === 'ready') this.checkClaims(host);
         if (this.mayWin(host)) hope = true;
       } else if (ACTIVE.has(state)) {
         if (state === 'solo') this.checkOwner(host);
@@ -177,6 +178,13 @@ export class Judge {
       `${host.name} is ${host.state} in generation ${host.generation}, and ` +
         `generation ${owners.length} belongs to ${owners.at(-1)}`,
     );
+  }
+
+  /** A claim whose outcome was unknown is found out before anybody goes back to being a standby. */
+  private checkClaims(host: SimHost): void {
+    const { owners } = this.world.witness;
+    if (owners.length <= host.generation || owners.at(-1) !== host.name) return;
+    this.accuse(`${host.name} owns generation ${owners.length}, and waits in ${host.generation}`);
   }
 
   private compareMemory(host: SimHost): void {

@@ -149,7 +149,7 @@ function drawAct(random: Random): Act {
   if (dice < 73) return { kind: 'lateClaim', who: drawTarget(random) };
   if (dice < 76) return { kind: 'endStandby' };
   if (dice < 78) return { kind: 'failDisk', forMs: forMs() };
-  if (dice < 79) return random.chance(0.5) ? { kind: 'endGuest' } : { kind: 'none' };
+  if (dice < 79) return { kind: 'endGuest' };
   return { kind: 'addStandby', by: random.chance(0.8) ? 'standby' : 'primary' };
 }
 
