@@ -20,6 +20,8 @@ export interface Chaos {
   /** Syncs of a disk: of what differs, and of all. */
   inPart: number;
   whole: number;
+  /** Syncs of memory of what changed alone. */
+  catchUps: number;
   /** Copies compared with the original at the end. */
   compared: number;
   events: number;
@@ -38,5 +40,14 @@ export function noChaos(): Chaos {
     won: 0,
     diskFailures: 0,
   };
-  return { ...faults, ...results, inPart: 0, whole: 0, compared: 0, events: 0, hits: {} };
+  return {
+    ...faults,
+    ...results,
+    inPart: 0,
+    whole: 0,
+    catchUps: 0,
+    compared: 0,
+    events: 0,
+    hits: {},
+  };
 }

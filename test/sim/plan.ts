@@ -42,6 +42,8 @@ export interface Step {
 }
 
 export interface Settings {
+  /** Little memory is fast, and changes in too many places for a catch-up. */
+  readonly memoryBytes: number;
   readonly intervalUs: number;
   readonly inFlightMax: number;
   readonly auditPages: number;
@@ -92,6 +94,7 @@ export function drawPlan(seed: number): Plan {
 function drawSettings(random: Random): Settings {
   const slow = random.chance(0.3);
   return {
+    memoryBytes: random.chance(0.6) ? 64 * 1024 : 256 * 1024,
     intervalUs: Math.round(random.between(800, 8000)),
     inFlightMax: 1 + random.below(6),
     auditPages: random.below(2),

@@ -64,7 +64,6 @@ class Schedule {
   ) {
     const { settings, seed } = plan;
     this.world = new World({
-      memoryBytes: 64 * 1024,
       catchThrown: true,
       cheapSums: true,
       pool: POOL,
@@ -123,6 +122,7 @@ class Schedule {
     await this.mend();
     this.chaos.inPart = world.syncs.inPart;
     this.chaos.whole = world.syncs.whole;
+    this.chaos.catchUps = world.catchUps;
     this.chaos.events = world.events;
     this.chaos.gone = world.judge.guestGone ? 1 : 0;
   }

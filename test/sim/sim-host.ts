@@ -152,7 +152,10 @@ export class SimHost {
     const beginSync = machine.beginSync.bind(machine);
     machine.beginSync = (syncIds) => begun(beginSync(syncIds));
     const beginCatchUp = machine.beginCatchUp.bind(machine);
-    machine.beginCatchUp = (syncIds) => begun(beginCatchUp(syncIds));
+    machine.beginCatchUp = (syncIds) => {
+      world.catchUps += 1;
+      return begun(beginCatchUp(syncIds));
+    };
     const beginReplication = machine.beginReplication.bind(machine);
     machine.beginReplication = (...all) => {
       this.round += 1;

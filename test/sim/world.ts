@@ -42,6 +42,8 @@ export class World {
   readonly images = new Map<string, SimulatedImage>();
   /** Syncs of a disk that began: of what differs, or of all. */
   readonly syncs = { inPart: 0, whole: 0 };
+  /** Syncs of memory that began with the image of an earlier session. */
+  catchUps = 0;
   /** Buffers for copies of the guest's memory. */
   readonly copies: Buffer[] = [];
   hostsMade = 0;
