@@ -13,7 +13,7 @@ import type { Line } from '../support/process';
 import { type Outcome, PATIENCE_MS, runsOn, type Scenario, type Scene } from './scenario';
 
 /** A sync of the drills' guest takes about this long. */
-const SYNC_MS = 120;
+const SYNC_MS = 25;
 /** From the loss of the primary to a guest that runs. */
 const PROMOTION_MS = 8;
 /** From the request to the other side's word. */
