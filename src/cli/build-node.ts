@@ -172,8 +172,8 @@ async function openListener(
   const listener = new TcpListener(tcp);
   opened.push(() => listener.close());
   const address = await listener.listen(config.listen);
-  const whom = config.command === 'ft-standby' ? 'the primary' : 'when it is a standby';
-  logger.info(`listening for ${whom}`, { address: formatAddress(address) });
+  const when = config.command === 'ft-standby' ? '' : ', for when this node is a standby';
+  logger.info(`listening for the primary${when}`, { address: formatAddress(address) });
   return listener;
 }
 
