@@ -98,7 +98,8 @@ function drawSettings(random: Random): Settings {
     intervalUs: Math.round(random.between(800, 8000)),
     inFlightMax: 1 + random.below(6),
     auditPages: random.below(2),
-    diskBytes: random.chance(0.1) ? 256 * 1024 : 64 * 1024,
+    // More than goes into one cut: epochs come before the base.
+    diskBytes: random.chance(0.15) ? 640 * 1024 : 64 * 1024,
     diskLatencyMs: random.between(0.1, 4),
     heartbeatIntervalMs: slow ? 10 : 5,
     suspectAfterMs: slow ? 50 : 25,
