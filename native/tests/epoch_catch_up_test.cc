@@ -6,6 +6,7 @@
 #include <cstring>
 #include <deque>
 #include <random>
+#include <string>
 
 #include "core/crc32c.h"
 #include "machine/epoch_codec.h"
@@ -167,7 +168,7 @@ TEST_SUITE("catch-up") {
     for (const size_t size : {size_t{0}, size_t{127}, size_t{129}, size_t{1} << 20}) {
       const auto refused = world.applier.clear_pages(std::vector<uint8_t>(size, 0xff));
       REQUIRE_FALSE(refused.ok());
-      CHECK(refused.error().code == "FT_ERR_PAGE_MAP");
+      CHECK(std::string(refused.error().code) == "FT_ERR_PAGE_MAP");
     }
     CHECK(world.equal());
   }
