@@ -187,8 +187,8 @@ describe('what keeps it sound', () => {
     world.healLinks();
     await isProtected(world, a);
     expect(kindOf(a)).toBe('catch-up');
-    expect(world.violations).toEqual([]);
     return (
+      world.violations.length > 0 ||
       (b.node.standby?.stats.auditMismatches ?? 0) > 0 ||
       !b.machine.memory.bytes.equals(a.machine.memory.bytes)
     );
