@@ -20,11 +20,7 @@ export class SimulatedChanges {
   complete = false;
   noting = false;
 
-  constructor(
-    private readonly memory: SimulatedMemory,
-    /** Test-only fault: what was never acknowledged is forgotten. */
-    private readonly forgetful: boolean,
-  ) {
+  constructor(private readonly memory: SimulatedMemory) {
     this.newer = new Uint8Array(memory.pages);
     this.older = new Uint8Array(memory.pages);
     this.pages = new Uint8Array(memory.pages);
@@ -56,7 +52,7 @@ export class SimulatedChanges {
   /** The stream ended: every page that its standby may lack. */
   startNoting(): void {
     this.pages.fill(0);
-    for (let gfn = 0; gfn < this.pages.length && !this.forgetful; gfn += 1) {
+    for (let gfn = 0; gfn < this.pages.length; gfn += 1) {
       if (this.newer[gfn] === 1 || this.older[gfn] === 1) this.pages[gfn] = 1;
     }
     this.complete = true;

@@ -83,7 +83,7 @@ export class SimulatedMachine implements Machine {
     const memoryBytes = checkedMemoryBytes(options);
     this.memory = new SimulatedMemory(memoryBytes);
     this.harvested = new Uint32Array(this.memory.pages);
-    this.changes = new SimulatedChanges(this.memory, this.hasFault('forget-unacked'));
+    this.changes = new SimulatedChanges(this.memory);
     this.scan = new SimulatedScan(this.memory, this.changes.pages);
     this.disks = new SimulatedDisks(
       options.clock,

@@ -11,8 +11,7 @@ export type MachineFault =
   | 'hide-dirty-page'
   | 'release-early'
   | 'ignore-lease'
-  | 'forget-disk-marks'
-  | 'forget-unacked';
+  | 'forget-disk-marks';
 
 export interface SimulatedMachineOptions extends SimulatedHooks {
   readonly memoryBytes: number;

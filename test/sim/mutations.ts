@@ -264,6 +264,18 @@ export const mutations = {
       },
     },
   },
+  'forget-what-was-never-acknowledged': {
+    what: 'after a lost link only what changes from then on is noted, not the epochs under way',
+    plant: {
+      machine: (machine) => {
+        const changes = member<object>(machine, 'changes');
+        replace(changes, 'startNoting', (start: () => void) => {
+          for (const name of ['newer', 'older']) member<Uint8Array>(changes, name).fill(0);
+          start();
+        });
+      },
+    },
+  },
 } as const satisfies Record<string, PlantedBug>;
 
 export type MutationName = keyof typeof mutations;
