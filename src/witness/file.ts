@@ -13,7 +13,7 @@
  * take twice as long. A power cut before that can leave a file that makes no sense, which is
  * reported as such and never taken for a victory.)
  *
- * Preparing: while a standby holds a copy, it writes and syncs the file of its next claim beforehand.
+ * Preparing: while a pair is whole, each side writes and syncs the file of its next claim beforehand.
  * The claim is then the link and one sync of the directory, for which nothing else needs to be known:
  *
  *   draft there, name free ── link ── made ── sync the directory, read the newest ─▶ as below
