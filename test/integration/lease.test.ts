@@ -69,16 +69,20 @@ kvmDescribe('a primary stopped for longer than its standby waits', () => {
     await until('more answers', more, 5000);
   }
 
-  test('lets not one frame out after the promotion, and ends fenced', async () => {
-    const running = await loaded('lease', []);
-    for (let round = 0; round < ROUNDS; round += 1) {
-      expect(await stopAndGoOn(running)).toBe(0);
-      await answersGoOn();
-      await running.rejoin();
-    }
-    const verdict = await oracle?.finish();
-    expect(verdict).toMatchObject({ unanswered: 0, lost: 0, regressed: 0 });
-  }, 30_000 + ROUNDS * 10_000);
+  test(
+    'lets not one frame out after the promotion, and ends fenced',
+    async () => {
+      const running = await loaded('lease', []);
+      for (let round = 0; round < ROUNDS; round += 1) {
+        expect(await stopAndGoOn(running)).toBe(0);
+        await answersGoOn();
+        await running.rejoin();
+      }
+      const verdict = await oracle?.finish();
+      expect(verdict).toMatchObject({ unanswered: 0, lost: 0, regressed: 0 });
+    },
+    30_000 + ROUNDS * 10_000,
+  );
 
   test('without the lease some leave', async () => {
     let round = 0;
