@@ -7,6 +7,7 @@ import { copyFigures } from '../../src/node/figures';
 import { StatusReporter } from '../../src/node/status';
 import type { StatusLine } from '../../src/node/status-now';
 import { newNodeFigures } from '../../src/observe/metrics';
+import { Random } from './random';
 import { beaconRequest } from './sim-lan';
 import { type SimHost, World } from './world';
 
@@ -335,4 +336,59 @@ describe('several candidates', () => {
     expect(c.state).toBe('ready');
     expect(a.refused?.message).toContain('memoryBytes');
   });
+});
+
+describe('equals through a random history', () => {
+  /** One thing that happens; every host is then alive, and nothing is cut. */
+  async function happen(world: World, random: Random, names: readonly string[]): Promise<void> {
+    const name = random.pick(names) ?? 'a';
+    const host = world.host(name);
+    const others = names.filter((one) => one !== name).join(' ');
+    const what = random.pick(['stall', 'kill', 'kill', 'cut', 'blind'] as const);
+    if (what === 'stall') {
+      host.gate.pause();
+      await world.advance(random.between(5, 300));
+      host.gate.resume();
+    } else if (what === 'kill') {
+      world.kill(host);
+      await world.advance(random.between(60, 300));
+      await world.startPrimary(world.addNamed(name, others, name));
+    } else if (what === 'cut') {
+      world.cutLinks();
+      await world.advance(random.between(5, 300));
+      world.healLinks();
+    } else {
+      world.witness.unreachableFor.add(name);
+      await world.advance(random.between(5, 200));
+      world.witness.unreachableFor.clear();
+    }
+    await incrs(world, 2);
+  }
+
+  test.each([
+    [2, 10],
+    [3, 8],
+  ])(
+    '%i of them, %i seeds: two promises kept, and the pair is protected in the end',
+    async (hosts, seeds) => {
+      const names = ['a', 'b', 'c'].slice(0, hosts);
+      let lives = 0;
+      for (let seed = 1; seed <= seeds; seed += 1) {
+        const random = new Random(seed * 100 + hosts);
+        const world = new World({ onFenced: 'rejoin', memoryBytes: 64 * 1024, diskBytes: 65_536 });
+        for (const name of names) {
+          await world.startPrimary(world.add(name, names.filter((one) => one !== name).join(' ')));
+        }
+        for (let step = 0; step < 6; step += 1) await happen(world, random, names);
+        const story = `seed ${seed}`;
+        const all = (): SimHost[] => names.map((name) => world.host(name));
+        await world.until(story, () => all().some((host) => host.state === 'protected'), 5000);
+        await incrs(world, 2);
+        expect({ story, violations: world.violations }).toEqual({ story, violations: [] });
+        expect(all().filter((host) => host.node.primary !== undefined)).toHaveLength(1);
+        lives += all().reduce((sum, host) => sum + host.node.life, 0) - hosts;
+      }
+      expect(lives).toBeGreaterThan(seeds / 4);
+    },
+  );
 });
