@@ -97,13 +97,21 @@ class Schedule {
       this.note(`the witness gives generation ${generation} to ${owner}`);
     };
     this.world.onState = (host, event) => {
-      if (event.to === 'active') this.chaos.promotions += 1;
+      if (event.to === 'active') this.promoted(host);
       if (event.to === 'fenced') this.chaos.fenced += 1;
       if (this.options.tellAll === true) {
         const { role, from, to, epoch } = event;
         this.note(`${host.name}, ${role}: ${from} → ${to} (epoch ${epoch})`);
       }
     };
+  }
+
+  private promoted(host: SimHost): void {
+    this.chaos.promotions += 1;
+    // A guest hears that its own writes fail, which this one does not understand; what was taken over
+    // and is not written yet must fail.
+    const image = this.world.imageOf(host.slot);
+    if (host.machine.diskBacklogBytes() === 0) image.failing = false;
   }
 
   async run(): Promise<void> {
