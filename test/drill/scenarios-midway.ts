@@ -14,8 +14,8 @@ import { type Outcome, PATIENCE_MS, runsOn, type Scenario, type Scene } from './
 
 /** A sync of the drills' guest takes about this long. */
 const SYNC_MS = 25;
-/** From the loss of the primary to a guest that runs. */
-const PROMOTION_MS = 8;
+/** From the first doubt to a guest that runs. */
+const PROMOTION_MS = 16;
 /** From the request to the other side's word. */
 const SWITCHOVER_MS = 15;
 const CUT_MS = 150;
@@ -73,12 +73,11 @@ async function killDuringResync(scene: Scene, _sides: Sides): Promise<Outcome> {
  * comes back: then it goes on if the witness had not been asked yet, and is fenced if it had.
  */
 async function killDuringPromotion(scene: Scene, { active, standby }: Sides): Promise<Outcome> {
-  const { pair, random, run } = scene;
+  const { random, run, suspectAfterMs } = scene;
   const isDead = run % 2 === 0;
-  const from = pair.marks();
   const faultUs = active.process.kill(isDead ? 'SIGKILL' : 'SIGSTOP');
-  await standby.waitState(['suspecting'], PATIENCE_MS, from.get(standby) ?? 0);
-  await sleep(random() * PROMOTION_MS);
+  // A death is heard of at once, a stop after the suspicion; from just before that on.
+  await sleep((isDead ? 0 : suspectAfterMs + 4) + random() * PROMOTION_MS);
   standby.process.kill('SIGKILL');
   await standby.process.waitExit(PATIENCE_MS);
   if (isDead) {
