@@ -16,6 +16,10 @@
 
 namespace ft {
 
+/// Until output is held nobody waits for a cut: during a sync they only have to keep epochs small,
+/// and each takes time of both event loops from the pages that are on their way.
+inline constexpr uint32_t kSyncIntervalUs = 4000;
+
 class CutClock {
  public:
   /// `tick` is called on `loop`'s thread, once per turn of the loop in which time was up.

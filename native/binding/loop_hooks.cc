@@ -5,15 +5,24 @@
 #include <algorithm>
 
 #include "core/result.h"
+#include "core/time_slice.h"
 #include "machine/cut.h"
 
 namespace ft {
+namespace {
+
+// Others wait for what the event loop does: a cut for its way, a guest for its output. Work that
+// takes longer than this is cut into turns of about 2 ms anyway.
+constexpr uint32_t kSliceUs = 500;
+
+}  // namespace
 
 // Never freed: the handles belong to the loop for as long as the process runs, and there is one set
 // for each environment.
 void LoopHooks::keep(Napi::Env, LoopHooks*) {}
 
 void LoopHooks::install(Napi::Env env) {
+  (void)use_short_slices(kSliceUs);
   env.SetInstanceData<LoopHooks, keep>(new LoopHooks(env));
 }
 

@@ -249,7 +249,8 @@ void NativeMachine::begin_replication(const Napi::CallbackInfo& info) {
   const auto status = machine_->begin_replication(policy, first_epoch, read_disk_maps(info[7]),
                                                   info[8].ToBoolean());
   if (!status.ok()) throw_error(info.Env(), status.error());
-  clock_->set(policy.interval_us);
+  interval_us_ = policy.interval_us;
+  clock_->set(std::max(interval_us_, kSyncIntervalUs));
 }
 
 // Argument: whether changes are noted from here on.
@@ -285,7 +286,9 @@ Napi::Value NativeMachine::scan_progress(const Napi::CallbackInfo& info) {
 }
 
 void NativeMachine::hold_output(const Napi::CallbackInfo& info) {
-  if (alive(info)) machine_->hold_output();
+  if (!alive(info)) return;
+  machine_->hold_output();
+  clock_->set(interval_us_);
 }
 
 // Argument: where the first piece goes. False when no cut waits; nothing was written then.

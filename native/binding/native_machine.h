@@ -86,6 +86,7 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
 
   std::unique_ptr<Machine> machine_;
   std::unique_ptr<CutClock> clock_;
+  uint32_t interval_us_ = 0;  // the policy's, of the replication that goes on
   Napi::Reference<Napi::Float64Array> facts_ref_;
   double* facts_ = nullptr;
   std::unique_ptr<LoopWaker> cut_waker_;

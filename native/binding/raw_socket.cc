@@ -32,6 +32,7 @@ Napi::Function RawSocket::define(Napi::Env env) {
                      {
                          InstanceMethod("write", &RawSocket::write),
                          InstanceMethod("watch", &RawSocket::watch),
+                         InstanceMethod("aim", &RawSocket::aim),
                          InstanceMethod("close", &RawSocket::close),
                      });
 }
@@ -42,7 +43,7 @@ RawSocket::RawSocket(const Napi::CallbackInfo& info)
   auto room = info[1].As<Napi::Uint8Array>();
   room_ref_ = Napi::Reference<Napi::Uint8Array>::New(room, 1);
   room_ = room.Data();
-  room_bytes_ = room.ByteLength();
+  room_bytes_ = next_room_bytes_ = room.ByteLength();
   on_readable_ = Napi::Persistent(info[2].As<Napi::Function>());
   on_writable_ = Napi::Persistent(info[3].As<Napi::Function>());
   fd_ = UniqueFd(::fcntl(info[0].ToNumber().Int32Value(), F_DUPFD_CLOEXEC, 0));
@@ -103,13 +104,19 @@ void RawSocket::ready(int events) {
 }
 
 void RawSocket::receive(bool to_the_end) {
-  const ssize_t bytes = ::recv(fd_.get(), room_, room_bytes_, MSG_DONTWAIT);
+  iovec vectors[] = {{gap_, gap_bytes_}, {room_, next_room_bytes_}};
+  msghdr message{};
+  message.msg_iov = gap_bytes_ > 0 ? vectors : vectors + 1;
+  message.msg_iovlen = gap_bytes_ > 0 ? 2 : 1;
+  const ssize_t bytes = ::recvmsg(fd_.get(), &message, MSG_DONTWAIT);
   if (bytes < 0 && errno == EINTR) return;
   if (bytes < 0 && errno == EAGAIN) {
     if (!to_the_end) return;
     errno = ECONNRESET;  // an error that nobody reports is one all the same
   }
   const double said = bytes < 0 ? -errno : static_cast<double>(bytes);
+  gap_bytes_ = 0;
+  next_room_bytes_ = room_bytes_;
   // After the end, or an error, nothing more is read; what is still to be written may be.
   ended_ = bytes <= 0;
   if (ended_) uv_poll_stop(poll_);
@@ -154,6 +161,15 @@ void RawSocket::watch(const Napi::CallbackInfo& info) {
     return;
   }
   FT_CHECK(uv_poll_start(poll_, events, on_poll) == 0, "a watched socket cannot be watched");
+}
+
+// Arguments: the gap, and how much of the receive buffer may be used behind it.
+void RawSocket::aim(const Napi::CallbackInfo& info) {
+  auto gap = info[0].As<Napi::Uint8Array>();
+  gap_ref_.Reset(gap, 1);
+  gap_ = gap.Data();
+  gap_bytes_ = gap.ByteLength();
+  next_room_bytes_ = std::min<size_t>(info[1].ToNumber().Uint32Value(), room_bytes_);
 }
 
 void RawSocket::close(const Napi::CallbackInfo&) {

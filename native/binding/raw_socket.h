@@ -2,7 +2,8 @@
 // by itself: no buffer is made per read, no request object per write.
 //
 //   readable ─▶ recv into the one receive buffer ─▶ onReadable(bytes)   0: the peer's end
-//                                                                     < 0: −errno
+//                 └ after aim(gap, roomBytes), once: into        < 0: −errno
+//                   the gap, and then into the buffer
 //   write(buffers, lengths, from, count, skip) ─▶ sendmsg ─▶ bytes taken, or −errno
 //        └ fewer than asked: watch(true, true) ─▶ onWritable()
 //
@@ -30,6 +31,7 @@ class RawSocket : public Napi::ObjectWrap<RawSocket> {
  private:
   Napi::Value write(const Napi::CallbackInfo& info);
   void watch(const Napi::CallbackInfo& info);
+  void aim(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
 
   void ready(int events);
@@ -45,6 +47,11 @@ class RawSocket : public Napi::ObjectWrap<RawSocket> {
   Napi::Reference<Napi::Uint8Array> room_ref_;
   uint8_t* room_ = nullptr;
   size_t room_bytes_ = 0;
+  // Of the next read alone.
+  Napi::Reference<Napi::Uint8Array> gap_ref_;
+  uint8_t* gap_ = nullptr;
+  size_t gap_bytes_ = 0;
+  size_t next_room_bytes_ = 0;
   Napi::FunctionReference on_readable_;
   Napi::FunctionReference on_writable_;
   Napi::AsyncContext context_;

@@ -273,16 +273,7 @@ Status ImageApplier::begin(bool keep_memory) {
   verified_state_bytes_ = 0;
   if (keep_memory) return Ok{};
   present_.clear_all();
-  return punch(0, memory_.page_count());
-}
-
-Status ImageApplier::punch(uint64_t gfn, uint64_t pages) {
-  const auto offset = static_cast<off_t>(gfn * kPageBytes);
-  const auto bytes = static_cast<off_t>(pages * kPageBytes);
-  if (::fallocate(memory_.fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, bytes) != 0) {
-    return sys_error("FT_ERR_MAP", "cannot clear guest memory");
-  }
-  return Ok{};
+  return memory_.clear();
 }
 
 // A page that was never written is a hole and zero. Few others are cleared by hand, which costs

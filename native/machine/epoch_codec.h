@@ -151,7 +151,6 @@ class ImageApplier {
  private:
   uint32_t apply_pages(std::span<const uint8_t> records);
   bool fresh(const RawRun& run) const;
-  Status punch(uint64_t gfn, uint64_t pages);
   void write_run(const RawRun& run, std::span<const uint8_t> records);
 
   GuestMemory& memory_;

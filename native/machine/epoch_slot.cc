@@ -1,11 +1,13 @@
 #include "machine/epoch_slot.h"
 
+#include <algorithm>
+
 #include "delta/page_delta.h"
 
 namespace ft {
 namespace {
-// Above this an epoch's page room is given back after use, so that one burst does not keep memory.
-constexpr size_t kKeepBytes = 16u << 20;
+// What all idle slots keep together at most; a slot whose room would be more gives it back.
+constexpr size_t kIdleBytesMax = 64u << 20;
 // With so many pages waiting to be encoded (64 MiB), no further epoch is begun.
 constexpr size_t kPagesWaitingMax = 16'384;
 }  // namespace
@@ -29,6 +31,7 @@ EpochSlot* SlotPool::take() {
   if (free_.empty()) return nullptr;
   EpochSlot* slot = free_.back();
   free_.pop_back();
+  idle_bytes_ -= slot->kept_bytes;
   slot->facts = CutFacts{};
   slot->gfns.clear();
   slot->audit.clear();
@@ -63,6 +66,11 @@ void SlotPool::retire() {
   recycle(slot);
 }
 
+size_t SlotPool::idle_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return idle_bytes_;
+}
+
 void SlotPool::clear() {
   while (front() != nullptr) retire();
 }
@@ -70,8 +78,14 @@ void SlotPool::clear() {
 // Giving memory back takes long; a cut that needs the pool must not wait for it.
 void SlotPool::recycle(EpochSlot* slot) {
   for (auto& log : slot->disks) log.clear();
-  if (slot->gfns.size() * kPageBytes > kKeepBytes) slot->pages.discard();
+  slot->kept_bytes = std::max(slot->kept_bytes, slot->gfns.size() * kPageBytes);
+  // Only here it grows.
+  if (idle_bytes() + slot->kept_bytes > kIdleBytesMax) {
+    slot->pages.discard();
+    slot->kept_bytes = 0;
+  }
   const std::lock_guard lock(mutex_);
+  idle_bytes_ += slot->kept_bytes;
   free_.push_back(slot);
 }
 

@@ -4,7 +4,8 @@
 //   free ──take()──▶ filling ──publish()──▶ waiting ──front()──▶ encoding ──retire()──▶ free
 //
 // A slot keeps its buffers from use to use; page room is reserved address space that only takes
-// memory as far as epochs really reach into it, and is given back after an unusually large epoch.
+// memory as far as epochs really reach into it. Idle slots keep a bounded amount of that between
+// them: what comes again and again finds its room warm, and a burst does not keep memory for ever.
 // Slots are many, for small epochs that come faster than the event loop turns; of large ones fewer
 // wait at a time.
 #pragma once
@@ -52,6 +53,7 @@ struct EpochSlot {
   CutFacts facts;
   std::vector<uint32_t> gfns;  // pages of the epoch, in harvest order
   MappedRegion pages;          // gfns.size() × 4096 bytes, same order
+  size_t kept_bytes = 0;       // of `pages` that epochs have reached into
   StateWriter state_writer;
   std::span<const uint8_t> state;  // points into state_writer
   std::vector<AuditRecord> audit;
@@ -80,12 +82,15 @@ class SlotPool {
   }
   /// Forgets every published slot. Only while no cut is being made.
   void clear();
+  /// Page room that free slots keep, in bytes.
+  size_t idle_bytes() const;
 
  private:
   void recycle(EpochSlot* slot);
   mutable std::mutex mutex_;
   std::vector<std::unique_ptr<EpochSlot>> slots_;
   size_t pages_waiting_ = 0;
+  size_t idle_bytes_ = 0;  // sum of the free slots' kept_bytes
   std::vector<EpochSlot*> free_;
   std::deque<EpochSlot*> waiting_;
 };

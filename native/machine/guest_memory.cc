@@ -5,7 +5,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
+#include <thread>
+#include <utility>
 
 namespace ft {
 
@@ -17,6 +20,30 @@ constexpr uint64_t kMemoryBytesMin = 1ull << 20;
 Error size_error(uint64_t bytes, const std::string& why) {
   return Error{"FT_ERR_MEMORY_SIZE", 0,
                "guest memory of " + std::to_string(bytes) + " bytes is not possible: " + why};
+}
+
+// To give pages back takes the system about 200 ms a GiB. So much of it is done at once.
+constexpr uint64_t kClearBytesMax = 4ull << 20;
+// And the thread that does it otherwise holds up this process's other mappings so long at a time.
+constexpr uint64_t kUnmapBytes = 16ull << 20;
+
+Result<UniqueFd> make_file(uint64_t bytes) {
+  UniqueFd fd(static_cast<int>(::memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING)));
+  if (!fd.valid()) return sys_error("FT_ERR_MAP", "cannot create guest memory (memfd)");
+  if (::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) {
+    return sys_error("FT_ERR_MAP",
+                     "cannot give guest memory its size of " + std::to_string(bytes) + " bytes");
+  }
+  // Whoever else gets the descriptor cannot shrink the file under our mapping.
+  if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    return sys_error("FT_ERR_MAP", "cannot seal the size of guest memory");
+  }
+  return fd;
+}
+
+// A guest's memory has no place in a core file; a kernel that cannot exclude it does no harm.
+void keep_out_of_core_files(uint8_t* base, uint64_t bytes) {
+  (void)::madvise(base, bytes, MADV_DONTDUMP);
 }
 
 // What the system reports as MemTotal.
@@ -45,28 +72,49 @@ Result<GuestMemory> GuestMemory::create(uint64_t bytes) {
   }
 
   GuestMemory memory;
-  memory.fd_ =
-      UniqueFd(static_cast<int>(::memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING)));
-  if (!memory.fd_.valid()) return sys_error("FT_ERR_MAP", "cannot create guest memory (memfd)");
-  if (::ftruncate(memory.fd_.get(), static_cast<off_t>(bytes)) != 0) {
-    return sys_error("FT_ERR_MAP",
-                     "cannot give guest memory its size of " + std::to_string(bytes) + " bytes");
-  }
-  // Whoever else gets the descriptor cannot shrink the file under our mapping.
-  if (::fcntl(memory.fd_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-    return sys_error("FT_ERR_MAP", "cannot seal the size of guest memory");
-  }
+  auto file = make_file(bytes);
+  if (!file.ok()) return file.error();
+  memory.fd_ = file.take();
   auto region = MappedRegion::shared(memory.fd_.get(), bytes, 0, "guest memory");
   if (!region.ok()) return region.error();
   memory.region_ = region.take();
-  // A guest's memory has no place in a core file; a kernel that cannot exclude it does no harm.
-  (void)::madvise(memory.region_.data(), bytes, MADV_DONTDUMP);
+  keep_out_of_core_files(memory.region_.data(), bytes);
 
   memory.bitmap_.assign((memory.page_count() + 63) / 64, 0);
   // Room for every page, so that marking never allocates (the pages of the vector itself are taken
   // only as far as it is filled).
   memory.dirty_.reserve(memory.page_count());
   return memory;
+}
+
+Status GuestMemory::clear() {
+  if (::lseek(fd_.get(), 0, SEEK_DATA) < 0) return Ok{};  // never written: zero as it is
+  const uint64_t bytes = size();
+  if (bytes <= kClearBytesMax) {
+    const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    if (::fallocate(fd_.get(), punch, 0, static_cast<off_t>(bytes)) == 0) return Ok{};
+    return sys_error("FT_ERR_MAP", "cannot clear guest memory");
+  }
+  auto file = make_file(bytes);
+  if (!file.ok()) return file.error();
+  // The page tables move away, which is quick, and the mapping stays: nobody else gets its place
+  // before the new file has it.
+  uint8_t* const base = host_base();
+  void* const moved = ::mremap(base, bytes, bytes, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
+  if (moved == MAP_FAILED) return sys_error("FT_ERR_MAP", "cannot move guest memory away");
+  constexpr int kAccess = PROT_READ | PROT_WRITE;
+  FT_CHECK(::mmap(base, bytes, kAccess, MAP_SHARED | MAP_FIXED, file.value().get(), 0) == base,
+           "the place of guest memory is lost");
+  keep_out_of_core_files(base, bytes);
+  UniqueFd old = std::exchange(fd_, file.take());
+  // Whoever ends this process meanwhile ends the thread with it: it owns nothing but what the
+  // system takes back then too.
+  std::thread([old = std::move(old), bytes, at = static_cast<uint8_t*>(moved)] {
+    for (uint64_t done = 0; done < bytes; done += kUnmapBytes) {
+      ::munmap(at + done, std::min(kUnmapBytes, bytes - done));
+    }
+  }).detach();
+  return Ok{};
 }
 
 bool GuestMemory::read(uint64_t gpa, std::span<uint8_t> out) const {

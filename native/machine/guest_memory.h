@@ -31,6 +31,12 @@ class GuestMemory {
   /// window, beyond what the host has), FT_ERR_MAP.
   static Result<GuestMemory> create(uint64_t bytes);
 
+  /// Makes all of it zero, without waiting for the system to take back what there was: a new file
+  /// takes the old one's place under the same mapping, and a thread of its own lets go of the old
+  /// one. fd() is another one afterwards. No vCPU runs. Error: FT_ERR_MAP; what there was is then
+  /// there still.
+  Status clear();
+
   uint64_t size() const { return region_.size(); }
   uint64_t page_count() const { return region_.size() / 4096; }
   int fd() const { return fd_.get(); }

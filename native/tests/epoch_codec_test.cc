@@ -236,6 +236,32 @@ TEST_SUITE("epoch codec") {
   }
 }
 
+TEST_CASE("idle staging slots keep room for what comes again, and a bounded amount of it") {
+  constexpr size_t kMiB = 1 << 20;
+  auto pool = SlotPool::create(4, 16'384).take();
+  const auto use = [&](std::initializer_list<size_t> pages) {
+    for (const size_t count : pages) {
+      EpochSlot* slot = pool->take();
+      REQUIRE(slot != nullptr);
+      slot->gfns.resize(count);
+      pool->publish(slot);
+    }
+    for (size_t i = 0; i < pages.size(); i++) pool->retire();
+  };
+  use({4097});
+  CHECK(pool->idle_bytes() == 4097 * kPageBytes);
+  use({4097});
+  use({1});
+  CHECK(pool->idle_bytes() == 4097 * kPageBytes);
+  use({4096, 4096, 4096});
+  CHECK(pool->idle_bytes() <= 64 * kMiB);
+  CHECK(pool->idle_bytes() >= 3 * 4096 * kPageBytes);
+  use({16'384, 16'384, 5000, 5000});
+  CHECK(pool->idle_bytes() <= 64 * kMiB);
+  use({16'384});
+  CHECK(pool->idle_bytes() <= 64 * kMiB);
+}
+
 TEST_SUITE("threads") {
   TEST_CASE("staging slots pass from the cutting thread to the event loop and back") {
     auto pool = SlotPool::create(3, 16).take();

@@ -159,3 +159,34 @@ TEST_CASE("memory: marking all of it never needs more room than was reserved") {
   CHECK(memory.dirty_gfns().size() == 1024);
   CHECK(memory.dirty_gfns().data() == first);
 }
+
+TEST_CASE("memory: cleared, it is zero and empty, whether pages were mapped or written by a call") {
+  // The least clears in place, the other one gets a new file.
+  for (const uint64_t bytes : {kMiB, 64 * kMiB}) {
+    CAPTURE(bytes);
+    GuestMemory memory = make(bytes);
+    const uint8_t* const base = memory.host_base();
+    memory.set_tracking(true);
+    for (int round = 0; round < 3; round++) {
+      const uint8_t mark = static_cast<uint8_t>(0x51 + round);
+      REQUIRE(memory.write_value(bytes - 4096, mark));
+      REQUIRE(memory.write_value(4096, mark));
+      const std::vector<uint8_t> page(4096, mark);
+      REQUIRE(::pwrite(memory.fd(), page.data(), page.size(), 8 * 4096) == 4096);
+      REQUIRE(memory.host_base()[8 * 4096] == mark);
+
+      REQUIRE(memory.clear().ok());
+      CHECK(memory.host_base() == base);
+      CHECK(memory.size() == bytes);
+      CHECK(::lseek(memory.fd(), 0, SEEK_DATA) < 0);
+      for (const uint64_t at : {uint64_t{4096}, uint64_t{8 * 4096}, bytes - 4096}) {
+        CHECK(memory.host_base()[at] == 0);
+      }
+      // File and mapping are still of one memory, which cannot shrink.
+      REQUIRE(::pwrite(memory.fd(), page.data(), page.size(), 16 * 4096) == 4096);
+      CHECK(memory.host_base()[16 * 4096] == mark);
+      CHECK(::ftruncate(memory.fd(), 4096) < 0);
+    }
+    CHECK(dirty(memory) == std::vector<uint32_t>{static_cast<uint32_t>(bytes / 4096 - 1), 1});
+  }
+}

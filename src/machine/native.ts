@@ -106,6 +106,7 @@ export interface NativeRawSocket {
     skip: number,
   ): number;
   watch(readable: boolean, writable: boolean): void;
+  aim(gap: Uint8Array, roomBytes: number): void;
   close(): void;
 }
 

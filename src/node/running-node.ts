@@ -37,6 +37,9 @@ import { prepareClaim } from '../witness/prepare';
 import type { GenerationRecord, Witness } from '../witness/witness';
 import { ClosedDoor } from './closed-door';
 
+/** Send buffers that are kept: as many as the connection's queue holds when it is full, and some. */
+const IDLE_BUFFERS_MAX = 48;
+
 export type NodeRole = 'primary' | 'standby';
 
 export interface NodeSettings {
@@ -279,8 +282,7 @@ export class RunningNode {
   }
 
   private makePrimary(): PrimaryRole {
-    // Two buffers per epoch in flight would do; the pool keeps a few and makes more when needed.
-    const pool = this.parts.pool ?? new FrameBufferPool(CHUNK_BYTES);
+    const pool = this.parts.pool ?? new FrameBufferPool(CHUNK_BYTES, IDLE_BUFFERS_MAX);
     const { life } = this;
     const machine = this.ownMachine;
     const primary = new PrimaryRole(

@@ -26,7 +26,7 @@ import type { OutputCommit } from './output-commit';
 import type { PrimaryStats } from './primary-stats';
 
 /** How long one turn may encode. */
-const SLICE_US = 2000;
+const SLICE_US = 1000;
 const MESSAGE_BYTES = 4 * 1024;
 /** Bytes handed to the connection beyond which encoding waits for it to drain. */
 const QUEUED_BYTES_MAX = 8 * 1024 * 1024;

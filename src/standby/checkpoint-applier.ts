@@ -32,6 +32,7 @@ import type { GuestEnd, Machine } from '../machine/machine';
 import { type Frame, FrameFlag, FrameType } from '../wire/frame';
 import { type CatchUpFrom, unpackGuestEnd } from '../wire/messages';
 import { AckGate } from './ack-gate';
+import { HeldBodies } from './held-bodies';
 import { KeptImage } from './kept-image';
 import type { StandbyStats } from './standby-stats';
 
@@ -55,7 +56,7 @@ export interface ApplierHandlers {
   onDisksStuck(error: FtError): void;
 }
 
-const SLICE_US = 2000;
+const SLICE_US = 1000;
 const HELD_SLACK_BYTES = 64 * 1024 * 1024;
 /** So many applied bodies may stand at the head of a line that does not become empty. */
 const LINE_DONE_MAX = 64;
@@ -69,6 +70,8 @@ interface HeldBody {
   readonly last: boolean;
   /** The body is a copy, and counts as held. */
   owned: boolean;
+  /** Where the copy lies, if that is to be given back. */
+  room: Buffer | undefined;
 }
 
 interface KeptFrame extends Frame {
@@ -97,6 +100,7 @@ export class CheckpointApplier {
   private inTurn = false;
   /** Where the stage that goes on now began. */
   private stageUs = 0;
+  private readonly bodies = new HeldBodies();
   private readonly gate: AckGate;
   private stepAsked = false;
   private frozen = false;
@@ -326,13 +330,13 @@ export class CheckpointApplier {
   private takeScan(body: Uint8Array, last: boolean): void {
     this.stats.syncBytes += body.length;
     if (last) this.scanDone = true;
-    this.line.push({ epoch: 0, body, last: false, owned: false });
+    this.line.push({ epoch: 0, body, last: false, owned: false, room: undefined });
     // Inside an open epoch it waits for the end of that: it was written on top of those pieces.
     if (this.openEpoch === 0) this.lineReady = this.line.length;
   }
 
   private takeEpoch(epoch: number, body: Uint8Array, last: boolean): void {
-    this.line.push({ epoch, body, last, owned: false });
+    this.line.push({ epoch, body, last, owned: false, room: undefined });
     if (!last) return;
     this.lineReady = this.line.length;
     this.complete(epoch);
@@ -409,6 +413,7 @@ export class CheckpointApplier {
       this.lineHead += 1;
       if (piece.owned) this.heldBytes -= piece.body.length;
       this.applyBody(piece.epoch, piece.body);
+      if (piece.room !== undefined) this.bodies.release(piece.room);
       if (piece.last) this.applied(piece.epoch);
       // A handler may have ended all this.
       if (this.line.length === 0) return;
@@ -437,7 +442,9 @@ export class CheckpointApplier {
       if (piece === undefined || piece.owned) return undefined;
       const error = this.account(piece.body.length);
       if (error !== undefined) return error;
-      piece.body = Buffer.from(piece.body);
+      const { body, room } = this.bodies.hold(piece.body);
+      piece.body = body;
+      piece.room = room;
       piece.owned = true;
     }
     return undefined;

@@ -3,7 +3,8 @@
  *
  *   NodeStream   over Node's own streams: everywhere
  *   RawStream    by plain system calls in the addon, where it is loaded: one receive buffer for all
- *                reads, one call for all writes of a turn, no objects in between
+ *                reads (large bodies go straight where they belong), one call for all writes of a
+ *                turn, no objects in between
  *
  * Either tells its owner the same events, in the same order; what ends a connection comes last.
  */
@@ -11,8 +12,13 @@ import type { Socket } from 'node:net';
 import { assert } from '../common/assert';
 
 export interface StreamEvents {
-  /** Bytes came. They are valid only during the call. */
-  onData(chunk: Buffer): void;
+  /**
+   * Bytes came. They are valid only during the call. Before those of `chunk` there are `placed` that
+   * lie in the gap already.
+   */
+  onData(chunk: Buffer, placed: number): void;
+  /** Where the next bytes are wanted; undefined: anywhere. Asked for after each onData. */
+  gap(): Buffer | undefined;
   /** The peer's end: nothing more comes. */
   onEnd(): void;
   /** The connection broke. */
@@ -49,7 +55,7 @@ export class NodeStream implements ByteStream {
   }
 
   start(): void {
-    this.socket.on('data', (chunk: Buffer) => this.events.onData(chunk));
+    this.socket.on('data', (chunk: Buffer) => this.events.onData(chunk, 0));
     this.socket.resume();
   }
 
@@ -93,6 +99,11 @@ export interface RawSocket {
   ): number;
   /** Reads what comes; says when there is room to write. At first neither. */
   watch(readable: boolean, writable: boolean): void;
+  /**
+   * The next read alone fills `gap` first, and then no more than `roomBytes` of the receive buffer;
+   * onReadable is told the sum.
+   */
+  aim(gap: Uint8Array, roomBytes: number): void;
   close(): void;
 }
 
@@ -105,6 +116,14 @@ export type OpenRawSocket = (
 ) => RawSocket;
 
 const ROOM_BYTES = 256 * 1024;
+/** A smaller gap is not worth a call that names it: its bytes are copied. */
+const GAP_BYTES_MIN = 16 * 1024;
+/**
+ * Where one large body follows the other, no more than this is read behind the end of one: the next
+ * one's header is in it, and what little of its body came along is copied.
+ */
+const HEAD_BYTES = 4 * 1024;
+const NO_GAP = new Uint8Array(0);
 
 /**
  *   write ─▶ line ─▶ (corked: waits) ─▶ one call for all ─▶ taken ─▶ onWritten for each whole one
@@ -115,6 +134,10 @@ export class RawStream implements ByteStream {
   private readonly room = Buffer.allocUnsafeSlow(ROOM_BYTES);
   private raw: RawSocket | undefined;
   private reading = false;
+  /** So many bytes of the next read go into the gap first. */
+  private gapBytes = 0;
+  /** The next read is one after a large body, or of one. */
+  private aimed = false;
   /** Written and not with the system: from `head` on, the first of them less `skip` bytes. */
   private readonly buffers: Buffer[] = [];
   private readonly lengths: number[] = [];
@@ -177,10 +200,20 @@ export class RawStream implements ByteStream {
 
   private readonly readable = (bytes: number): void => {
     if (this.gone) return;
-    if (bytes > 0) this.events.onData(this.room.subarray(0, bytes));
+    if (bytes > 0) this.take(bytes);
     else if (bytes === 0) this.events.onEnd();
     else this.events.onError(systemError(bytes));
   };
+
+  private take(bytes: number): void {
+    const placed = Math.min(bytes, this.gapBytes);
+    this.events.onData(this.room.subarray(0, bytes - placed), placed);
+    const gap = this.gone ? undefined : this.events.gap();
+    const large = gap !== undefined && gap.length >= GAP_BYTES_MIN;
+    this.gapBytes = large ? gap.length : 0;
+    if (large || this.aimed) this.raw?.aim(large ? gap : NO_GAP, HEAD_BYTES);
+    this.aimed = large;
+  }
 
   private readonly writable = (): void => {
     if (this.gone) return;

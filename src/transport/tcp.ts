@@ -95,7 +95,8 @@ export class TcpConnection implements Connection {
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
     this.stream = openStream(socket, options, {
-      onData: (chunk) => this.received(chunk),
+      onData: (chunk, placed) => this.received(chunk, placed),
+      gap: () => this.decoder.gap,
       onEnd: () => this.ended(),
       onError: (error) => this.closed(this.lost(error)),
       onGone: () => {
@@ -203,9 +204,9 @@ export class TcpConnection implements Connection {
     while (this.pendingHead < this.pending.length) this.settleOldest();
   }
 
-  private received(chunk: Buffer): void {
+  private received(chunk: Buffer, placed: number): void {
     if (this.state !== 'open') return;
-    const error = this.decoder.push(chunk, this.dispatch);
+    const error = this.decoder.push(chunk, this.dispatch, placed);
     this.onTurn();
     if (error === undefined) return;
     if (error.code === 'FT_ERR_FRAME_VERSION' && this.decoder.frames === 0) {

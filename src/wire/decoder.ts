@@ -8,8 +8,9 @@
  *     │                        ▼
  *     └────── never ──────── dead: swallows everything, keeps the first error
  *
- * A frame that lies whole in one chunk is handed out as a view of that chunk, without a copy. Every
- * bound is checked before room is made for a body. Nothing here throws on what the peer sends.
+ * A frame that lies whole in one chunk is handed out as a view of that chunk, without a copy. What
+ * is still missing of a body that does not may be read straight into `gap`. Every bound is checked
+ * before room is made for a body. Nothing here throws on what the peer sends.
  */
 import { assert } from '../common/assert';
 import { crc32cRange } from '../common/crc32c';
@@ -99,13 +100,24 @@ export class FrameDecoder {
   }
 
   /**
-   * Takes the next bytes of the stream and calls `onFrame` for every frame that they complete.
+   * Where the next bytes of the stream belong: the rest of the body that is being gathered. Whoever
+   * reads them straight to there, from its beginning on, tells the next push() how many. undefined
+   * between bodies; valid until the next push.
+   */
+  get gap(): Buffer | undefined {
+    return this.body?.subarray(this.bodyFilled);
+  }
+
+  /**
+   * Takes the next bytes of the stream and calls `onFrame` for every frame that they complete. The
+   * first `placed` of them lie in `gap` already, and `chunk` holds those that follow.
    * The frame (one object, used again) is valid only during the call, its body until the next push,
    * as long as the chunk stays what it is. Returns the error that killed the decoder (`FT_ERR_FRAME_…`), now or earlier.
    */
-  push(chunk: Buffer, onFrame: (frame: Frame) => void): FtError | undefined {
+  push(chunk: Buffer, onFrame: (frame: Frame) => void, placed = 0): FtError | undefined {
     assert(!this.pushing, 'onFrame does not push into the decoder that called it');
     this.pushing = true;
+    if (placed > 0) this.takePlaced(placed, onFrame);
     let at = 0;
     while (this.dead === undefined && !this.stopped) {
       if (!this.headerDone) {
@@ -173,6 +185,18 @@ export class FrameDecoder {
     this.body = undefined;
     this.emit(body, onFrame);
     return at + take;
+  }
+
+  /** So many bytes of the body that is being gathered were put there by whoever read them. */
+  private takePlaced(bytes: number, onFrame: (frame: Frame) => void): void {
+    const { body } = this;
+    // A decoder that was stopped meanwhile wants no bytes.
+    if (body === undefined) return;
+    this.bodyFilled += bytes;
+    assert(this.bodyFilled <= body.length, 'what was placed lies in the gap');
+    if (this.bodyFilled < body.length) return;
+    this.body = undefined;
+    this.emit(body, onFrame);
   }
 
   /** A buffer of exactly `bytes`, cut from room that is kept while it is not too large. */

@@ -65,13 +65,20 @@ function encode(frames: readonly Sent[]): Buffer {
   );
 }
 
-/** Decodes a stream that arrives in these pieces. */
-function decode(pieces: readonly Buffer[], bodyBytesMax = BODY_BYTES_MAX) {
+/**
+ * Decodes a stream that arrives in these pieces; with `placing`, what belongs to a body that is being
+ * gathered is put where the decoder wants it.
+ */
+function decode(pieces: readonly Buffer[], bodyBytesMax = BODY_BYTES_MAX, placing = false) {
   const decoder = new FrameDecoder(crc32c, bodyBytesMax);
   const frames: Sent[] = [];
   const take = ({ type, flags, generation, epoch, body }: Frame) =>
     frames.push({ type, flags, generation, epoch, body: Buffer.from(body) });
-  for (const piece of pieces) decoder.push(piece, take);
+  for (const piece of pieces) {
+    const gap = placing ? decoder.gap : undefined;
+    const placed = gap === undefined ? 0 : piece.copy(gap);
+    decoder.push(piece.subarray(placed), take, placed);
+  }
   return { frames, error: decoder.error, end: decoder.end() };
 }
 
@@ -88,8 +95,9 @@ describe('a stream of frames', () => {
       fc.property(
         fc.array(sent, { maxLength: 6 }),
         fc.array(fc.nat(3000), { maxLength: 12 }),
-        (frames, cuts) => {
-          const result = decode(split(encode(frames), cuts));
+        fc.boolean(),
+        (frames, cuts, placing) => {
+          const result = decode(split(encode(frames), cuts), BODY_BYTES_MAX, placing);
           expect(result.end).toBeUndefined();
           expect(result.frames).toEqual(frames);
         },

@@ -70,8 +70,8 @@ test('a large epoch is applied in slices; what comes meanwhile queues behind it'
   const apply = bench.machine.apply.bind(bench.machine);
   bench.machine.apply = (body) => {
     turns.push(1);
-    // Each piece takes a millisecond of this turn.
-    (bench.clock as unknown as { now: number }).now += 1000;
+    // Each piece takes half of what a turn may take.
+    (bench.clock as unknown as { now: number }).now += 500;
     return apply(body);
   };
   bench.epoch(2, 'p9', last);

@@ -20,6 +20,22 @@ class FakeSystem {
   full = false;
   watched: [readable: boolean, writable: boolean] = [false, false];
   onWritable: () => void = () => undefined;
+  onReadable: (bytes: number) => void = () => undefined;
+  room: Uint8Array = Buffer.alloc(0);
+  gap: Uint8Array = Buffer.alloc(0);
+  roomBytes = 0;
+  aims = 0;
+
+  /** What the peer sends, and the system reads in one go: into the gap, and then into the room. */
+  arrive(bytes: Buffer): void {
+    const placed = bytes.copy(this.gap);
+    const behind = bytes.subarray(placed);
+    expect(behind.length).toBeLessThanOrEqual(this.roomBytes);
+    behind.copy(this.room);
+    this.gap = Buffer.alloc(0);
+    this.roomBytes = this.room.length;
+    this.onReadable(bytes.length);
+  }
 
   write(
     buffers: readonly Uint8Array[],
@@ -51,6 +67,12 @@ class FakeSystem {
     this.watched = [readable, writable];
   }
 
+  aim(gap: Uint8Array, roomBytes: number): void {
+    this.aims += 1;
+    this.gap = gap;
+    this.roomBytes = roomBytes;
+  }
+
   close(): void {}
 
   /** There is room again. */
@@ -64,9 +86,14 @@ class FakeSystem {
 function setUp() {
   const system = new FakeSystem();
   const seen = { written: 0, errors: [] as string[], ends: 0 };
-  const owner = { onWritten: (): void => undefined };
+  const owner = {
+    onWritten: (): void => undefined,
+    onData: (_chunk: Buffer, _placed: number): void => undefined,
+    gap: (): Buffer | undefined => undefined,
+  };
   const events: StreamEvents = {
-    onData: () => undefined,
+    onData: (chunk, placed) => owner.onData(chunk, placed),
+    gap: () => owner.gap(),
     onEnd: () => undefined,
     onGone: () => undefined,
     onError: (error) => seen.errors.push(error.message),
@@ -85,8 +112,11 @@ function setUp() {
   const stream = new RawStream(
     socket as unknown as Socket,
     3,
-    (_fd, _room, _onReadable, onWritable) => {
+    (_fd, room, onReadable, onWritable) => {
       system.onWritable = onWritable;
+      system.onReadable = onReadable;
+      system.room = room;
+      system.roomBytes = room.length;
       return system;
     },
     events,
@@ -221,4 +251,44 @@ test('the end is sent once, behind what was written when told', () => {
   system.drain();
   expectWhole();
   expect(seen.ends).toBe(1);
+});
+
+test('what a large body still lacks is read to where it belongs, and little behind it', () => {
+  const { system, owner } = setUp();
+  const told: [chunk: number, placed: number][] = [];
+  owner.onData = (chunk, placed) => told.push([chunk.length, placed]);
+  const body = Buffer.alloc(40_000);
+  const sent = Buffer.from(body.map((_, at) => at % 251));
+  let wanted: Buffer | undefined = body.subarray(10_000);
+  owner.gap = () => wanted;
+  system.arrive(Buffer.alloc(10_040));
+  expect([system.gap.length, system.roomBytes]).toEqual([30_000, 4096]);
+  wanted = body.subarray(20_000);
+  system.arrive(sent.subarray(10_000, 20_000));
+  wanted = undefined;
+  system.arrive(Buffer.concat([sent.subarray(20_000), Buffer.alloc(50)]));
+  expect(body.subarray(10_000)).toEqual(sent.subarray(10_000));
+  expect(told).toEqual([
+    [10_040, 0],
+    [0, 10_000],
+    [50, 20_000],
+  ]);
+  // Another large body may follow; when none does, the whole room is used again, unasked.
+  expect([system.gap.length, system.roomBytes, system.aims]).toEqual([0, 4096, 3]);
+  system.arrive(Buffer.alloc(60));
+  system.arrive(Buffer.alloc(200_000));
+  expect(system.aims).toBe(3);
+});
+
+test('a small gap is not aimed at: its bytes come with what follows', () => {
+  const { system, owner } = setUp();
+  let chunks = 0;
+  owner.onData = (chunk, placed) => {
+    chunks += chunk.length;
+    expect(placed).toBe(0);
+  };
+  owner.gap = () => Buffer.alloc(9000);
+  system.arrive(Buffer.alloc(5000));
+  system.arrive(Buffer.alloc(9100));
+  expect([system.aims, chunks]).toEqual([0, 14_100]);
 });
