@@ -276,6 +276,7 @@ function keepMemory(logger: Logger): void {
     keepMemoryPastDeath();
   } catch (thrown) {
     const { code, message } = toFtError(thrown, 'FT_ERR_KEEPER');
+    if (code !== 'FT_ERR_KEEPER') throw thrown;
     logger.warn(`${message}. If this process is killed, its standby hears of it later.`, { code });
   }
 }
