@@ -2,7 +2,8 @@
  * Lives of real nodes: a host that comes back, a process that lost its guest, a third node, and two
  * hosts that died. Every host is started with one command line, always the same, and nobody helps.
  */
-import { readdirSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { restDisk } from '../drill/disk-drill';
 import { Equals } from '../support/equals';
 import { kvmDescribe } from '../support/kvm';
 import { OracleProcess } from '../support/oracle-process';
@@ -14,8 +15,8 @@ kvmDescribe('lives of a node', () => {
   let equals: Equals;
   let oracle: OracleProcess | undefined;
 
-  const begin = async (name: string, names: readonly string[]): Promise<void> => {
-    equals = new Equals(name, names);
+  const begin = async (name: string, names: readonly string[], diskBytes = 0): Promise<void> => {
+    equals = new Equals(name, names, diskBytes);
     await equals.startAll();
     const settings = { ...equals.guest, clients: 8, ratePerSecond: 400 };
     oracle = await OracleProcess.start(settings, equals.netns.name);
@@ -116,6 +117,36 @@ kvmDescribe('lives of a node', () => {
       process.kill('SIGTERM');
       expect(await process.waitExit(5000)).toMatchObject({ code: 0, signal: null });
     }
+  });
+
+  test('disks follow their guest from life to life, and are equal in the end', async () => {
+    await begin('lives-disk', ['a', 'b'], 8 * 1024 * 1024);
+    const load = { disk: 0, underWayMax: 8, writesPerSecond: 800, firstBlock: 1024 };
+    await oracle?.diskLoad({ ...load, blocks: 128 });
+    for (const [active, heir] of [
+      ['a', 'b'],
+      ['b', 'a'],
+      ['a', 'b'],
+    ] as const) {
+      await stall(active, heir);
+    }
+    await failover('b', 'a');
+    const from = equals.host('a').node.process.lines.length;
+    equals.start('b');
+    await equals.waitProtected('a', from);
+    if (oracle === undefined) throw new Error('There are no clients.');
+    const written = await restDisk(oracle);
+    expect(written).toMatchObject({ errors: 0, broken: 0 });
+    expect(written.writes).toBeGreaterThan(100);
+    await expectClean();
+    for (const name of ['b', 'a']) {
+      const { process } = equals.host(name).node;
+      process.kill('SIGTERM');
+      expect(await process.waitExit(8000)).toMatchObject({ code: 0, signal: null });
+    }
+    const [left, right] = ['a', 'b'].map((name) => readFileSync(equals.imagePath(name)));
+    expect(left?.equals(right ?? Buffer.alloc(0))).toBe(true);
+    expect(left?.some((byte) => byte !== 0)).toBe(true);
   });
 
   test('of three nodes the standby is killed: the other candidate is synced', async () => {

@@ -7,7 +7,7 @@
  *   c: tap2, 127.0.0.1:7003 ┘
  */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { GUEST_ADDRESS, NetworkNamespace } from './netns';
@@ -42,10 +42,19 @@ export class Equals {
   constructor(
     readonly name: string,
     readonly names: readonly string[],
+    /** A disk of this size: an image for each host, blank at first; 0: none. */
+    readonly diskBytes = 0,
   ) {
     this.netns = NetworkNamespace.make(names.length);
     this.folder = mkdtempSync(path.join(os.tmpdir(), 'ft-equals-'));
     atExit(this.folder, () => this.removeFolder());
+    if (diskBytes === 0) return;
+    for (const name of names) writeFileSync(this.imagePath(name), Buffer.alloc(diskBytes));
+  }
+
+  /** A host's disk image; it outlives the host's processes. */
+  imagePath(name: string): string {
+    return path.join(this.folder, `${name}.img`);
   }
 
   /** Starts a host, or starts it again, with the command line that it always has. */
@@ -135,6 +144,7 @@ export class Equals {
       ...['--listen', address(name), ...others.flatMap((one) => ['--standby', address(one)])],
       ...['--suspect-after-ms', `${SUSPECT_AFTER_MS}`, '--status-interval-ms', '100'],
       ...['--control', this.controlOf(name)],
+      ...(this.diskBytes === 0 ? [] : ['--disk', this.imagePath(name)]),
     ];
   }
 }
