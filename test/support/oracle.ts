@@ -93,6 +93,8 @@ class Judge {
   private counter = 0n;
   /** A number is missing before here, so a counter may have moved unseen. */
   private counterUncertain: boolean;
+  /** Numbers missing that unanswered requests of a lost guest explain. */
+  private servedUnheard = 0;
   private retries = 0;
   private lost = 0;
   private regressed = 0;
@@ -270,9 +272,15 @@ class Judge {
   }
 
   private noteMissing(index: number, from: number, to: number): void {
+    this.counterUncertain = true;
+    // A guest that died may have served what it could not answer any more, and nothing beside that.
+    const unanswered = this.history.length - this.history.answeredCount;
+    if (this.options.guestLost === true && this.servedUnheard + to - from <= unanswered) {
+      this.servedUnheard += to - from;
+      return;
+    }
     const which = to - from === 1 ? `number ${from}` : `numbers ${from} to ${to - 1}`;
     this.add('sequence-missing', index, `nobody knows ${which}, just before this one`, to - from);
-    this.counterUncertain = true;
   }
 
   private checkBootId(index: number, seen: ReadonlySet<bigint>): bigint {

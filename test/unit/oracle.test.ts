@@ -105,6 +105,24 @@ describe('oracle: true histories', () => {
     expect(judge(scene.history).byKind).toMatchObject({ 'sequence-missing': 5 });
   });
 
+  test('a guest that was lost may have served what it never answered, and no more', () => {
+    const scene = new Scene();
+    scene.incr();
+    for (const client of [2, 3]) {
+      const bytes = scene.request(client, Op.incr);
+      scene.send(bytes);
+      scene.beacon.serve(bytes);
+    }
+    scene.incr();
+    expect(judge(scene.history, { guestLost: true }).violations).toEqual([]);
+    expect(judge(scene.history).byKind).toEqual({ unanswered: 2, 'sequence-missing': 2 });
+    const elsewhere = new Scene();
+    elsewhere.beacon = scene.beacon;
+    elsewhere.incr(7);
+    scene.incr();
+    expect(judge(scene.history, { guestLost: true }).byKind).toEqual({ 'sequence-missing': 1 });
+  });
+
   test('the hash is FNV-1a 64 as written in the protocol', () => {
     const request = Buffer.alloc(REQUEST_BYTES);
     const fields = { op: Op.put, client: 77, requestId: 2 ** 31 + 5, a: 2n ** 64n - 1n, b: 3n };
