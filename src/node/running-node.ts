@@ -37,8 +37,8 @@ import { prepareClaim } from '../witness/prepare';
 import type { GenerationRecord, Witness } from '../witness/witness';
 import { ClosedDoor } from './closed-door';
 
-/** Send buffers that are kept: as many as the connection's queue holds when it is full, and some. */
-const IDLE_BUFFERS_MAX = 48;
+/** Send buffers that are kept: twice what the queue of the connection holds when it is full. */
+const IDLE_BUFFERS_MAX = 16;
 
 export type NodeRole = 'primary' | 'standby';
 

@@ -7,8 +7,8 @@ import { CHUNK_BYTES } from '../wire/frame';
 
 /** A smaller body would waste room, and its own costs little. */
 const LARGE_BYTES_MIN = CHUNK_BYTES / 2;
-/** An epoch of 4,096 raw pages is 64 bodies. */
-const IDLE_MAX = 72;
+/** An epoch of 4,096 raw pages is 17 bodies. */
+const IDLE_MAX = 20;
 
 /** A body that is ours, and the room it lies in when that is to be given back. */
 export interface HeldCopy {

@@ -27,11 +27,8 @@ export const BODY_BYTES_MAX_HANDSHAKE = 64 * 1024;
 export const BODY_BYTES_MAX_WELCOME = 160 * 1024;
 /** Bodies accepted after it. Encoders split epochs into chunks well below this. */
 export const BODY_BYTES_MAX = 8 * 1024 * 1024;
-/**
- * What one encoded chunk aims at: so much is encoded, summed, compressed and sent without a look at
- * anything else, and finds room in the cache of one CPU from its encoding to its sending.
- */
-export const CHUNK_BYTES = 256 * 1024;
+/** What one encoded chunk aims at. */
+export const CHUNK_BYTES = 1024 * 1024;
 
 export const FrameType = {
   /** First frame of every connection, from the side that dialled. msgpack Hello. */
