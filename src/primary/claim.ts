@@ -55,6 +55,8 @@ export class Claim {
       (thrown: unknown) => {
         if (this.stopped) return;
         this.handlers.onUnknown(toFtError(thrown, 'FT_ERR_WITNESS_UNKNOWN'), this.tries);
+        // Whoever heard that may have ended the guest: nothing more is claimed for it.
+        if (this.stopped) return;
         this.timer = clock.after(this.waitMs, () => this.attempt());
         this.waitMs = Math.min(RETRY_MS_MAX, this.waitMs * 2);
       },

@@ -84,6 +84,8 @@ export class EpochPipeline {
   /** The next epoch that was cut of a halted guest is the last that is sent, until goOn(). */
   restAtHalt(): void {
     this.restAsked = true;
+    // An epoch that is half sent now was cut before this halt, of an earlier one at best.
+    this.halted = false;
   }
 
   /** Cuts that were left waiting are sent after all. */

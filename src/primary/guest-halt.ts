@@ -52,4 +52,10 @@ export class GuestHalt {
   get waitsForStandby(): boolean {
     return this.wasProtected && this.onStandbyLoss === 'pause';
   }
+
+  /** What the log says that the guest does while no standby holds it. */
+  get withoutStandby(): string {
+    const waits = this.waitsForStandby;
+    return waits ? 'The guest waits for a standby.' : 'The guest runs on unprotected.';
+  }
 }

@@ -309,7 +309,7 @@ export class PrimaryRole {
   }
 
   private sayUnprotected({ message, code, facts }: FtError): void {
-    this.options.logger.error(`${message} The guest runs on unprotected.`, { ...facts, code });
+    this.options.logger.error(`${message} ${this.halts.withoutStandby}`, { ...facts, code });
   }
 
   private linkDown(down: LinkDown): void {
@@ -327,7 +327,7 @@ export class PrimaryRole {
     if (down.kind === 'bye') {
       // A standby that was ended says so in words of its own; one that had to give up, with a code.
       if (down.reason.startsWith('FT_ERR_')) {
-        logger.error(`The standby gave up, and the guest runs on unprotected: ${down.reason}`);
+        logger.error(`The standby gave up: ${down.reason}. ${this.halts.withoutStandby}`);
       }
       this.toSolo(`the standby left: ${down.reason}`);
       return;

@@ -114,6 +114,7 @@ export class FileWitness implements Witness {
 
   claim(pair: string, fromGeneration: number, nodeId: string): Promise<ClaimResult> {
     return this.answer(async () => {
+      if (this.closed) throw new FtError('FT_ERR_WITNESS_CLOSED', 'The witness was let go of.');
       checkName('pair', pair);
       checkName('node', nodeId);
       const sooner = await this.claimStaged(pair, fromGeneration + 1, nodeId);
@@ -169,6 +170,8 @@ export class FileWitness implements Witness {
     if (staged?.generation !== wanted || staged.nodeId !== nodeId) return undefined;
     this.staged.delete(pair);
     const opening = open(this.directory, constants.O_RDONLY);
+    // Whoever waits for it below hears of a failure; nobody may be there yet when it comes.
+    opening.catch(ignore);
     try {
       if (!(await linked(staged.draft, this.pathOf(pair, wanted)))) return undefined;
       const directory = await opening;

@@ -266,9 +266,7 @@ describe('a disk that fails', () => {
     world.imageOf('b').failing = true;
     await writes(world, 3);
     expect(a.state).toBe('solo');
-    expect(a.said.join()).toContain(
-      'The standby gave up, and the guest runs on unprotected: FT_ERR_DISK_IO',
-    );
+    expect(a.said.join()).toContain('The standby gave up: FT_ERR_DISK_IO');
     expect(b.state).toBe('joining');
     await world.advance(500, 2);
     expect(a.refused?.code).toBe('FT_ERR_DISK_IO');

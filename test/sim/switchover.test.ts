@@ -347,6 +347,18 @@ describe('--on-witness-loss', () => {
     expect(world.answers).toEqual([]);
   });
 
+  test('stop: nothing is claimed for a guest that was ended; its standby goes on', async () => {
+    const world = new World({ onWitnessLoss: 'stop' });
+    const { a, b } = await world.protectedPair();
+    world.witness.unreachableFor.add('a').add('b');
+    world.cutLinks();
+    await world.until('the end', () => a.end !== undefined);
+    world.witness.unreachableFor.clear();
+    await world.until('the other side', () => b.state === 'solo');
+    expect(world.witness.owners).toEqual(['a', 'b']);
+    expect(world.violations).toEqual([]);
+  });
+
   test('a switchover that the witness keeps from its end: the guest runs on with hold', async () => {
     const world = new World({ onWitnessLoss: 'hold' });
     const { a, b } = await world.protectedPair();

@@ -137,6 +137,22 @@ describe('FileWitness', () => {
     await witness.close();
   });
 
+  test('a prepared claim without its directory is an unknown outcome, and is made again', async () => {
+    const witness = await FileWitness.open(directory);
+    await witness.claim('web', 0, 'alpha');
+    await witness.prepare('web', 1, 'alpha');
+    await rename(directory, `${directory}.away`);
+    await expect(witness.claim('web', 1, 'alpha')).rejects.toMatchObject({
+      code: 'FT_ERR_WITNESS_UNREACHABLE',
+    });
+    await rename(`${directory}.away`, directory);
+    expect(await witness.claim('web', 1, 'alpha')).toEqual({ outcome: 'won', generation: 2 });
+    await witness.close();
+    await expect(witness.claim('web', 2, 'alpha')).rejects.toMatchObject({
+      code: 'FT_ERR_WITNESS_CLOSED',
+    });
+  });
+
   test('a directory that is not there is never made', async () => {
     const missing = path.join(directory, 'not-mounted');
     await expect(FileWitness.open(missing)).rejects.toMatchObject({
