@@ -327,7 +327,7 @@ export class PrimaryRole {
     if (down.kind === 'bye') {
       // A standby that was ended says so in words of its own; one that had to give up, with a code.
       if (down.reason.startsWith('FT_ERR_')) {
-        logger.error(`The standby gave up: ${down.reason}. ${this.halts.withoutStandby}`);
+        logger.error(`${this.halts.withoutStandby} The standby gave up: ${down.reason}`);
       }
       this.toSolo(`the standby left: ${down.reason}`);
       return;

@@ -311,7 +311,7 @@ describe('a disk that fails', () => {
     expect([a.state, b.state]).toEqual(['protected', 'ready']);
     const answers = world.answers.length;
     await world.until('solo', () => a.state === 'solo', 2000);
-    expect(a.said.join()).toContain('runs on unprotected: FT_ERR_DISK_STUCK');
+    expect(a.said.join()).toContain('runs on unprotected. The standby gave up: FT_ERR_DISK_STUCK');
     await writes(world, 2);
     expect(world.answers.length).toBeGreaterThan(answers);
     // The rest is long over, and what hangs would stall the guest in a sync as well.
