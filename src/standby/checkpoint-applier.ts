@@ -167,8 +167,10 @@ export class CheckpointApplier {
   /** The session is over, and nothing will be resumed from it: its image stays as it is, if it is
    * one. */
   keepImage(session: string): void {
-    if (!this.restorable || this.mismatched) return;
+    if (!this.restorable) return;
+    // What is applied only now may be what the audit finds fault with.
     this.drain();
+    if (this.mismatched) return;
     this.image.keep(session, this.heldEpoch);
   }
 

@@ -25,6 +25,9 @@ class NotingMachine {
     this.applied.length = 0;
     return [];
   }
+  beginCatchUp(): readonly undefined[] {
+    return [];
+  }
   verify(body: Uint8Array): FtError | undefined {
     const bad = Buffer.from(body).toString().includes('bad');
     return bad ? new FtError('FT_ERR_EPOCH_BODY', 'damaged') : undefined;

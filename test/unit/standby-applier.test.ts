@@ -201,6 +201,20 @@ test('audit mismatches count from the base epoch on', () => {
   expect(bench.mismatches).toEqual([2, 3]);
 });
 
+test.each([
+  ['kept', true, []],
+  ['not kept when the audit finds fault with what was left to apply', false, [3]],
+])('the image of a session that is over is %s', (_, kept, mismatches) => {
+  const bench = new ApplierBench().ready();
+  bench.machine.applyCostMs = 2;
+  bench.together(() => bench.epoch(2, 'a', 0) ?? bench.epoch(2, 'b'));
+  expect(bench.machine.applied).toEqual(['scan', 'base', 'a']);
+  bench.machine.mismatches = mismatches;
+  bench.applier.keepImage('s');
+  expect(bench.machine.applied).toEqual(['scan', 'base', 'a', 'b']);
+  expect(bench.applier.begin([], { session: 's', epoch: 1 }).catchUp).toBe(kept);
+});
+
 test('begin forgets everything', () => {
   const bench = new ApplierBench().ready();
   bench.epoch(2, 'a', 0);
