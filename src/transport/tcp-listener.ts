@@ -17,17 +17,26 @@ export const HANDSHAKE_DEADLINE_MS = 2000;
  * handshake takes longer than HANDSHAKE_DEADLINE_MS.
  */
 export class TcpListener {
-  /** Set by the owner. */
-  onConnection: (connection: Connection) => void = () => {};
   /** Told of connections turned away because WAITING_MAX others wait, and of accept errors. */
   onTrouble: (error: FtError) => void = () => {};
 
   private readonly options: TcpOptions;
   private readonly waiting = new Set<TcpConnection>();
   private server: Server | undefined;
+  private handler: ((connection: Connection) => void) | undefined;
 
   constructor(options: TcpOptions = {}) {
     this.options = options;
+  }
+
+  /**
+   * Set by the owner, who may do so some time after listen(): whoever came before that is handed
+   * over then. A dialler that nobody greets would wait for its whole deadline.
+   */
+  set onConnection(handler: (connection: Connection) => void) {
+    const early = this.handler === undefined ? [...this.waiting] : [];
+    this.handler = handler;
+    for (const connection of early) handler(connection);
   }
 
   /** Connections whose handshake is not done. */
@@ -85,7 +94,7 @@ export class TcpListener {
     const connection = new TcpConnection(socket, this.options);
     this.waiting.add(connection);
     connection.whenHandshakeDone(() => this.waiting.delete(connection));
-    this.onConnection(connection);
+    this.handler?.(connection);
   }
 }
 

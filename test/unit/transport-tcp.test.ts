@@ -89,6 +89,19 @@ describe.each([
     return socket;
   }
 
+  test('whoever came before the owner was ready is handed over then', async () => {
+    const early = new TcpListener(options);
+    const near = await dial(await early.listen(LOOPBACK), 1000, options);
+    await until(() => early.waitingConnections === 1);
+    early.onConnection = (connection) => accepted.push(connection);
+    expect(accepted).toHaveLength(1);
+    const seen = watch(accepted[0] as Connection);
+    near.send(HEADER, allocFrameBuffer(0), 0);
+    await until(() => seen.epochs.length === 1);
+    near.close();
+    await early.close();
+  });
+
   test('frames arrive in order, singly and in bursts, and every buffer comes back', async () => {
     const [near, far] = await pair();
     watch(near);
