@@ -177,6 +177,7 @@ void GuestMemory::clear_dirty() {
 }
 
 void GuestMemory::set_tracking(bool on) {
+  if (on == tracking_) return;
   clear_dirty();
   tracking_ = on;
 }

@@ -74,7 +74,8 @@ class GuestMemory {
   /// The pages marked since the last clear, each once, in order of first marking.
   std::span<const uint32_t> dirty_gfns() const { return dirty_; }
   void clear_dirty();
-  /// While off (nobody replicates) marks are dropped; switching forgets the marks there are.
+  /// While off (nobody replicates) marks are dropped; switching forgets the marks there are. On
+  /// when it is on already, it changes nothing: what devices marked meanwhile is still to be taken.
   void set_tracking(bool on);
   bool tracking() const { return tracking_; }
 

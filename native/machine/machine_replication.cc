@@ -51,8 +51,11 @@ Status Machine::begin_replication(const CutPolicy& policy, uint64_t first_epoch,
   }
   if (!changes_->watching() || !catch_up) changes_->lose();
   changes_->off();
+  // A log that was lost may have left pages unprotected: logging that begins anew protects all.
+  if (!changes_->complete()) FT_TRY(stop_logging());
   FT_TRY(vm_->set_memory(kMemorySlot, 0, memory_->host_base(), memory_->size(), true));
   {
+    // Devices go on: what they marked since changes_->collect() stays marked, for the first epoch.
     const std::lock_guard lock(lock_);
     memory_->set_tracking(true);
   }

@@ -140,6 +140,16 @@ TEST_CASE("memory: reads mark nothing, and nothing is marked while tracking is o
   CHECK(dirty(memory) == std::vector<uint32_t>{0});
 }
 
+TEST_CASE("memory: tracking that is switched on again forgets no mark") {
+  GuestMemory memory = make();
+  memory.set_tracking(true);
+  memory.mark_dirty(5);
+  memory.set_tracking(true);
+  memory.mark_dirty(6);
+  memory.mark_dirty(5);
+  CHECK(dirty(memory) == std::vector<uint32_t>{5, 6});
+}
+
 TEST_CASE("memory: ring words must be even and inside") {
   GuestMemory memory = make();
   uint16_t word = 0;
