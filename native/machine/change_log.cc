@@ -1,13 +1,22 @@
 // Which pages change while nobody replicates.
 #include "machine/change_log.h"
 
+#include <algorithm>
+
 namespace ft {
 namespace {
 // As in a cut: a ring this full may have lost entries without a word.
 constexpr uint32_t kRingReserve = 5536;
 // Sending more than this share of memory page by page is no better than a full sync.
 constexpr uint64_t kShareMax = 4;
+// Both sides clear the pages of a catch-up in one go, in which no sign of life is sent: 32 MiB take
+// some 10 ms, well within the time after which a silent peer is suspected.
+constexpr uint64_t kPagesMax = 8192;
 }  // namespace
+
+uint64_t ChangeLog::pages_max(uint64_t memory_pages) {
+  return std::min(memory_pages / kShareMax, kPagesMax);
+}
 
 ChangeLog::ChangeLog(Parts parts) : parts_(std::move(parts)), pages_(parts_.memory.page_count()) {}
 
@@ -36,7 +45,7 @@ void ChangeLog::collect(const SignalsBlocked& blocked) {
     const auto reset = parts_.vm.reset_dirty_rings(blocked, harvested);
     if (!reset.ok() || reset.value() != harvested) lose();
   }
-  if (pages_.count() > pages_.pages() / kShareMax) lose();
+  if (pages_.count() > pages_max(pages_.pages())) lose();
 }
 
 bool ChangeLog::due(bool ring_full) const {

@@ -51,8 +51,11 @@ class ChangeLog {
   /// Not every change is known any more.
   void lose() { complete_.store(false); }
   /// Moves what the rings and the VMM's own marks hold into the log, and has KVM protect those
-  /// pages anew. A log with more than a quarter of memory is lost.
+  /// pages anew. A log with more than pages_max() pages is lost.
   void collect(const SignalsBlocked& blocked);
+  /// The most pages that a catch-up may begin with: a quarter of memory, and never more than 32
+  /// MiB.
+  static uint64_t pages_max(uint64_t memory_pages);
   void watch() { watching_.store(true); }
   void off() { watching_.store(false); }
   const PageBits& pages() const { return pages_; }

@@ -43,6 +43,12 @@ uint64_t check_noted(VcpuRig& rig, const std::vector<uint8_t>& before) {
 
 }  // namespace
 
+TEST_CASE("changes: a quarter of memory may be noted, but never more than 32 MiB") {
+  CHECK(ChangeLog::pages_max(kRigBytes / 4096) == 256);
+  CHECK(ChangeLog::pages_max(8192 * 4) == 8192);
+  CHECK(ChangeLog::pages_max((3ull << 30) / 4096) == 8192);
+}
+
 TEST_SUITE("threads") {
   KVM_TEST_CASE("changes: what vCPUs and the VMM write is noted, through many full rings") {
     for (const uint32_t ring_bytes : {kSmallRingBytes, 0u}) {

@@ -232,7 +232,7 @@ export interface Machine {
    *
    * With `noteChanges` (the standby had acknowledged its base epoch) it is noted from here on which
    * pages change, until the next beginReplication(), or until they are more than a quarter of
-   * memory.
+   * memory or 32 MiB.
    */
   endReplication(noteChanges?: boolean): void;
   /**

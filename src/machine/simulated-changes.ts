@@ -1,12 +1,13 @@
 /**
  * Which pages a standby that was lost lacks when it comes back: those of epochs that it may not hold,
  * and those that change while nobody replicates. The same two bitmaps as native/machine's
- * UnackedPages, turned after fewer epochs, and the same bound as its ChangeLog.
+ * UnackedPages, turned after fewer epochs, and the same bounds as its ChangeLog.
  */
 import type { SimulatedMemory } from './simulated-memory';
 
 const TURN_EPOCHS = 4;
 const SHARE_MAX = 4;
+const PAGES_MAX = 8192;
 
 export class SimulatedChanges {
   private newer: Uint8Array;
@@ -68,7 +69,7 @@ export class SimulatedChanges {
     });
     let count = 0;
     for (const bit of this.pages) count += bit;
-    if (count > this.pages.length / SHARE_MAX) this.complete = false;
+    if (count > Math.min(this.pages.length / SHARE_MAX, PAGES_MAX)) this.complete = false;
   }
 
   /** The epoch after which every change is known. */
