@@ -17,7 +17,8 @@
 namespace ft {
 
 /// Until output is held nobody waits for a cut: during a sync they only have to keep epochs small,
-/// and each takes time of both event loops from the pages that are on their way.
+/// and each takes time of both event loops from the pages that are on their way. Cuts that this
+/// leaves out are not made up either (Cutter::syncing).
 inline constexpr uint32_t kSyncIntervalUs = 4000;
 
 class CutClock {

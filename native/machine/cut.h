@@ -101,6 +101,8 @@ class Cutter {
   bool frozen() const { return frozen_.load() || final_cut_made_.load(); }
   /// A cut stands before the machine lock: whoever takes it again and again lets it by.
   bool waits_for_lock() const { return waits_for_lock_.load(); }
+  /// A standby is being made, and nobody waits for a cut yet: output is not held.
+  bool syncing() const { return active() && !policy_.floor && base_.load() == 0; }
   /// Output waits, nothing is in flight, and the policy says not to wait for the timer then.
   bool output_wants_cut() const;
 

@@ -371,6 +371,11 @@ bool VcpuThreads::behind_schedule() {
   constexpr uint64_t kOwedMax = 8;
   const uint64_t interval_ns = interval_ns_;
   const uint64_t now = parts_.cutter.last_cut_ns();
+  // During a sync ticks come at another pace, and nothing is owed.
+  if (parts_.cutter.syncing()) {
+    paid_until_ns_ = now;
+    return false;
+  }
   const uint64_t oldest = now - std::min(now, kOwedMax * interval_ns);
   paid_until_ns_ = std::clamp(paid_until_ns_ + interval_ns, oldest, now);
   // No cut on the heels of one that took as long as the guest ran.
