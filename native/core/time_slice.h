@@ -10,8 +10,10 @@
 
 namespace ft {
 
-/// Slices of `us` (100 to 100,000) for the calling thread, not for those that it makes later. False
-/// where the system does not offer that; nothing is changed then.
+/// Slices of `us` (100 to 100,000) for the calling thread, not for those that it makes later: they
+/// begin as ordinary threads, whatever policy or negative nice this one is given afterwards. False,
+/// and nothing is changed, where the system does not offer that, and for a thread that is not an
+/// ordinary one or has a negative nice, which the threads it makes would lose.
 bool use_short_slices(uint32_t us);
 
 }  // namespace ft
