@@ -32,7 +32,8 @@ namespace ft {
 
 /// Starts the keeper of the calling process's memory. To be called once, before the process opens
 /// connections; any thread. Returns the keeper's process id. FT_ERR_KEEPER: the system has no
-/// room for another process, or does not let one be made this way; nothing else is changed.
+/// room for another process, or does not let one be made this way, or that one not close what it
+/// inherits; nothing else is changed.
 Result<pid_t> start_memory_keeper();
 
 }  // namespace ft

@@ -2,12 +2,13 @@
 #include "machine/guest_memory.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
-#include <thread>
+#include <memory>
 #include <utility>
 
 namespace ft {
@@ -44,6 +45,40 @@ Result<UniqueFd> make_file(uint64_t bytes) {
 // A guest's memory has no place in a core file; a kernel that cannot exclude it does no harm.
 void keep_out_of_core_files(uint8_t* base, uint64_t bytes) {
   (void)::madvise(base, bytes, MADV_DONTDUMP);
+}
+
+// A mapping that nobody needs any more, and the file behind it.
+struct OldMemory {
+  UniqueFd file;
+  uint8_t* at;
+  uint64_t bytes;
+};
+
+void* unmap(void* argument) {
+  const std::unique_ptr<OldMemory> old(static_cast<OldMemory*>(argument));
+  for (uint64_t done = 0; done < old->bytes; done += kUnmapBytes) {
+    ::munmap(old->at + done, std::min(kUnmapBytes, old->bytes - done));
+  }
+  return nullptr;
+}
+
+// On a thread of its own, or, where the system has none to give, here. Whoever ends this process
+// meanwhile ends the thread with it: it owns nothing but what the system takes back then too.
+void unmap_aside(OldMemory memory) {
+  auto old = std::make_unique<OldMemory>(std::move(memory));
+  pthread_t thread;
+  if (::pthread_create(&thread, nullptr, unmap, old.get()) != 0) {
+    unmap(old.release());
+    return;
+  }
+  static_cast<void>(old.release());  // the thread's now
+  ::pthread_detach(thread);
+}
+
+Status punch(const UniqueFd& file, uint64_t bytes) {
+  constexpr int kHow = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  if (::fallocate(file.get(), kHow, 0, static_cast<off_t>(bytes)) == 0) return Ok{};
+  return sys_error("FT_ERR_MAP", "cannot clear guest memory");
 }
 
 // What the system reports as MemTotal.
@@ -90,30 +125,20 @@ Result<GuestMemory> GuestMemory::create(uint64_t bytes) {
 Status GuestMemory::clear() {
   if (::lseek(fd_.get(), 0, SEEK_DATA) < 0) return Ok{};  // never written: zero as it is
   const uint64_t bytes = size();
-  if (bytes <= kClearBytesMax) {
-    const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-    if (::fallocate(fd_.get(), punch, 0, static_cast<off_t>(bytes)) == 0) return Ok{};
-    return sys_error("FT_ERR_MAP", "cannot clear guest memory");
-  }
+  if (bytes <= kClearBytesMax) return punch(fd_, bytes);
   auto file = make_file(bytes);
   if (!file.ok()) return file.error();
   // The page tables move away, which is quick, and the mapping stays: nobody else gets its place
   // before the new file has it.
   uint8_t* const base = host_base();
   void* const moved = ::mremap(base, bytes, bytes, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
-  if (moved == MAP_FAILED) return sys_error("FT_ERR_MAP", "cannot move guest memory away");
+  // Linux before 5.13 does not do that with a shared mapping; it waits for the pages then.
+  if (moved == MAP_FAILED) return punch(fd_, bytes);
   constexpr int kAccess = PROT_READ | PROT_WRITE;
   FT_CHECK(::mmap(base, bytes, kAccess, MAP_SHARED | MAP_FIXED, file.value().get(), 0) == base,
            "the place of guest memory is lost");
   keep_out_of_core_files(base, bytes);
-  UniqueFd old = std::exchange(fd_, file.take());
-  // Whoever ends this process meanwhile ends the thread with it: it owns nothing but what the
-  // system takes back then too.
-  std::thread([old = std::move(old), bytes, at = static_cast<uint8_t*>(moved)] {
-    for (uint64_t done = 0; done < bytes; done += kUnmapBytes) {
-      ::munmap(at + done, std::min(kUnmapBytes, bytes - done));
-    }
-  }).detach();
+  unmap_aside({std::exchange(fd_, file.take()), static_cast<uint8_t*>(moved), bytes});
   return Ok{};
 }
 

@@ -33,8 +33,9 @@ class GuestMemory {
 
   /// Makes all of it zero, without waiting for the system to take back what there was: a new file
   /// takes the old one's place under the same mapping, and a thread of its own lets go of the old
-  /// one. fd() is another one afterwards. No vCPU runs. Error: FT_ERR_MAP; what there was is then
-  /// there still.
+  /// one; fd() is another one afterwards. Where the system cannot do that (before Linux 5.13) the
+  /// pages of the same file are given back, which is waited for. No vCPU runs. Error: FT_ERR_MAP;
+  /// what there was is then there still.
   Status clear();
 
   uint64_t size() const { return region_.size(); }

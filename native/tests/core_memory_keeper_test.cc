@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "core/unique_fd.h"
+#include "forbid_call.h"
 
 namespace ft {
 namespace {
@@ -169,6 +171,17 @@ TEST_CASE("a process whose keeper was killed goes on") {
   CHECK(::write(maker.connection.get(), &how, 1) == 1);
   CHECK(closed(maker.connection));
   CHECK(ends(maker.pid));
+}
+
+TEST_CASE("where nothing that is open may be closed, there is an error and no keeper") {
+  const int result = test::in_child([] {
+    if (!test::forbid_call(SYS_close_range, EPERM)) return 2;
+    const auto keeper = start_memory_keeper();
+    if (keeper.ok() || keeper.error().sys_errno != EPERM) return 3;
+    // No child, living or dead.
+    return ::waitpid(-1, nullptr, WNOHANG | __WALL) < 0 && errno == ECHILD ? 0 : 4;
+  });
+  CHECK(result == 0);
 }
 
 }  // namespace ft

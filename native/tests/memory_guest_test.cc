@@ -1,6 +1,7 @@
 // Guest memory: size limits, bounds of every access, and exactly which pages are marked.
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "forbid_call.h"
 #include "machine/guest_memory.h"
 
 using ft::GuestMemory;
@@ -198,5 +200,34 @@ TEST_CASE("memory: cleared, it is zero and empty, whether pages were mapped or w
       CHECK(::ftruncate(memory.fd(), 4096) < 0);
     }
     CHECK(dirty(memory) == std::vector<uint32_t>{static_cast<uint32_t>(bytes / 4096 - 1), 1});
+  }
+}
+
+TEST_CASE("memory: it is cleared where mappings cannot be moved, or no thread be made") {
+  struct Case {
+    std::vector<uint32_t> calls;
+    uint32_t error;
+  };
+  const Case cases[] = {{{SYS_mremap}, EINVAL}, {{SYS_clone, SYS_clone3}, EAGAIN}};
+  for (const Case& c : cases) {
+    CAPTURE(c.calls[0]);
+    const int result = ft::test::in_child([&] {
+      for (const uint32_t call : c.calls) {
+        if (!ft::test::forbid_call(call, c.error)) return 2;
+      }
+      auto made = GuestMemory::create(64 * kMiB);
+      if (!made.ok()) return 3;
+      GuestMemory memory = made.take();
+      for (uint64_t at = 0; at < memory.size(); at += 4096) memory.host_base()[at] = 1;
+      if (!memory.clear().ok()) return 4;
+      for (uint64_t at = 0; at < memory.size(); at += 4096) {
+        if (memory.host_base()[at] != 0) return 5;
+      }
+      // File and mapping are still of one memory.
+      memory.host_base()[4096] = 7;
+      uint8_t byte = 0;
+      return ::pread(memory.fd(), &byte, 1, 4096) == 1 && byte == 7 ? 0 : 6;
+    });
+    CHECK(result == 0);
   }
 }
