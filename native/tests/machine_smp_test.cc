@@ -59,7 +59,8 @@ TEST_SUITE("threads") {
     REQUIRE(rig.goes_on());
     rig.begin();
     rig.cutter->hold_output_at_next_cut();
-    REQUIRE(rig.goes_on());
+    for (int i = 0; i < 1000 && rig.cutter->syncing(); i++) REQUIRE(rig.goes_on(1));
+    REQUIRE_FALSE(rig.cutter->syncing());
     rig.outbox.set_bytes_max(1);
     const uint8_t frame[64] = {};
     {
