@@ -382,14 +382,15 @@ Result<GuestClock> Machine::promote() {
   for (size_t i = 0; i < vcpus_.size(); i++) {
     FT_TRY(vcpu_states_[i].restore(vcpus_[i], reader.value()));
   }
+  const auto clock = guest_clock(reader.value());
+  if (!clock.ok()) return clock.error();
   {
     const std::lock_guard lock(lock_);
     FT_TRY(devices_->restore(reader.value()));
+    // Nothing fails from here on: nobody has heard of a guest that cannot run here.
     announce();
     devices_->kick_all();
   }
-  const auto clock = guest_clock(reader.value());
-  if (!clock.ok()) return clock.error();
   start_threads();
   return clock.value();
 }

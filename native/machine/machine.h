@@ -138,6 +138,7 @@ class Machine {
   /// FT_ERR_STATE_FORMAT, FT_ERR_STATE_RESTORE and FT_ERR_KVM_CPUID: this host could not resume it.
   Result<uint32_t> apply(std::span<const uint8_t> body, std::vector<uint32_t>* mismatches);
   /// Errors: those of restoring, and the one that made a disk no copy (DiskSet::failure).
+  /// After an error no vCPU has run, and nothing of the guest has left.
   /// Says how the guest's clock went over; it never went back.
   Result<GuestClock> promote();
 

@@ -301,7 +301,8 @@ export class KvmMachine implements Machine {
 
   promote(): GuestClock {
     natively(() => this.#native.promote());
-    // The guest brought its processor with it.
+    // The guest brought its processor with it. Its vCPUs run, so nothing may fail any more; asking a
+    // machine that is not closed cannot.
     this.description = { ...this.description, cpuFeatures: this.#native.cpuFeatures() };
     return { cutUs: this.#facts[0] as number, resumedUs: this.#facts[1] as number };
   }

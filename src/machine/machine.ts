@@ -325,7 +325,8 @@ export interface Machine {
   diskBacklogBytes(): number;
   /** Restores the state of the last applied epoch and starts the vCPUs, output open; announces the
    * guest's address on the network. The guest's disk requests wait behind what is still being
-   * applied. Throws FtError when the state cannot be restored here. */
+   * applied. Throws FtError when the state cannot be restored here; then no vCPU has run, nothing has
+   * left, and the machine is of no use any more. */
   promote(): GuestClock;
 
   // ── either side ────────────────────────────────────────────────────────────────────────────────

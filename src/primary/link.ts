@@ -72,7 +72,9 @@ export type LinkDown =
   /** The standby left in order and will not promote in this generation. */
   | { readonly kind: 'bye'; readonly reason: string }
   /** The standby says that it runs the guest. `error` is for whoever did not hand it over. */
-  | { readonly kind: 'took-over'; readonly tookOver: TookOver; readonly error: FtError };
+  | { readonly kind: 'took-over'; readonly tookOver: TookOver; readonly error: FtError }
+  /** The standby owns `generation`, runs nothing in it, and never will. `error`: likewise, and why. */
+  | { readonly kind: 'gave-up'; readonly generation: number; readonly error: FtError };
 
 /** Who answered, and what it said of itself. */
 export interface LinkPeer {
@@ -394,6 +396,11 @@ export class Link {
       const message = `The standby runs the guest in generation ${bye.tookOver.generation}.`;
       const error = new FtError('FT_ERR_SUPERSEDED', message, { ...bye.tookOver });
       this.down({ kind: 'took-over', tookOver: bye.tookOver, error }, undefined);
+    } else if (bye.gaveUp !== undefined) {
+      const { generation } = bye.gaveUp;
+      const message = `The standby won generation ${generation} and cannot run the guest: ${bye.reason}`;
+      const error = new FtError('FT_ERR_GAVE_UP', message, { generation });
+      this.down({ kind: 'gave-up', generation, error }, undefined);
     } else this.down({ kind: 'bye', reason: bye.reason }, undefined);
   }
 

@@ -15,7 +15,7 @@
  *                               switchover()│  ▲                                           ▲
  *                                           ▼  │ nothing was handed over in time           │
  *                                         switching ── handed over, and taken over ────────┘
- *                                              │ link lost ─▶ suspended · bye ─▶ solo
+ *                                              │ link lost, or bye: gaveUp ─▶ suspended · bye ─▶ solo
  *
  *   any ── stop(): bye ─▶ stopped                         any ── machine error ─▶ stopped
  *
@@ -37,10 +37,11 @@
  *   fenced, stopped                       nobody here
  */
 import { assert } from '../common/assert';
-import { FtError, toFtError } from '../common/errors';
+import { type FtError, toFtError } from '../common/errors';
 import type { GuestEnd } from '../machine/machine';
 import type { Connection } from '../transport/connection';
 import { type Frame, FrameType } from '../wire/frame';
+import type { TookOver } from '../wire/messages';
 import type { GenerationRecord } from '../witness/witness';
 import { AuditReport } from './audit-report';
 import { claimBoot } from './boot-claim';
@@ -49,14 +50,17 @@ import { Claim } from './claim';
 import { EpochPipeline } from './epoch-pipeline';
 import { FrameSender } from './frame-sender';
 import { GuestHalt } from './guest-halt';
+import { faultOfFrame } from './inbound';
 import { LastWords } from './last-words';
 import { Lease } from './lease';
 import { Link, type LinkDown, type LinkOptions, type LinkPeer } from './link';
+import { endOfLink, reportEnd } from './link-end';
 import { OutputCommit } from './output-commit';
 import { DISK_REST_MS } from './peer-disks';
 import { PrimaryStats } from './primary-stats';
 import type { PrimaryHandlers, PrimaryOptions, PrimaryState } from './primary-types';
 import { Switchover, type SwitchoverDone, SwitchoverError } from './switchover';
+import { SwitchoverRequest } from './switchover-request';
 import { SyncDriver } from './sync';
 import { WitnessLoss } from './witness-loss';
 
@@ -73,6 +77,7 @@ export class PrimaryRole {
   private peer: LinkPeer | undefined;
   private claim: Claim | undefined;
   private switching: Switchover | undefined;
+  private readonly switchoverRequest: SwitchoverRequest;
   private readonly halts: GuestHalt;
   private readonly witnessLoss: WitnessLoss;
   private readonly audit: AuditReport;
@@ -91,6 +96,15 @@ export class PrimaryRole {
     const { clock, logger, machine } = options;
     this.halts = new GuestHalt(machine, options.onStandbyLoss);
     this.lastWords = new LastWords(machine);
+    this.switchoverRequest = new SwitchoverRequest({
+      ...options,
+      unable: () => {
+        const able = this.current === 'protected' && this.lastWords.end === undefined;
+        return able ? undefined : SwitchoverError.state(this.current);
+      },
+      generation: () => this.currentGeneration,
+      begin: () => this.beginSwitchover(),
+    });
     this.audit = new AuditReport(clock, logger, machine, this.stats);
     this.witnessLoss = new WitnessLoss(clock, logger, options.onWitnessLoss, this.halts, (error) =>
       this.witnessLost(error),
@@ -204,13 +218,14 @@ export class PrimaryRole {
   }
 
   /**
-   * Hands the guest over to the standby. Never rejects; an FtError says why the guest goes on here
-   * (FT_ERR_SWITCHOVER_…), or that nobody here knows how it went.
+   * Hands the guest over to the standby, if the witness can decide about it. Never rejects; an FtError
+   * says why the guest goes on here (FT_ERR_SWITCHOVER_…), or that nobody here knows how it went.
    */
   switchover(): Promise<SwitchoverDone | FtError> {
-    if (this.current !== 'protected' || this.lastWords.end !== undefined) {
-      return Promise.resolve(SwitchoverError.state(this.current));
-    }
+    return this.switchoverRequest.make();
+  }
+
+  private beginSwitchover(): Promise<SwitchoverDone | FtError> {
     const switching = new Switchover(this.options.clock, {
       handOver: (epoch) => this.link.sendHandOver(epoch),
       outputIsOut: () => !this.options.machine.outputWaits(),
@@ -273,18 +288,10 @@ export class PrimaryRole {
   }
 
   private received(frame: Frame): void {
-    if (frame.generation !== this.currentGeneration) {
-      const facts = { theirs: frame.generation, ours: this.currentGeneration };
-      const message = `The standby speaks of generation ${facts.theirs}, not ${facts.ours}.`;
-      this.link.fail(new FtError('FT_ERR_GENERATION', message, facts));
-    } else if (frame.type === FrameType.ack) {
-      this.check(this.commit.ack(frame.epoch));
-    } else if (frame.type === FrameType.auditMismatch) {
-      this.check(this.audit.take(frame));
-    } else {
-      const message = `A frame of type ${frame.type} came from the standby, where it has no place.`;
-      this.link.fail(new FtError('FT_ERR_FRAME_UNEXPECTED', message, { type: frame.type }));
-    }
+    const fault = faultOfFrame(frame, this.currentGeneration);
+    if (fault !== undefined) this.link.fail(fault);
+    else if (frame.type === FrameType.ack) this.check(this.commit.ack(frame.epoch));
+    else this.check(this.audit.take(frame));
   }
 
   private check(error: FtError | undefined): void {
@@ -313,43 +320,40 @@ export class PrimaryRole {
   }
 
   private linkDown(down: LinkDown): void {
-    const { logger } = this.options;
     const owner = this.peer?.standbyId ?? '';
     this.dropPeer();
     this.lastWords.linkLost();
     this.catchUp.ended(down.kind === 'lost');
-    if (down.kind === 'took-over' && this.switching?.handedOver === true) {
-      const done = this.switching.done(down.tookOver);
-      logger.info('the guest was handed over', { owner, ...done });
-      this.fenced({ generation: done.generation, owner }, `handed over to ${owner}`, done);
-      return;
-    }
-    if (down.kind === 'bye') {
-      // A standby that was ended says so in words of its own; one that had to give up, with a code.
-      if (down.reason.startsWith('FT_ERR_')) {
-        logger.error(`${this.halts.withoutStandby} The standby gave up: ${down.reason}`);
-      }
-      this.toSolo(`the standby left: ${down.reason}`);
-      return;
-    }
-    this.stats.linksLost += 1;
-    logger.warn('the standby is lost', { code: down.error.code, cause: down.error.message });
-    if (!this.holding) {
-      this.toSolo('the standby was lost before it could take over');
-      return;
-    }
+    const handedOver = this.switching?.handedOver === true;
+    const { holding, currentGeneration: generation } = this;
+    const end = endOfLink(down, { generation, holding, handedOver });
+    reportEnd(down, end, this.options.logger, this.stats, this.halts.withoutStandby);
+    if (end.kind === 'handed-over') this.wasTakenOver(end.tookOver, owner);
+    else if (end.kind === 'alone') this.toSolo(end.why);
+    else this.suspend(end.from, end.error.message);
+  }
+
+  /** The standby may own the guest: it is this side's again when the witness says so. */
+  private suspend(from: number, why: string): void {
     this.switching?.stop();
-    this.become('suspended', down.error.message);
+    this.become('suspended', why);
     this.stats.claims += 1;
     this.witnessLoss.begin();
-    this.claim = new Claim(this.options, this.currentGeneration, {
-      onWon: (generation) => this.claimWon(generation),
+    this.claim = new Claim(this.options, from, {
+      onWon: (generation) => this.claimWon(generation, why),
       onLost: (record) => this.claimLost(record),
       onUnknown: (error, tries) => this.witnessLoss.unknown(error, tries),
     });
   }
 
   // ── the switchover ─────────────────────────────────────────────────────────────────────────────
+
+  private wasTakenOver(tookOver: TookOver, owner: string): void {
+    const done = this.switching?.done(tookOver);
+    this.options.logger.info('the guest was handed over', { owner, ...done });
+    const { generation } = tookOver;
+    this.fenced({ generation, owner }, `handed over to ${owner}`, done);
+  }
 
   /** Nothing was handed over: the guest runs on here, protected as before. */
   private switchoverCancelled(error: FtError): void {
@@ -366,13 +370,13 @@ export class PrimaryRole {
 
   // ── the claim ──────────────────────────────────────────────────────────────────────────────────
 
-  private claimWon(generation: number): void {
+  private claimWon(generation: number, why: string): void {
     this.claim = undefined;
     this.currentGeneration = generation;
     // Epochs are numbered anew in each generation, but not above output that is held (toSolo).
     if (!this.halts.waitsForStandby) this.stats.epochCut = 0;
     this.stats.epochCommitted = 0;
-    this.toSolo(`won generation ${generation}`);
+    this.toSolo(`won generation ${generation} (${why})`);
   }
 
   private claimLost(current: GenerationRecord): void {

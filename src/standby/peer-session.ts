@@ -13,7 +13,7 @@ import { Pulse } from '../common/pulse';
 import type { Connection } from '../transport/connection';
 import { allocFrameBuffer, FrameBufferPool } from '../wire/buffer-pool';
 import { type Frame, FrameType } from '../wire/frame';
-import { AUDIT_GFNS_MAX, type Bye, packMessage, type TookOver, unpackBye } from '../wire/messages';
+import { AUDIT_GFNS_MAX, type Bye, packMessage, unpackBye } from '../wire/messages';
 import { SessionEnd } from './session-end';
 import { Signs } from './signs';
 
@@ -172,10 +172,11 @@ export class PeerSession {
 
   /**
    * Leaves in order: the primary is told that this side will not promote in this generation, or
-   * that it did. On both connections, since the end of either must not overtake the word.
+   * that it did, or that it could not in the generation that it won. On both connections, since the
+   * end of either must not overtake the word.
    */
-  leave(reason: string, tookOver?: TookOver): void {
-    const bye: Bye = tookOver === undefined ? { reason } : { reason, tookOver };
+  leave(reason: string, outcome: Pick<Bye, 'tookOver' | 'gaveUp'> = {}): void {
+    const bye: Bye = { reason, ...outcome };
     for (const connection of [this.replication, this.heartbeat]) {
       if (connection === undefined) continue;
       const buffer = allocFrameBuffer(MESSAGE_BYTES);

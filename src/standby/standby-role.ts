@@ -10,6 +10,7 @@
  *     └────── fenced ◀─────────── claim lost ──────────────┘                       ▼ active
  *
  *   ready ── handOver of the epoch that is held: the primary gave up its right ──▶ suspecting
+ *   promoting after that, and the guest cannot be resumed here ── bye: gaveUp ──▶ stopped
  *
  *   syncing, ready ── the guest ended itself, and that is held here ──▶ ended ── bye · lost ──▶ over
  *
@@ -32,19 +33,17 @@ import { type Bye, type Hello, type Refuse, TEXT_CHARS_MAX, type Welcome } from 
 import type { GenerationRecord } from '../witness/witness';
 import { judge } from './admission';
 import { CheckpointApplier } from './checkpoint-applier';
+import { DiskRest } from './disk-rest';
 import { Doorkeeper, refusal } from './doorkeeper';
 import { PeerSession, type SuspicionCause } from './peer-session';
 import { Promotion } from './promotion';
+import { resumedWords, resumeGuest } from './resume-guest';
 import { StandbyStats } from './standby-stats';
 import type { StandbyHandlers, StandbyOptions, StandbyState } from './standby-types';
 
 const HEARTBEAT_JOIN_MS = 2000;
 /** Differing pages may be found with every epoch; they are said so seldom. */
 const AUDIT_LOG_MS = 1000;
-/** How long no primary is taken after an image could not be written; doubled each time, since a sync
- * is work for both hosts, until one was good. */
-const DISK_REST_MS_MIN = 5_000;
-const DISK_REST_MS_MAX = 60_000;
 
 export class StandbyRole {
   readonly stats = new StandbyStats();
@@ -58,8 +57,7 @@ export class StandbyRole {
   private guestEnd: GuestEnd | undefined;
   /** Why an image here is no copy any more; undefined from the next sync on. */
   private diskError: FtError | undefined;
-  private restUntilUs = 0;
-  private restMs = DISK_REST_MS_MIN;
+  private readonly diskRest = new DiskRest();
   private readonly auditLog = new Seldom(AUDIT_LOG_MS);
   private readonly applier: CheckpointApplier;
   private readonly doorkeeper: Doorkeeper;
@@ -121,6 +119,7 @@ export class StandbyRole {
    * generation; not when a claim is under way, since that would no longer be true for certain.
    */
   stop(reason: string): void {
+    if (this.current === 'stopped') return;
     if (this.current === 'ended' && this.session === undefined) {
       this.guestEnd = undefined;
       return;
@@ -158,7 +157,7 @@ export class StandbyRole {
   /** A disk that hung is tried again when it moves: a sync would only stall the guest once more. */
   private rests(why: FtError): boolean {
     const { clock, machine } = this.options;
-    if (clock.nowUs() < this.restUntilUs) return true;
+    if (this.diskRest.goesOnAt(clock.nowUs())) return true;
     return why.code === 'FT_ERR_DISK_STUCK' && machine.diskBacklogBytes() > 0;
   }
 
@@ -236,7 +235,7 @@ export class StandbyRole {
   /** The base epoch is held: from here on this side can take over, and its disks are a copy. */
   private restorable(epoch: number): void {
     this.options.machine.inStep(this.session?.options.session ?? '');
-    this.restMs = DISK_REST_MS_MIN;
+    this.diskRest.reset();
     this.become('ready', `base epoch ${epoch} is held`);
   }
 
@@ -245,16 +244,15 @@ export class StandbyRole {
     if (this.current === 'stopped' || this.current === 'active') return;
     this.stats.diskFailures += 1;
     this.diskError = error;
-    this.restUntilUs = this.options.clock.nowUs() + this.restMs * 1000;
+    const restMs = this.diskRest.begin(this.options.clock.nowUs());
     this.options.logger.error(
       `${error.message} This node protects nobody until it is synced anew.`,
       {
         ...error.facts,
         code: error.code,
-        restMs: this.restMs,
+        restMs,
       },
     );
-    this.restMs = Math.min(DISK_REST_MS_MAX, this.restMs * 2);
     // With a claim under way its outcome comes first: claimWon, claimLost and peerBack look here.
     if (this.promotion !== undefined || this.current === 'promoting') return;
     if (this.guestEnd !== undefined) this.guestIsOver();
@@ -372,6 +370,10 @@ export class StandbyRole {
   private handedOver(epoch: number): void {
     const { current, promotion, guestEnd } = this;
     if (promotion !== undefined || current === 'promoting' || guestEnd !== undefined) return;
+    if (this.diskError !== undefined) {
+      this.rejoin(this.diskError.message, this.diskError.code);
+      return;
+    }
     const { held } = this.applier;
     const able = current === 'ready' || current === 'suspecting';
     if (!able || epoch !== held) {
@@ -427,32 +429,40 @@ export class StandbyRole {
     this.promotion = undefined;
     this.newestGeneration = generation;
     this.become('promoting', `won generation ${generation}`);
-    if (this.diskError !== undefined) {
-      this.handlers.onPromotionFailed(this.diskError);
+    const { machine, onStandbyLoss } = this.options;
+    const clock = this.diskError ?? resumeGuest(this.applier, machine, onStandbyLoss);
+    if (clock instanceof FtError) {
+      this.promotionFailed(clock, generation);
       return;
     }
-    try {
-      this.applier.drain();
-      if (this.options.onStandbyLoss === 'pause') this.options.machine.haltGuest();
-      const clock = this.options.machine.promote();
-      this.stats.guestClockStepUs = clock.resumedUs - clock.cutUs;
-      this.stats.takeoverUs = this.applier.heldAgoUs;
-    } catch (thrown) {
-      const error = toFtError(thrown, 'FT_ERR_PROMOTE');
-      this.handlers.onPromotionFailed(error);
-      return;
-    }
+    this.stats.guestClockStepUs = clock.resumedUs - clock.cutUs;
+    this.stats.takeoverUs = this.applier.heldAgoUs;
     const takeoverUs = Math.round(this.options.clock.nowUs() - this.causeUs);
-    this.session?.leave('the guest runs here', { generation, takeoverUs });
+    this.session?.leave('the guest runs here', { tookOver: { generation, takeoverUs } });
     this.session = undefined;
     const { failovers } = this.stats;
     failovers.set(this.cause, (failovers.get(this.cause) ?? 0) + 1);
-    const { guestClockStepUs } = this.stats;
-    const ms = (us: number): string => (us / 1000).toFixed(3);
-    const passed = `in the ${ms(this.stats.takeoverUs)} ms that passed`;
-    const clocks = `its clock by ${ms(guestClockStepUs)} ms ${passed}`;
-    this.become('active', `the guest goes on from epoch ${this.applier.held}, ${clocks}`);
+    const { guestClockStepUs, takeoverUs: passedUs } = this.stats;
+    this.become('active', resumedWords(this.applier.held, guestClockStepUs, passedUs));
     this.handlers.onActive(generation);
+  }
+
+  /**
+   * A guest that was handed over stands still over there, sound: its primary may go on with it in a
+   * generation of its own, since nobody runs in ours, and from this turn on nobody will. Why that
+   * leaves one active side at most: ../primary/link-end.ts. After any other claim the primary did not
+   * give up its right in words, and nothing that is said to it now can be relied on to reach it.
+   */
+  private promotionFailed(error: FtError, generation: number): void {
+    if (this.cause === 'switchover') {
+      const why = `${error.code}: ${error.message}`.slice(0, TEXT_CHARS_MAX);
+      this.session?.leave(why, { gaveUp: { generation } });
+      this.session = undefined;
+      this.applier.stop();
+      // Not `promoting` any more: nothing leads from here to a guest that runs.
+      this.become('stopped', error.message);
+    }
+    this.handlers.onPromotionFailed(error);
   }
 
   private claimLost(record: GenerationRecord): void {

@@ -108,6 +108,13 @@ export interface Bye {
   readonly guestEnd?: GuestEnded;
   /** The standby leaves because it runs the guest itself. */
   readonly tookOver?: TookOver;
+  /** The standby leaves since it cannot run the guest that was handed over, and owns its generation. */
+  readonly gaveUp?: GaveUp;
+}
+
+/** The standby's word that it owns a generation in which nobody has run the guest, nor will. */
+export interface GaveUp {
+  readonly generation: number;
 }
 
 /** The standby's word that the guest runs there. */
@@ -236,6 +243,7 @@ export function unpackBye(body: Uint8Array): Bye | FtError {
     reason,
     ...(names.includes('guestEnd') ? { guestEnd: guestEndFields(fields.map('guestEnd')) } : {}),
     ...(names.includes('tookOver') ? { tookOver: tookOverFields(fields.map('tookOver')) } : {}),
+    ...(names.includes('gaveUp') ? { gaveUp: gaveUpFields(fields.map('gaveUp')) } : {}),
   };
   return fields.error ?? bye;
 }
@@ -245,6 +253,10 @@ function tookOverFields(fields: Fields): TookOver {
     generation: fields.integer('generation', 1, Number.MAX_SAFE_INTEGER),
     takeoverUs: fields.integer('takeoverUs', 0, Number.MAX_SAFE_INTEGER),
   };
+}
+
+function gaveUpFields(fields: Fields): GaveUp {
+  return { generation: fields.integer('generation', 1, Number.MAX_SAFE_INTEGER) };
 }
 
 export function unpackGuestEnd(body: Uint8Array): GuestEnded | FtError {

@@ -18,6 +18,7 @@ interface Known extends GenerationRecord {
 
 export class NoneWitness implements Witness {
   readonly description = 'none';
+  readonly asksPerson = true;
   private readonly known = new Map<string, Known>();
   private readonly allowed = new Map<string, number>();
 

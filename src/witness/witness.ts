@@ -39,6 +39,9 @@ export type ClaimResult =
 export interface Witness {
   /** One line for logs: "file:/var/lib/romulus/witness". */
   readonly description: string;
+  /** Only a person decides here: of the claims that nodes make by themselves, none is won but the
+   * first of a pair. */
+  readonly asksPerson?: true;
   /** The newest generation, or undefined for a pair that never ran. Rejects with an FtError
    * (`FT_ERR_WITNESS_…`) when the witness cannot be reached or its content makes no sense.
    * No earlier claim of this object whose outcome was unknown can take effect after the answer. */

@@ -7,7 +7,8 @@
  *   3  a standby's memory is the primary's at the epoch that it holds, to the last byte
  *   4  whoever goes on knows every answer that a client has seen, has the same disk, and its chain of
  *      requests is the clients'
- *   5  the guest is lost only when a fault took the last host that could go on with it
+ *   5  in a generation whose owner said that it cannot run the guest, nobody ever runs it
+ *   6  the guest is lost only when a fault took the last host that could go on with it
  *
  * The judge knows the truth from the machines (a copy of memory at each cut) and from the witness,
  * never from what the roles believe.
@@ -36,6 +37,8 @@ export class Judge {
   private runsSince = 0;
   /** Somebody could go on with the guest when the judge looked last. */
   private hope = false;
+  /** The newest generation whose owner could not run the guest that was handed to it. */
+  private givenUp = 0;
   /** A fault took the guest: nobody is to blame for silence. */
   guestGone = false;
   /** Set by whoever takes a host or its disk away. */
@@ -82,7 +85,7 @@ export class Judge {
     this.guestGone = false;
     this.runsSince = Math.max(this.runsSince, host.generation);
     const owner = this.world.witness.owners[host.generation - 1];
-    if (owner !== host.name) {
+    if (owner !== host.name || host.generation === this.givenUp) {
       this.accuse(`${host.name} goes on in generation ${host.generation} of ${owner}`);
     }
     const fault = this.diskFault(host);
@@ -105,6 +108,7 @@ export class Judge {
 
   /** A guest whose disk broke ends with it; one that ended itself has said all. */
   ended(host: SimHost, end: NodeEnd): void {
+    if (end.kind === 'promotion-failed') this.promotionFailed(host);
     if (end.kind === 'guest-ended') {
       this.excuse = true;
       const unsaid = host.node.primary === undefined ? 0 : host.machine.stats().outboxFrames;
@@ -113,13 +117,21 @@ export class Judge {
     else if (end.kind !== 'fenced') this.excuse = end.error.code.startsWith('FT_ERR_DISK_');
   }
 
+  /** Whoever handed the guest over may go on with it, in the next generation. */
+  private promotionFailed(host: SimHost): void {
+    if (host.state !== 'stopped') return;
+    this.givenUp = host.generation;
+    if (this.world.lan.isUp(host.name))
+      this.accuse(`the guest runs on ${host.name}, who gave it up`);
+  }
+
   answered(answer: SeenAnswer, host: SimHost | undefined): void {
     const generation = host?.generation ?? 0;
     this.sequenceMax = Math.max(this.sequenceMax, answer.sequence);
     const sender = this.senderOf.get(generation) ?? answer.node;
     this.senderOf.set(generation, sender);
     const owner = this.world.witness.owners[generation - 1];
-    if (sender !== answer.node || owner !== answer.node) {
+    if (sender !== answer.node || owner !== answer.node || generation === this.givenUp) {
       this.accuse(`${answer.node} spoke in generation ${generation} of ${owner} (${sender})`);
     }
     if (this.world.options.judgeLease === true && generation < this.runsSince) {
@@ -167,7 +179,12 @@ export class Judge {
   /** The witness has not decided against it yet. */
   private mayWin(host: SimHost): boolean {
     const { owners } = this.world.witness;
-    return owners.length === host.generation || owners.at(-1) === host.name;
+    const after = owners.length - host.generation;
+    if (after === 1 && owners.length === this.givenUp) {
+      // Its peer's word is under way, or its claim is.
+      return host.state === 'switching' || host.state === 'suspended';
+    }
+    return after === 0 || owners.at(-1) === host.name;
   }
 
   /** The output of `host` is open, or it is at the end of all faults: the newest reign is its own. */

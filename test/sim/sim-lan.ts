@@ -48,6 +48,11 @@ export class SimLan {
     };
   }
 
+  /** The guest of a node runs: its card is up. */
+  isUp(node: string): boolean {
+    return this.cards.some((card) => card.node === node);
+  }
+
   /** Takes a dead host's card away. */
   unplugNode(node: string): void {
     for (const card of this.cards.filter((one) => one.node === node)) this.unplug(card);

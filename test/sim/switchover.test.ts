@@ -3,40 +3,20 @@
  * lost, exactly one side runs on whoever dies at whatever step, and a guest that may not run does
  * not.
  */
-import { FtError } from '../../src/common/errors';
 import type { SwitchoverDone } from '../../src/primary/switchover';
 import { beaconRequest } from './sim-lan';
+import {
+  ask,
+  askAgain,
+  codeOf,
+  exchange,
+  forgetRequests,
+  halting,
+  states,
+} from './switchover-support';
 import { type SimHost, settlePromises, World } from './world';
 
-let requestId = 0;
-
-function ask(world: World): void {
-  requestId += 1;
-  world.lan.request(beaconRequest('incr', 1, requestId, 0n));
-}
-
-const states = (host: SimHost): string[] => host.states.map((event) => event.to);
-
-/** Asks for a switchover; what became of it is in the object, once it is known. */
-function exchange(host: SimHost): { outcome: SwitchoverDone | FtError | undefined } {
-  const seen: { outcome: SwitchoverDone | FtError | undefined } = { outcome: undefined };
-  host.node.switchover().then(
-    (outcome) => {
-      seen.outcome = outcome;
-    },
-    (thrown: unknown) => {
-      throw thrown;
-    },
-  );
-  return seen;
-}
-
-const codeOf = (outcome: SwitchoverDone | FtError | undefined): string =>
-  outcome instanceof FtError ? outcome.code : outcome === undefined ? 'open' : 'done';
-
-beforeEach(() => {
-  requestId = 0;
-});
+beforeEach(forgetRequests);
 
 describe('a switchover', () => {
   test('moves the guest with all that it said, and says how long it stood still', async () => {
@@ -44,10 +24,11 @@ describe('a switchover', () => {
     const { a, b } = await world.protectedPair();
     ask(world);
     await world.until('an answer', () => world.answers.length === 1);
-    // Asked for in the same turn: the answer to this one leaves on this side, or is given there.
-    ask(world);
+    // In the turn that halts the guest: the answer to this one leaves on this side, or is given there.
+    a.onState = (event) => {
+      if (event.to === 'switching') ask(world);
+    };
     const seen = exchange(a);
-    expect(a.state).toBe('switching');
     await world.until('the exchange', () => seen.outcome !== undefined && b.state === 'solo');
     const done = seen.outcome as SwitchoverDone;
     expect(codeOf(done)).toBe('done');
@@ -61,7 +42,7 @@ describe('a switchover', () => {
     expect(b.node.standby?.stats.failovers.get('switchover')).toBe(1);
     expect(world.witness.owners).toEqual(['a', 'b']);
     expect(b.machine.memory.bytes.equals(a.machine.memory.bytes)).toBe(true);
-    if (world.answers.length < 2) world.lan.request(beaconRequest('incr', 1, requestId, 0n));
+    if (world.answers.length < 2) askAgain(world);
     ask(world);
     await world.until('an answer there', () => world.answers.at(-1)?.node === 'b');
     expect(world.answers.at(-1)?.sequence).toBe(3);
@@ -88,7 +69,7 @@ describe('a switchover', () => {
     const world = new World({ suspectAfterMs: 10_000 });
     const { a, b } = await world.protectedPair();
     b.gate.pause();
-    const seen = exchange(a);
+    const seen = await halting(world, a);
     await world.advance(100);
     ask(world);
     await world.until('the end of patience', () => seen.outcome !== undefined);
@@ -107,7 +88,7 @@ describe('a switchover', () => {
   test('that the standby cannot carry out leaves the guest where it is', async () => {
     const world = new World();
     const { a, b } = await world.protectedPair();
-    const seen = exchange(a);
+    const seen = await halting(world, a);
     b.node.stop('SIGTERM');
     await world.until('an outcome', () => seen.outcome !== undefined);
     expect(codeOf(seen.outcome)).toBe('FT_ERR_SWITCHOVER_FAILED');
@@ -179,7 +160,7 @@ describe('a switchover', () => {
     const outcomes = new Map<string, number>();
     for (const fault of ['kill a', 'kill b', 'pause a', 'pause b', 'cut'] as const) {
       for (let afterMs = 0; afterMs <= 6; afterMs += 0.25) {
-        requestId = 0;
+        forgetRequests();
         const world = new World();
         world.witness.delayMs = 1.5;
         const { a, b } = await world.protectedPair();
@@ -362,8 +343,8 @@ describe('--on-witness-loss', () => {
   test('a switchover that the witness keeps from its end: the guest runs on with hold', async () => {
     const world = new World({ onWitnessLoss: 'hold' });
     const { a, b } = await world.protectedPair();
+    const seen = await halting(world, a);
     world.witness.unreachableFor.add('a').add('b');
-    const seen = exchange(a);
     await world.until('the claim', () => b.state === 'suspecting');
     world.kill(b);
     await world.until('suspended', () => a.state === 'suspended');

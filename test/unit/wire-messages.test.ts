@@ -90,6 +90,11 @@ describe('messages', () => {
       const bytes = packr.pack({ reason: 'over', tookOver: wrong });
       expect(unpackBye(bytes)).toBeInstanceOf(FtError);
     }
+    const gaveUp = { generation: 7 };
+    expect(unpackBye(body({ reason: 'broken', gaveUp }))).toEqual({ reason: 'broken', gaveUp });
+    for (const wrong of [{ generation: 0 }, { generation: '2' }, {}, 7]) {
+      expect(unpackBye(packr.pack({ reason: 'x', gaveUp: wrong }))).toBeInstanceOf(FtError);
+    }
     for (const wrong of [{ kind: 'pause', cause: 'x' }, { kind: 'reset' }]) {
       const bytes = packr.pack({ reason: 'over', guestEnd: wrong });
       expect(unpackBye(bytes)).toBeInstanceOf(FtError);
