@@ -57,6 +57,8 @@ class Schedule {
   /** Clients ask no more. */
   private quiet = false;
   private diskFailed = false;
+  /** Asked to hand their guest over, and not done with that. */
+  private readonly asked = new Set<SimHost>();
 
   constructor(
     private readonly plan: Plan,
@@ -312,8 +314,10 @@ class Schedule {
     const host = this.target('active');
     if (host?.node.primary === undefined || !host.gate.running) return;
     this.note(`${host.name} is asked to hand its guest over (${host.state})`);
+    this.asked.add(host);
     host.node.switchover().then(
       (outcome) => {
+        this.asked.delete(host);
         const became = outcome instanceof FtError ? outcome.code : 'done';
         if (became === 'done') this.chaos.switchovers += 1;
         this.note(`the switchover of ${host.name}: ${became}`);
@@ -407,6 +411,8 @@ class Schedule {
 
   private well(answers: number): boolean {
     if (this.over || this.world.judge.guestGone) return true;
+    // A host that still looks at the witness is protected, and about to hand its guest over.
+    if ([...this.asked].some((host) => host.alive)) return false;
     return this.chaos.answers > answers && (this.diskFailed || this.pair() !== undefined);
   }
 
