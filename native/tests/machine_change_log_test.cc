@@ -83,7 +83,8 @@ TEST_SUITE("threads") {
       const std::lock_guard lock(rig.lock);
       for (uint64_t gfn = 512; gfn < 512 + 300; gfn++) rig.memory.mark_dirty(gfn);
     }
-    for (int i = 0; i < 10'000 && rig.changes->watching(); i++) {
+    // Ending the log comes right after ending the watch.
+    for (int i = 0; i < 10'000 && !rig.logging_ended; i++) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     CHECK_FALSE(rig.changes->watching());
