@@ -1,5 +1,5 @@
 /** The body of a heartbeat. */
-import * as fc from 'fast-check';
+import fc from 'fast-check';
 import { FtError } from '../../src/common/errors';
 import { HEARTBEAT_BYTES, readHeartbeat, writeHeartbeat } from '../../src/wire/heartbeat';
 
