@@ -23,9 +23,10 @@ import type { KvmConsole } from '../machine/kvm-machine';
 import type { Machine } from '../machine/machine';
 import { ControlServer } from '../node/control-server';
 import { copyFigures } from '../node/figures';
+import { Journal } from '../node/journal';
 import { type NodeEnd, type NodeRole, RunningNode, type StateEvent } from '../node/running-node';
 import { StatusLines } from '../node/status-lines';
-import { statusNow } from '../node/status-now';
+import { momentOf, statusNow } from '../node/status-now';
 import { lineLogger } from '../observe/logger';
 import { NodeMetrics } from '../observe/metrics';
 import { MetricsServer } from '../observe/metrics-server';
@@ -54,6 +55,8 @@ export interface Outside {
 
 export interface BuiltNode {
   readonly node: RunningNode;
+  /** What happened so far, in the words of the log. */
+  readonly journal: Journal;
   /** Undefined when nobody asked for status lines. */
   readonly lines: StatusLines | undefined;
   /** Starts the role. Rejects with an FtError. */
@@ -88,7 +91,8 @@ async function assemble(
   outside: Outside,
   opened: Opened[],
 ): Promise<BuiltNode> {
-  const logger = lineLogger((line) => outside.writeLog(line));
+  const journal = new Journal();
+  const logger = journal.tee(lineLogger((line) => outside.writeLog(line)));
   warnOfFaults(config.guest, logger);
   if (config.guest.kind === 'kvm') keepMemory(logger);
   const lines =
@@ -136,10 +140,12 @@ async function assemble(
       onRefused: (error) => lines?.refused(error),
     },
   );
+  journal.moment = () => momentOf(node);
   if (metrics !== undefined) metrics.refresh = () => copyFigures(node, metrics.figures);
   await openControl(config.control, node, opened, logger);
   return {
     node,
+    journal,
     lines,
     start: () => startRole(node, config, listener, logger),
     close: () => closeAll(opened),

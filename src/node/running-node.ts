@@ -268,7 +268,18 @@ export class RunningNode {
           this.handlers.onState({ ...event, ...clocks });
           prepareClaim({ ...this.settings, ...this.parts }, to, generation);
         },
-        onActive: (generation) => this.makePrimary().adopt(generation),
+        onActive: (generation) => {
+          this.makePrimary().adopt(generation);
+          const { takeoverUs, failovers } = standby.stats;
+          const [cause = 'unknown'] = failovers.keys();
+          const facts = {
+            event: 'failover',
+            cause,
+            generation,
+            takeoverUs: Math.round(takeoverUs),
+          };
+          this.parts.logger.info('this node took the guest over', facts);
+        },
         onPromotionFailed: (error) => this.handlers.onEnd({ kind: 'promotion-failed', error }),
         onGuestEnded: (end) => this.guestEnded(standby, end),
       },

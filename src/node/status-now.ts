@@ -6,6 +6,7 @@
 import type { DiskStats, Machine, MachineStats } from '../machine/machine';
 import type { PrimaryRole } from '../primary/primary-role';
 import type { StandbyRole } from '../standby/standby-role';
+import type { JournalMoment } from './journal';
 import type { RunningNode } from './running-node';
 
 export type StatusLine = Readonly<Record<string, number | string | boolean>>;
@@ -20,6 +21,14 @@ export function statusNow(node: RunningNode): StatusLine {
   if (primary !== undefined) return { ...common, ...primaryFields(primary, standby, machine) };
   if (standby !== undefined) return { ...common, ...standbyFields(standby, machine) };
   return common;
+}
+
+/** Where the node stands, for an event of the journal. */
+export function momentOf(node: RunningNode): JournalMoment {
+  const { primary, standby, life } = node;
+  const epoch = primary?.stats.epochCommitted ?? standby?.stats.epochHeld ?? 0;
+  const generation = (primary ?? standby)?.generation ?? 0;
+  return { ...node.state, generation, epoch, life };
 }
 
 function primaryFields(

@@ -79,6 +79,7 @@ export class CatchUp {
     machine.beginReplication(policy, firstEpoch, peer.diskMaps, peer.catchUp);
     if (peer.catchUp) this.sendMap(connection, generation);
     this.logger.info('standby joined, sync begins', {
+      event: 'sync',
       standby: peer.standbyId,
       sync: stats.syncKind,
       pages: stats.syncPages,
@@ -106,5 +107,9 @@ export class CatchUp {
     stats.syncsDone += 1;
     stats.syncWireBytes = stats.wireBytes - this.bytesBefore;
     stats.syncUs = this.clock.nowUs() - this.beganUs;
+    this.logger.info('sync done: the standby holds the guest', {
+      ...{ event: 'sync', sync: stats.syncKind },
+      ...{ wireBytes: stats.syncWireBytes, ms: Math.round(stats.syncUs / 1000) },
+    });
   }
 }

@@ -75,5 +75,6 @@ export function reportEnd(
   const lost = end.kind === 'claim' ? end.error : end.kind === 'alone' ? end.lost : undefined;
   if (lost === undefined) return;
   stats.linksLost += 1;
-  logger.warn('the standby is lost', { code: lost.code, cause: lost.message });
+  const facts = { event: 'link', code: lost.code, cause: lost.message };
+  logger.warn('the standby is lost', facts);
 }

@@ -316,7 +316,8 @@ export class PrimaryRole {
   }
 
   private sayUnprotected({ message, code, facts }: FtError): void {
-    this.options.logger.error(`${message} ${this.halts.withoutStandby}`, { ...facts, code });
+    const all = { ...facts, code, event: 'refused' };
+    this.options.logger.error(`${message} ${this.halts.withoutStandby}`, all);
   }
 
   private linkDown(down: LinkDown): void {
@@ -350,9 +351,8 @@ export class PrimaryRole {
 
   private wasTakenOver(tookOver: TookOver, owner: string): void {
     const done = this.switching?.done(tookOver);
-    this.options.logger.info('the guest was handed over', { owner, ...done });
-    const { generation } = tookOver;
-    this.fenced({ generation, owner }, `handed over to ${owner}`, done);
+    this.options.logger.info('the guest was handed over', { event: 'switchover', owner, ...done });
+    this.fenced({ generation: tookOver.generation, owner }, `handed over to ${owner}`, done);
   }
 
   /** Nothing was handed over: the guest runs on here, protected as before. */
@@ -493,8 +493,8 @@ export class PrimaryRole {
     const from = this.current;
     this.current = to;
     this.halts.stateIs(to);
-    const facts = { why, generation: this.currentGeneration, epoch: this.commit.acked };
-    this.options.logger.info(`primary: ${from} → ${to}`, facts);
+    const facts = { event: 'state', why, generation: this.currentGeneration };
+    this.options.logger.info(`primary: ${from} → ${to}`, { ...facts, epoch: this.commit.acked });
     this.handlers.onState(from, to);
   }
 }

@@ -53,7 +53,8 @@ export class WitnessLoss {
     this.timer?.cancel();
     if (!this.out || (tries & (tries - 1)) === 0) {
       const facts = { code: error.code, cause: error.message, tries, policy: this.policy };
-      this.logger.warn('the witness cannot be reached; output stays held', facts);
+      const message = 'the witness cannot be reached; output stays held';
+      this.logger.warn(message, { event: 'witness', ...facts });
     }
     if (this.out) return;
     this.out = true;

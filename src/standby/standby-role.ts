@@ -269,7 +269,7 @@ export class StandbyRole {
       this.guestIsOver();
       return;
     }
-    this.options.logger.info('the primary left in order', { reason });
+    this.options.logger.info('the primary left in order', { event: 'link', reason });
     this.rejoin(`the primary left: ${reason}`, undefined);
   }
 
@@ -392,7 +392,7 @@ export class StandbyRole {
     // A claim follows at most once on a doubt; with one under way, its outcome decides.
     if (this.promotion !== undefined) return;
     if (this.current !== 'suspecting' && !this.doubt(why)) return;
-    this.options.logger.info('the witness is asked for the guest', { why });
+    this.options.logger.info('the witness is asked for the guest', { event: 'link', why });
     this.claimGuest(cause);
   }
 
@@ -491,8 +491,8 @@ export class StandbyRole {
     this.current = to;
     this.options.logger.info(`standby: ${from} → ${to}`, {
       why,
-      generation: this.newestGeneration,
-      epoch: this.applier.held,
+      ...{ generation: this.newestGeneration, epoch: this.applier.held },
+      event: 'state',
     });
     this.handlers.onState(from, to);
   }
