@@ -6,6 +6,7 @@
 #include "binding/raw_socket.h"
 #include "core/crc32c.h"
 #include "core/memory_keeper.h"
+#include "core/service_notify.h"
 #include "kvm/kvm.h"
 
 namespace ft {
@@ -32,6 +33,13 @@ Napi::Value keep_memory(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), pid.value());
 }
 
+// systemdNotify(address, text): one datagram to a supervisor's socket; throws when it was not sent.
+void systemd_notify(const Napi::CallbackInfo& info) {
+  const auto status =
+      service_notify(info[0].ToString().Utf8Value(), info[1].ToString().Utf8Value());
+  if (!status.ok()) throw_error(info.Env(), status.error());
+}
+
 // probeKvm(path): throws when this host's KVM cannot run a protected guest, saying why.
 void probe_kvm(const Napi::CallbackInfo& info) {
   const auto kvm = Kvm::open(info[0].ToString().Utf8Value());
@@ -44,6 +52,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("setBusyPoll", Napi::Function::New(env, set_busy_poll, "setBusyPoll"));
   exports.Set("NativeMachine", NativeMachine::define(env));
   exports.Set("startMemoryKeeper", Napi::Function::New(env, keep_memory, "startMemoryKeeper"));
+  exports.Set("systemdNotify", Napi::Function::New(env, systemd_notify, "systemdNotify"));
   exports.Set("crc32c", Napi::Function::New(env, checksum, "crc32c"));
   exports.Set("probeKvm", Napi::Function::New(env, probe_kvm, "probeKvm"));
   return exports;

@@ -42,6 +42,7 @@ MachineOptions read_options(const Napi::Object& from) {
   options.cmdline = text("cmdline");
   options.disks = read_disk_options(from.Get("disks"));
   options.tap_name = text("tapName");
+  options.netns = text("netns");
   const auto mac = bytes_of(from.Get("mac"));
   std::copy_n(mac.begin(), std::min(mac.size(), options.mac.size()), options.mac.begin());
   options.console = read_console(text("consoleKind"), text("consolePath"), number("consoleFd"));

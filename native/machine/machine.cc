@@ -139,7 +139,7 @@ Status Machine::make_vm(const Kvm& kvm) {
 }
 
 Status Machine::make_devices() {
-  auto tap = Tap::open(options_.tap_name);
+  auto tap = Tap::open(options_.tap_name, options_.netns);
   if (!tap.ok()) return tap.error();
   tap_ = std::make_unique<Tap>(tap.take());
   outbox_.set_bytes_max(options_.outbox_bytes_max);

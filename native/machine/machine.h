@@ -52,6 +52,7 @@ struct MachineOptions {
   std::string initrd_path;         // empty: none
   std::string cmdline;
   std::string tap_name;
+  std::string netns;  // network namespace of the TAP (core/net_namespace.h); empty: this one
   MacAddress mac{};
   Console::Options console;
   int first_cpu = kAnyCpu;

@@ -10,6 +10,9 @@
 
 #include <cerrno>
 #include <cstring>
+#include <optional>
+
+#include "core/net_namespace.h"
 
 namespace ft {
 
@@ -28,8 +31,12 @@ UniqueFd query_socket() {
   return UniqueFd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
 }
 
-std::string make_line(const std::string& name) {
-  return "ip tuntap add dev " + name + " mode tap && ip link set " + name + " up";
+// The commands that make a TAP, in the namespace where it is wanted.
+std::string make_line(const std::string& name, const std::string& netns) {
+  const std::string ip = netns.empty()          ? "ip "
+                         : netns.front() == '/' ? "nsenter --net=" + netns + " ip "
+                                                : "ip -n " + netns + " ";
+  return ip + "tuntap add dev " + name + " mode tap && " + ip + "link set " + name + " up";
 }
 
 // What failed and why, then what to do about it.
@@ -56,7 +63,7 @@ Result<UniqueFd> open_tun() {
   return sys_error("FT_ERR_TAP_OPEN", std::string("cannot open ") + kTunPath);
 }
 
-Error attach_error(const std::string& name) {
+Error attach_error(const std::string& name, const std::string& netns) {
   switch (errno) {
     case EBUSY:
       return advised("FT_ERR_TAP_BUSY", "TAP " + name + " is in use by another process",
@@ -66,7 +73,7 @@ Error attach_error(const std::string& name) {
       return permission_error("may not attach to TAP " + name);
     case EINVAL:
       return advised("FT_ERR_TAP_KIND", "interface " + name + " is no single-queue TAP",
-                     "name another one, made with: " + make_line("<name>"));
+                     "name another one, made with: " + make_line("<name>", netns));
     default:
       return sys_error("FT_ERR_TAP_OPEN", "cannot attach to TAP " + name);
   }
@@ -74,7 +81,13 @@ Error attach_error(const std::string& name) {
 
 }  // namespace
 
-Result<Tap> Tap::open(const std::string& name) {
+Result<Tap> Tap::open(const std::string& name, const std::string& netns) {
+  std::optional<Result<Tap>> tap;
+  FT_TRY(in_net_namespace(netns, [&] { tap.emplace(open_here(name, netns)); }));
+  return std::move(*tap);
+}
+
+Result<Tap> Tap::open_here(const std::string& name, const std::string& netns) {
   if (name.empty() || name.size() >= IFNAMSIZ || name.find('\0') != std::string::npos) {
     return Error{"FT_ERR_TAP_NAME", 0,
                  "'" + name + "' is no interface name: it must have 1 to " +
@@ -93,9 +106,10 @@ Result<Tap> Tap::open(const std::string& name) {
     if (errno != ENODEV && errno != ENXIO) {
       return sys_error("FT_ERR_TAP_OPEN", "cannot look up interface " + name);
     }
+    const std::string where = netns.empty() ? "this network namespace" : "namespace " + netns;
     return Error{
         "FT_ERR_TAP_MISSING", errno,
-        "there is no TAP " + name + " in this network namespace; make it with: " + make_line(name)};
+        "there is no TAP " + name + " in " + where + "; make it with: " + make_line(name, netns)};
   }
 
   Tap tap;
@@ -103,19 +117,12 @@ Result<Tap> Tap::open(const std::string& name) {
   tap.name_ = name;
   request = request_for(name);
   request.ifr_flags = IFF_TAP | IFF_NO_PI;
-  if (::ioctl(tap.fd_.get(), TUNSETIFF, &request) != 0) return attach_error(name);
+  if (::ioctl(tap.fd_.get(), TUNSETIFF, &request) != 0) return attach_error(name, netns);
   // An earlier user of a persistent TAP may have left offloads on; we take whole frames only.
   if (::ioctl(tap.fd_.get(), TUNSETOFFLOAD, 0) != 0) {
     return sys_error("FT_ERR_TAP_OPEN", "cannot switch the offloads of TAP " + name + " off");
   }
   return tap;
-}
-
-bool Tap::is_up() const {
-  const UniqueFd query = query_socket();
-  ifreq request = request_for(name_);
-  return query.valid() && ::ioctl(query.get(), SIOCGIFFLAGS, &request) == 0 &&
-         (request.ifr_flags & IFF_UP) != 0;
 }
 
 Result<size_t> Tap::read_frame(std::span<uint8_t> buffer) {

@@ -201,6 +201,7 @@ function openMachine(guest: GuestConfig, role: NodeRole, console: KvmConsole): M
     cmdline: role === 'primary' ? guest.cmdline : '',
     disks: diskFiles(guest.disks, guest.diskMapDir),
     tapName: guest.tap ?? '',
+    netns: guest.netns,
     mac: guest.mac,
     console,
     vcpuCpu: guest.vcpuCpu,

@@ -15,6 +15,7 @@ import {
   parseMac,
   parseMemory,
   parseName,
+  parseNetns,
   parseSize,
   parseSocketPath,
   parseTap,
@@ -47,6 +48,8 @@ export interface GuestConfig {
   readonly initrd: string | undefined;
   readonly cmdline: string;
   readonly tap: string | undefined;
+  /** Network namespace of the TAP; undefined: this process's. */
+  readonly netns: string | undefined;
   readonly mac: string;
   readonly console: ConsoleConfig;
   readonly disks: readonly DiskConfig[];
@@ -242,6 +245,7 @@ function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
     initrd: flags.text('initrd'),
     cmdline: flags.text('cmdline') ?? '',
     tap: tap === undefined ? undefined : parseTap('tap', tap),
+    netns: readNetns(flags, kind),
     mac: parseMac('mac', flags.needed('mac', 'it has no default')),
     console: readConsole(flags.text('console') ?? 'none', kind),
     disks: readDisks(flags, kind),
@@ -260,6 +264,13 @@ function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
         ] as const),
       ),
   };
+}
+
+function readNetns(flags: Flags, kind: GuestConfig['kind']): string | undefined {
+  const text = flags.text('netns');
+  if (text === undefined) return undefined;
+  if (kind === 'simulated') throw configError('netns', text, 'used with --machine kvm only');
+  return parseNetns('netns', text);
 }
 
 function readFloor(flags: Flags): number | undefined {

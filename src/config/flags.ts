@@ -80,6 +80,12 @@ export const FLAGS: readonly FlagSpec[] = [
   },
   {
     group: 'Guest',
+    name: 'netns',
+    value: 'NAME',
+    help: 'network namespace that --tap is in (of ip netns, or a path), if not the one of this process',
+  },
+  {
+    group: 'Guest',
     name: 'mac',
     value: 'AA:BB:CC:DD:EE:FF',
     fallback: '52:54:00:12:34:56',

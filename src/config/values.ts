@@ -71,6 +71,13 @@ export function parseTap(flag: string, text: string): string {
   throw configError(flag, text, 'the name of a network device, 1 to 15 characters');
 }
 
+/** A network namespace: a name as `ip netns` knows it, or the path of a file that stands for one. */
+export function parseNetns(flag: string, text: string): string {
+  const isName = text !== '.' && text !== '..' && /^[^/\0]{1,255}$/.test(text);
+  if (isName || /^\/[^\0]+$/.test(text)) return text;
+  throw configError(flag, text, 'a network namespace: a name of ip netns, or a path');
+}
+
 export function parseMac(flag: string, text: string): string {
   const valid = /^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$/.test(text);
   const first = Number.parseInt(text.slice(0, 2), 16);

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../common/clock';
+import { toFtError } from '../common/errors';
 import type { KvmMachineOptions } from './kvm-machine';
 import type { Machine } from './machine';
 import type { NativeRawSocket } from './native';
@@ -66,6 +67,19 @@ export function keepMemoryPastDeath(): void {
 }
 
 let memoryKept = false;
+
+/**
+ * One word to the supervisor whose socket is at `address` (systemd's NOTIFY_SOCKET). Throws
+ * FT_ERR_ADDON, FT_ERR_NOTIFY_ADDRESS, or FT_ERR_NOTIFY when it could not be sent at once.
+ */
+export function notifySupervisor(address: string, text: string): void {
+  const { addon } = require('./native') as typeof import('./native');
+  try {
+    addon().systemdNotify(address, text);
+  } catch (thrown) {
+    throw toFtError(thrown);
+  }
+}
 
 /** CRC-32C by the addon. Throws FT_ERR_ADDON when it was not built. */
 export function nativeChecksum(): (bytes: Uint8Array) => number {

@@ -38,6 +38,8 @@ export interface KvmMachineOptions {
   /** The guest's disks, in order; none when undefined. */
   readonly disks?: readonly DiskFile[] | undefined;
   readonly tapName: string;
+  /** Network namespace of the TAP, a name of `ip netns` or a path; undefined: this process's. */
+  readonly netns?: string | undefined;
   /** "52:54:00:12:34:56" */
   readonly mac: string;
   /** Where the serial console goes; nowhere when undefined. */
@@ -82,8 +84,8 @@ export class KvmMachine implements Machine {
   readonly #cut = emptyCut();
   readonly #chunk: EncodedChunk = { bytes: 0, rawBytes: 0, last: false, crc: 0 };
 
-  /** Throws FtError: FT_ERR_KVM_…, FT_ERR_TAP_…, FT_ERR_DISK_…, FT_ERR_MEMORY_SIZE, FT_ERR_VCPU…,
-   * FT_ERR_CONSOLE, FT_ERR_ADDON. */
+  /** Throws FtError: FT_ERR_KVM_…, FT_ERR_TAP_…, FT_ERR_NETNS…, FT_ERR_DISK_…, FT_ERR_MEMORY_SIZE,
+   * FT_ERR_VCPU…, FT_ERR_CONSOLE, FT_ERR_ADDON. */
   static create(options: KvmMachineOptions): KvmMachine {
     return new KvmMachine(options);
   }
@@ -102,6 +104,7 @@ export class KvmMachine implements Machine {
             cmdline: options.cmdline,
             disks: options.disks ?? [],
             tapName: options.tapName,
+            netns: options.netns ?? '',
             mac: parseMac(options.mac),
             consoleKind: options.console?.kind ?? 'none',
             consoleFd: options.console?.kind === 'file' ? options.console.fd : -1,

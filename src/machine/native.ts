@@ -17,6 +17,8 @@ export interface NativeMachineOptions {
   readonly cmdline: string;
   readonly disks: readonly DiskFile[];
   readonly tapName: string;
+  /** Network namespace of the TAP: native/core/net_namespace.h. Empty: this process's. */
+  readonly netns: string;
   /** Six bytes. */
   readonly mac: Uint8Array;
   /** Where the serial console goes: native/machine/console.h. */
@@ -134,6 +136,8 @@ export interface Addon {
   setBusyPoll(us: number): void;
   /** native/core/memory_keeper.h: once in a process's life; returns the keeper's process id. */
   startMemoryKeeper(): number;
+  /** native/core/service_notify.h: one datagram, sent at once or not at all (it throws then). */
+  systemdNotify(address: string, text: string): void;
   probeKvm(path: string): void;
 }
 
