@@ -119,13 +119,17 @@ export class Histogram {
 }
 
 /**
- * Counts since the last status line, and since the start. A value is recorded once, on the hot path;
- * the two are brought together when somebody asks, which is seldom.
+ * Counts since each reader last looked, and since the start. A value is recorded once, on the hot
+ * path; whoever looks, seldom, brings the rest up to date:
+ *
+ *   record ──▶ window ── look(a) ──▶ settled          all of the start
+ *                          ├───────▶ pending of b     what b, who looks less often, has not seen
+ *                          └───────▶ a sees: its pending and the window
  */
 export class WindowedHistogram {
-  /** Since the last endWindow(). */
-  readonly window = new Histogram();
+  private readonly window = new Histogram();
   private readonly settled = new Histogram();
+  private readonly pending = new Map<object, Histogram>();
 
   record(us: number): void {
     this.window.record(us);
@@ -139,9 +143,27 @@ export class WindowedHistogram {
     return total;
   }
 
-  /** The window was shown; the next one begins. */
-  endWindow(): void {
-    this.settled.merge(this.window);
-    this.window.reset();
+  /**
+   * Hands `use` what was recorded since this reader's last look (its first: since anybody's). The
+   * histogram is good until `use` returns. A reader that looked is remembered until `forget`.
+   */
+  look<T>(reader: object, use: (seen: Histogram) => T): T {
+    const { window } = this;
+    let own = this.pending.get(reader);
+    if (own === undefined) {
+      own = new Histogram();
+      this.pending.set(reader, own);
+    }
+    for (const pending of this.pending.values()) pending.merge(window);
+    this.settled.merge(window);
+    window.reset();
+    const result = use(own);
+    own.reset();
+    return result;
+  }
+
+  /** This reader looks no more. */
+  forget(reader: object): void {
+    this.pending.delete(reader);
   }
 }

@@ -1,15 +1,18 @@
 /**
  * The status line: one flat object per interval that says how the node is doing. Rates and
  * percentiles are those of the stretch since the last line; counters run from the start of the
- * node's life (node/running-node.ts), since each life has roles and a machine of its own.
+ * node's life (node/running-node.ts), since each life has roles and a machine of its own. Every
+ * reader has a reporter of its own: how often others look changes nothing in what it is told.
  */
 import type { Clock } from '../common/clock';
-import type { Histogram, WindowedHistogram } from '../common/histogram';
+import type { WindowedHistogram } from '../common/histogram';
 import type { PrimaryStages, PrimaryStats } from '../primary/primary-stats';
-import type { StandbyStages } from '../standby/standby-stats';
+import type { StandbyStages, StandbyStats } from '../standby/standby-stats';
 import { EventLoopWatch } from './event-loop';
 import type { RunningNode } from './running-node';
 import { type StatusLine, statusNow } from './status-now';
+
+type Stats = PrimaryStats | StandbyStats;
 
 interface Before {
   atUs: number;
@@ -26,6 +29,7 @@ interface Before {
 export class StatusReporter {
   private before: Before;
   private readonly loop = new EventLoopWatch();
+  private followed: Stats | undefined;
 
   constructor(
     private readonly node: RunningNode,
@@ -45,11 +49,12 @@ export class StatusReporter {
     const eventLoopUsMax = round(this.loop.takeMaxUs());
     const perSecond = (name: keyof Before): number => round((now[name] - before[name]) / seconds);
     if (node.primary !== undefined) {
+      this.follow(node.primary.stats);
       const epochs = now.epochsCut - before.epochsCut;
       const pages = now.dirtyPages - before.dirtyPages;
       return {
         ...statusNow(node),
-        ...primaryWindows(node.primary.stats),
+        ...primaryWindows(node.primary.stats, this),
         epochsPerSecond: perSecond('epochsCommitted'),
         dirtyPagesPerEpoch: epochs === 0 ? 0 : round(pages / epochs),
         wireBytesPerSecond: perSecond('wireBytes'),
@@ -59,12 +64,26 @@ export class StatusReporter {
       };
     }
     const stages = node.standby?.stats.stages;
+    this.follow(node.standby?.stats);
     return {
       ...statusNow(node),
-      ...(stages === undefined ? {} : stageFields(stages)),
+      ...(stages === undefined ? {} : stageFields(stages, this)),
       epochsPerSecond: perSecond('epochsHeld'),
       eventLoopUsMax,
     };
+  }
+
+  /** Nobody asks any more: what was kept for this reader alone is let go. */
+  close(): void {
+    this.follow(undefined);
+    this.loop.close();
+  }
+
+  /** This reader is remembered by the histograms of one role at a time. */
+  private follow(stats: Stats | undefined): void {
+    if (stats === this.followed) return;
+    for (const histogram of windowsOf(this.followed)) histogram.forget(this);
+    this.followed = stats;
   }
 
   private snapshot(): Before {
@@ -83,41 +102,45 @@ export class StatusReporter {
   }
 }
 
+function windowsOf(stats: Stats | undefined): readonly WindowedHistogram[] {
+  if (stats === undefined) return [];
+  const stages = Object.values<WindowedHistogram>({ ...stats.stages });
+  if (!('pauseUs' in stats)) return stages;
+  return [stats.pauseUs, stats.ackUs, stats.outputDelayUs, ...stages];
+}
+
 function nothingBefore(atUs: number): Before {
   const bytes = { wireBytes: 0, rawBytes: 0, bodyBytes: 0 };
   const epochs = { epochsCommitted: 0, epochsCut: 0, epochsHeld: 0 };
   return { atUs, life: 0, dirtyPages: 0, ...bytes, ...epochs };
 }
 
-function primaryWindows(stats: PrimaryStats): StatusLine {
+function primaryWindows(stats: PrimaryStats, reader: object): StatusLine {
   const { pauseUs, ackUs, outputDelayUs } = stats;
-  const line = {
-    ...percentiles('pauseUs', pauseUs.window),
-    ...percentiles('ackUs', ackUs.window),
-    ...percentiles('outputDelayUs', outputDelayUs.window),
-    ...stageFields(stats.stages),
+  return {
+    ...percentiles('pauseUs', pauseUs, reader),
+    ...percentiles('ackUs', ackUs, reader),
+    ...percentiles('outputDelayUs', outputDelayUs, reader),
+    ...stageFields(stats.stages, reader),
   };
-  for (const histogram of [pauseUs, ackUs, outputDelayUs]) histogram.endWindow();
-  return line;
 }
 
 /** Where the time of an epoch went since the last line: "stageWakeUsP50" and so on. */
-function stageFields(stages: PrimaryStages | StandbyStages): StatusLine {
+function stageFields(stages: PrimaryStages | StandbyStages, reader: object): StatusLine {
   const line: Record<string, number> = {};
   for (const [name, histogram] of Object.entries<WindowedHistogram>({ ...stages })) {
     const stage = `stage${name.charAt(0).toUpperCase()}${name.slice(1)}Us`;
-    Object.assign(line, percentiles(stage, histogram.window));
-    histogram.endWindow();
+    Object.assign(line, percentiles(stage, histogram, reader));
   }
   return line;
 }
 
-function percentiles(name: string, histogram: Histogram): StatusLine {
-  return {
-    [`${name}P50`]: round(histogram.percentile(0.5)),
-    [`${name}P99`]: round(histogram.percentile(0.99)),
-    [`${name}Max`]: round(histogram.maxUs),
-  };
+function percentiles(name: string, histogram: WindowedHistogram, reader: object): StatusLine {
+  return histogram.look(reader, (seen) => ({
+    [`${name}P50`]: round(seen.percentile(0.5)),
+    [`${name}P99`]: round(seen.percentile(0.99)),
+    [`${name}Max`]: round(seen.maxUs),
+  }));
 }
 
 /** Three digits behind the point are more than anybody reads. */

@@ -1,5 +1,5 @@
 /** The histogram: accuracy, extremes, merging. */
-import { Histogram } from '../../src/common/histogram';
+import { Histogram, WindowedHistogram } from '../../src/common/histogram';
 
 describe('Histogram', () => {
   test('is zero while empty', () => {
@@ -66,5 +66,29 @@ describe('Histogram', () => {
     expect(a.sumUs).toBeCloseTo(whole.sumUs);
     a.reset();
     expect([a.count, a.percentile(0.5), a.maxUs, a.countUpTo(2 ** 26)]).toEqual([0, 0, 0, 0]);
+  });
+});
+
+describe('WindowedHistogram', () => {
+  test('each reader sees all since its own last look, and the total keeps everything', () => {
+    const histogram = new WindowedHistogram();
+    const [often, seldom] = [{}, {}];
+    const look = (reader: object): [number, number] =>
+      histogram.look(reader, (seen) => [seen.count, seen.maxUs]);
+    expect([look(often), look(seldom)]).toEqual([
+      [0, 0],
+      [0, 0],
+    ]);
+    histogram.record(500);
+    expect(look(often)).toEqual([1, 500]);
+    histogram.record(20);
+    expect(look(often)).toEqual([1, 20]);
+    expect(look(often)).toEqual([0, 0]);
+    expect(look(seldom)).toEqual([2, 500]);
+    expect(look(seldom)).toEqual([0, 0]);
+    histogram.forget(seldom);
+    histogram.record(7);
+    expect(look(often)).toEqual([1, 7]);
+    expect([histogram.total.count, histogram.total.maxUs]).toEqual([3, 500]);
   });
 });

@@ -1,0 +1,284 @@
+/**
+ * The one HTTP server of a node: health, metrics, the dashboard's page and its live feed. What a
+ * path answers is handed to it; here are the bounds that hold against whoever comes.
+ *
+ *   connection ── too many, in all or of one address ─▶ cut off
+ *        │  TLS 1.3 (off loopback), a client certificate is asked for and not demanded
+ *   request head ── late, too long, nonsense ─▶ 4xx or cut off
+ *        │  GET or HEAD, no body ─▶ else 405, 413
+ *        │  Host, Origin ─▶ else 403
+ *        ├─ open route: health, page ─────────────────▶ answered
+ *        └─ reader's route ── no proof ─▶ 401
+ *              ├─ metrics ────────────────────────────▶ answered
+ *              └─ feed, asks for an upgrade ──────────▶ handed to onFeed with its socket
+ */
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+  STATUS_CODES,
+} from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { SecureContextOptions } from 'node:tls';
+import { type Address, formatAddress } from '../common/address';
+import { FtError } from '../common/errors';
+import type { HttpAccess } from './http-access';
+
+export interface HttpAnswer {
+  readonly status: number;
+  /** Content-Type. */
+  readonly type: string;
+  readonly body: string | Buffer;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export interface HttpRoute {
+  /** "open" to whoever reaches the port, or for a "reader" alone. */
+  readonly access: 'open' | 'reader';
+  answer(request: IncomingMessage): HttpAnswer | Promise<HttpAnswer>;
+}
+
+/** What the server needs of a node's TLS material; transport's TlsMaterial is one. */
+export interface HttpTls {
+  contextOptions(): SecureContextOptions;
+  onReload(changed: () => void): void;
+}
+
+export interface HttpServerOptions {
+  readonly access: HttpAccess;
+  readonly tls: HttpTls | undefined;
+  /** Path → what is there. */
+  readonly routes: ReadonlyMap<string, HttpRoute>;
+  /** Where the feed is, and who takes the socket of a reader that asks for it. */
+  readonly feedPath: string;
+  readonly onFeed: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+}
+
+/** Bounds; tests use others. */
+export interface HttpLimits {
+  readonly connectionsMax: number;
+  readonly connectionsPerAddressMax: number;
+  /** For a TLS handshake, for a request's head, and for all of a request. */
+  readonly requestMsMax: number;
+  readonly headBytesMax: number;
+}
+
+export const HTTP_LIMITS: HttpLimits = {
+  connectionsMax: 64,
+  connectionsPerAddressMax: 32,
+  requestMsMax: 5000,
+  headBytesMax: 8 * 1024,
+};
+
+const CHECK_MS = 500;
+const REQUESTS_PER_CONNECTION_MAX = 1000;
+
+const COMMON_HEADERS: Readonly<Record<string, string>> = {
+  'Cache-Control': 'no-store',
+  'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'",
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Referrer-Policy': 'no-referrer',
+  'X-Content-Type-Options': 'nosniff',
+};
+
+export class HttpServer {
+  private server: Server | undefined;
+  private readonly perAddress = new Map<string, number>();
+
+  constructor(
+    private readonly options: HttpServerOptions,
+    private readonly limits: HttpLimits = HTTP_LIMITS,
+  ) {}
+
+  /**
+   * Starts to serve; resolves with the address, the port filled in when it was 0. Rejects with
+   * FT_ERR_PORT_TAKEN or FT_ERR_LISTEN.
+   */
+  listen(address: Address): Promise<Address> {
+    const where = formatAddress(address);
+    return new Promise((resolve, reject) => {
+      const server = this.create();
+      server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(where, error)));
+      server.listen({ host: address.host, port: address.port, exclusive: true }, () => {
+        server.removeAllListeners('error');
+        // Later errors (accepting, for want of descriptors) leave the node without its page for a
+        // while, and never without its guest.
+        server.on('error', () => undefined);
+        this.server = server;
+        resolve({ host: address.host, port: (server.address() as AddressInfo).port });
+      });
+    });
+  }
+
+  /** Frees the port and cuts off who is there; the feed's sockets are their owner's. */
+  close(): Promise<void> {
+    const { server } = this;
+    this.server = undefined;
+    server?.close();
+    server?.closeAllConnections();
+    return Promise.resolve();
+  }
+
+  private create(): Server {
+    const { limits } = this;
+    const common: ServerOptions = {
+      connectionsCheckingInterval: CHECK_MS,
+      maxHeaderSize: limits.headBytesMax,
+      headersTimeout: limits.requestMsMax,
+      requestTimeout: limits.requestMsMax,
+      keepAliveTimeout: limits.requestMsMax,
+    };
+    const server = this.createFor(common);
+    server.maxConnections = limits.connectionsMax;
+    server.maxRequestsPerSocket = REQUESTS_PER_CONNECTION_MAX;
+    // Who does not read its answer is not waited for.
+    server.timeout = 2 * limits.requestMsMax;
+    server.on('connection', (socket: Socket) => this.connected(socket));
+    server.on('request', (request: IncomingMessage, response: ServerResponse) =>
+      this.received(request, response),
+    );
+    server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) =>
+      this.upgrade(request, socket, head),
+    );
+    server.on('clientError', (_error: Error, socket: Duplex) => socket.destroy());
+    return server;
+  }
+
+  private createFor(common: ServerOptions): Server {
+    const { tls } = this.options;
+    if (tls === undefined) return createServer(common);
+    const fixed = {
+      minVersion: 'TLSv1.3',
+      requestCert: true,
+      rejectUnauthorized: false,
+      ALPNProtocols: ['http/1.1'],
+      handshakeTimeout: this.limits.requestMsMax,
+    } as const;
+    const server = createTlsServer({ ...common, ...tls.contextOptions(), ...fixed });
+    tls.onReload(() => server.setSecureContext({ ...tls.contextOptions(), ...fixed }));
+    server.on('tlsClientError', (_error, socket) => socket.destroy());
+    return server;
+  }
+
+  private connected(socket: Socket): void {
+    const address = socket.remoteAddress ?? '';
+    const count = (this.perAddress.get(address) ?? 0) + 1;
+    socket.on('error', () => undefined);
+    if (count > this.limits.connectionsPerAddressMax) {
+      socket.destroy();
+      return;
+    }
+    this.perAddress.set(address, count);
+    socket.once('close', () => {
+      const left = (this.perAddress.get(address) ?? 1) - 1;
+      if (left > 0) this.perAddress.set(address, left);
+      else this.perAddress.delete(address);
+    });
+  }
+
+  private received(request: IncomingMessage, response: ServerResponse): void {
+    response.on('error', () => undefined);
+    const refused = this.refusal(request);
+    const route = this.options.routes.get(pathOf(request));
+    const answer = (): HttpAnswer | Promise<HttpAnswer> => {
+      if (refused !== undefined) return refused;
+      if (route !== undefined) return route.answer(request);
+      if (pathOf(request) !== this.options.feedPath) return plain(404, 'There is nothing here.');
+      return plain(426, 'This is a WebSocket.', { Upgrade: 'websocket' });
+    };
+    Promise.resolve()
+      .then(answer)
+      .then(
+        (done) => reply(response, done, refused !== undefined),
+        () => reply(response, plain(500, 'This cannot be read now.'), true),
+      );
+  }
+
+  /** Why a request is not answered; undefined when it may be. */
+  private refusal(request: IncomingMessage): HttpAnswer | undefined {
+    const { method, headers } = request;
+    const { access, routes } = this.options;
+    if (method !== 'GET' && method !== 'HEAD') {
+      return plain(405, 'Only GET and HEAD are answered here.', { Allow: 'GET, HEAD' });
+    }
+    if (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0') {
+      return plain(413, 'A request has no body here.');
+    }
+    if (!access.hostIsOurs(request)) {
+      return plain(403, 'The Host header names another server; use this one’s address.');
+    }
+    if (!access.originIsOurs(request)) {
+      return plain(403, 'Pages of other sites are not answered (see --http-peer).');
+    }
+    if (routes.get(pathOf(request))?.access === 'open' || access.isReader(request)) {
+      return undefined;
+    }
+    return plain(401, 'A client certificate or the token is needed.', {
+      'WWW-Authenticate': 'Bearer realm="romulus"',
+    });
+  }
+
+  private upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const isFeed = pathOf(request) === this.options.feedPath;
+    const refused =
+      this.refusal(request) ?? (isFeed ? undefined : plain(404, 'There is no WebSocket here.'));
+    if (refused === undefined) {
+      this.options.onFeed(request, socket, head);
+      return;
+    }
+    refuseUpgrade(socket, refused.status);
+  }
+}
+
+/** Answers an upgrade with an HTTP status and lets go of the socket. */
+export function refuseUpgrade(socket: Duplex, status: number): void {
+  socket.on('error', () => undefined);
+  const words = STATUS_CODES[status] ?? '';
+  const lines = [`HTTP/1.1 ${status} ${words}`, 'Connection: close', 'Content-Length: 0'];
+  socket.once('finish', () => socket.destroy());
+  socket.end(`${lines.join('\r\n')}\r\n\r\n`);
+  // Who does not read it is not waited for.
+  setTimeout(() => socket.destroy(), CHECK_MS).unref();
+}
+
+/** A short text. */
+export function plain(
+  status: number,
+  text: string,
+  headers: Readonly<Record<string, string>> = {},
+): HttpAnswer {
+  return { status, type: 'text/plain; charset=utf-8', body: `${text}\n`, headers };
+}
+
+function reply(response: ServerResponse, answer: HttpAnswer, last: boolean): void {
+  if (response.headersSent || response.destroyed) return;
+  response.writeHead(answer.status, {
+    ...COMMON_HEADERS,
+    'Content-Type': answer.type,
+    'Content-Length': Buffer.byteLength(answer.body),
+    ...(last ? { Connection: 'close' } : {}),
+    ...answer.headers,
+  });
+  response.end(answer.body);
+}
+
+function pathOf(request: IncomingMessage): string {
+  return (request.url ?? '').split('?', 1)[0] ?? '';
+}
+
+function listenError(where: string, error: NodeJS.ErrnoException): FtError {
+  const facts = { address: where, cause: error.code };
+  if (error.code === 'EADDRINUSE') {
+    const text =
+      `Cannot serve HTTP at ${where}: another program has this port. Stop it, or choose another ` +
+      'port with --http.';
+    return new FtError('FT_ERR_PORT_TAKEN', text, facts, error);
+  }
+  const text = `Cannot serve HTTP at ${where}: ${error.message}. Check --http.`;
+  return new FtError('FT_ERR_LISTEN', text, facts, error);
+}
