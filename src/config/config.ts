@@ -7,6 +7,7 @@ import { type Address, isLoopback } from '../common/address';
 import { FtError } from '../common/errors';
 import { type DiskConfig, readDisks } from './disks';
 import { type Flags, parseFlags } from './parse';
+import { readTls, refusePlaintext, type TlsConfig } from './tls';
 import {
   configError,
   parseAddress,
@@ -86,6 +87,8 @@ export interface NodeConfig {
   readonly suspectAfterMs: number;
   /** Where primaries connect to; undefined: this node is never a standby. */
   readonly listen: Address | undefined;
+  /** This node's certificate; undefined: the link is not encrypted. */
+  readonly tls: TlsConfig | undefined;
   /** What becomes of a guest that was protected and is not now. */
   readonly onStandbyLoss: 'continue' | 'pause';
   /** What becomes of a guest that lost its standby while the witness cannot be asked. */
@@ -173,6 +176,7 @@ function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {
     witness: readWitness(flags),
     standbys: readStandbys(flags),
     listen: listen === undefined ? undefined : readListen(flags, listen),
+    tls: readTls(flags),
     onStandbyLoss: parseChoice('on-standby-loss', flags.text('on-standby-loss') ?? '', [
       'continue',
       'pause',
@@ -314,12 +318,4 @@ function readMetrics(flags: Flags, text: string): Address {
     `--metrics ${text} would be open to other machines, without a password; use a loopback ` +
     'address, or add --insecure.';
   throw new FtError('FT_ERR_CONFIG', message, { flag: 'metrics', found: text });
-}
-
-function refusePlaintext(flags: Flags, flag: string, text: string, address: Address): void {
-  if (isLoopback(address.host) || flags.has('insecure')) return;
-  const message =
-    `--${flag} ${text} is not a loopback address, and the link is not encrypted; add ` +
-    '--insecure if the network between the hosts is trusted.';
-  throw new FtError('FT_ERR_CONFIG', message, { flag, found: text });
 }

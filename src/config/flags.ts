@@ -182,8 +182,28 @@ export const FLAGS: readonly FlagSpec[] = [
   },
   {
     group: 'Pair',
+    name: 'tls-ca',
+    value: 'PATH',
+    help: 'authorities that sign the certificates of both nodes, in PEM; with it the link is TLS 1.3',
+  },
+  {
+    group: 'Pair',
+    name: 'tls-cert',
+    value: 'PATH',
+    help: "this node's certificate, in PEM; it names the pair (ftctl pki makes such)",
+  },
+  {
+    group: 'Pair',
+    name: 'tls-key',
+    value: 'PATH',
+    help: 'the key of that certificate, in PEM',
+  },
+  {
+    group: 'Pair',
     name: 'insecure',
-    help: 'allows plaintext replication, metrics and etcd on an address that is not loopback',
+    help:
+      'allows replication, metrics and etcd in the clear on an address that is not loopback; ' +
+      'without --tls-cert anybody there can read the guest and write to it',
   },
   {
     group: 'Pair',

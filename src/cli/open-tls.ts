@@ -1,0 +1,96 @@
+/**
+ * This node's certificate at the command: loaded before anything is opened, looked at again every
+ * minute (whoever renews it need not tell us), and spoken of before it expires.
+ */
+import type { FtError } from '../common/errors';
+import type { Logger } from '../common/logger';
+import type { PrimaryConfig, StandbyConfig } from '../config/config';
+import { TlsMaterial } from '../transport/tls';
+
+/** How often the files are looked at. */
+const LOOK_MS = 60_000;
+const WARN_SECONDS = 14 * 24 * 3600;
+/** How often a certificate that expires soon is spoken of. */
+const REMIND_MS = 24 * 3_600_000;
+
+export interface OpenTls {
+  readonly material: TlsMaterial;
+  /** Reads the files again now; what is wrong with them, if anything. */
+  reload(): FtError | undefined;
+  close(): void;
+}
+
+/** Undefined when the node has no certificate. Throws the FtError of TlsMaterial.load. */
+export function openTls(
+  config: PrimaryConfig | StandbyConfig,
+  logger: Logger,
+): OpenTls | undefined {
+  if (config.tls === undefined) return undefined;
+  const owner = { pair: config.pair, node: config.nodeId };
+  const material = TlsMaterial.load(config.tls, owner);
+  logger.info('the link is encrypted, both sides by certificate', facts(material));
+  const watch = new CertificateWatch(material, logger);
+  return { material, reload: () => watch.reload(), close: () => watch.close() };
+}
+
+class CertificateWatch {
+  private readonly timer: NodeJS.Timeout;
+  /** The state of the files that were found wrong last: said once, not every minute. */
+  private refused: string | undefined;
+  private remindAtMs = 0;
+
+  constructor(
+    private readonly material: TlsMaterial,
+    private readonly logger: Logger,
+  ) {
+    this.timer = setInterval(() => this.look(), LOOK_MS);
+    this.timer.unref();
+    this.remind();
+  }
+
+  reload(): FtError | undefined {
+    const error = this.material.reload();
+    if (error === undefined) {
+      this.refused = undefined;
+      this.remindAtMs = 0;
+      this.logger.info('new connections use the certificate as it is now', facts(this.material));
+    } else {
+      const message = `The certificate files cannot be used, so the old ones stay in use: ${error.message}`;
+      this.logger.warn(message, { code: error.code, ...error.facts });
+    }
+    this.remind();
+    return error;
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+  }
+
+  private look(): void {
+    const changed = this.material.changedFiles();
+    if (changed !== undefined && changed !== this.refused) {
+      // Files that are being replaced one by one do not fit each other until the last: the next look
+      // finds them changed again.
+      if (this.reload() !== undefined) this.refused = changed;
+    }
+    this.remind();
+  }
+
+  private remind(): void {
+    const nowMs = Date.now();
+    const leftSeconds = this.material.expirySeconds - nowMs / 1000;
+    if (leftSeconds > WARN_SECONDS || nowMs < this.remindAtMs) return;
+    this.remindAtMs = nowMs + REMIND_MS;
+    const days = Math.floor(leftSeconds / 86_400);
+    const when = leftSeconds < 0 ? 'has expired' : `expires in ${days} days`;
+    this.logger.warn(
+      `the certificate of this node, or its authority, ${when}: make a new one with ftctl pki node; ` +
+        'after that day no new connection to the peer comes about',
+      facts(this.material),
+    );
+  }
+}
+
+function facts({ names, expirySeconds }: TlsMaterial): Record<string, string> {
+  return { subject: names.subject, expires: new Date(expirySeconds * 1000).toISOString() };
+}
