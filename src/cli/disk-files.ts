@@ -7,7 +7,7 @@ import { realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { crc32c } from '../common/crc32c';
 import { FtError, toFtError } from '../common/errors';
-import type { DiskConfig } from '../config/disks';
+import type { DiskConfig } from '../config/compound-values';
 import type { DiskFile } from '../machine/machine';
 
 /** Throws FT_ERR_DISK_OPEN for an image that is not there, FT_ERR_DISK_MAP for the directory. */

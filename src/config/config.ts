@@ -5,38 +5,35 @@
 import os from 'node:os';
 import { type Address, isLoopback } from '../common/address';
 import { FtError } from '../common/errors';
-import { type DiskConfig, readDisks } from './disks';
+import {
+  CPU_MODELS,
+  type CpuModel,
+  MACHINES,
+  ON_FENCED,
+  ON_GUEST_END,
+  ON_STANDBY_LOSS,
+  ON_WITNESS_LOSS,
+  TEST_FAULTS,
+  type TestFault,
+} from './choices';
+import { type ConsoleConfig, type DiskConfig, parseConsole } from './compound-values';
+import { readDisks } from './disks';
 import { type Flags, parseFlags } from './parse';
 import { readTls, refusePlaintext, type TlsConfig } from './tls';
 import {
   configError,
   parseAddress,
   parseChoice,
-  parseInteger,
   parseMac,
-  parseMemory,
   parseName,
   parseNetns,
-  parseSize,
   parseSocketPath,
   parseTap,
 } from './values';
 import { readWitness, type WitnessConfig } from './witness';
 
-/** As many as the native machine takes (kVcpusMax). */
-const VCPUS_MAX = 8;
-const INTERVAL_US_MIN = 20;
-
-export type ConsoleConfig =
-  | { readonly kind: 'none' }
-  | { readonly kind: 'stdio' }
-  | { readonly kind: 'file'; readonly path: string }
-  | { readonly kind: 'unix'; readonly path: string };
-export type TestFault = 'hide-dirty-page' | 'release-early' | 'ignore-lease';
-
-/** What processor a guest may be given; see native/kvm/cpuid_model.h. */
-const CPU_MODELS = ['host', 'baseline', 'x86-64-v2', 'x86-64-v3'] as const;
-export type CpuModel = (typeof CPU_MODELS)[number];
+export type { CpuModel, TestFault } from './choices';
+export type { ConsoleConfig } from './compound-values';
 
 export interface GuestConfig {
   readonly kind: 'kvm' | 'simulated';
@@ -146,7 +143,7 @@ function readListen(flags: Flags, text: string): Address {
 
 function readOnFenced(flags: Flags): 'rejoin' | 'exit' {
   const text = flags.text('on-fenced') ?? (flags.has('listen') ? 'rejoin' : 'exit');
-  const wanted = parseChoice('on-fenced', text, ['rejoin', 'exit'] as const);
+  const wanted = parseChoice('on-fenced', text, ON_FENCED);
   if (wanted === 'exit' || flags.has('listen')) return wanted;
   const message =
     '--on-fenced rejoin needs --listen HOST:PORT: a standby must know where the primary connects to.';
@@ -159,10 +156,8 @@ function askedForText(flags: Flags): 'help' | 'version' | undefined {
 }
 
 function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {
-  const integer = (name: string, min: number, max: number): number =>
-    parseInteger(name, flags.needed(name, 'it has no default'), min, max);
-  const heartbeatIntervalMs = integer('heartbeat-interval-ms', 1, 10_000);
-  const suspectAfterMs = integer('suspect-after-ms', 2, 60_000);
+  const heartbeatIntervalMs = flags.integer('heartbeat-interval-ms');
+  const suspectAfterMs = flags.integer('suspect-after-ms');
   if (suspectAfterMs < 2 * heartbeatIntervalMs) {
     const allowed = `at least twice --heartbeat-interval-ms (${heartbeatIntervalMs})`;
     throw configError('suspect-after-ms', `${suspectAfterMs}`, allowed);
@@ -177,34 +172,24 @@ function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {
     standbys: readStandbys(flags),
     listen: listen === undefined ? undefined : readListen(flags, listen),
     tls: readTls(flags),
-    onStandbyLoss: parseChoice('on-standby-loss', flags.text('on-standby-loss') ?? '', [
-      'continue',
-      'pause',
-    ] as const),
-    onWitnessLoss: parseChoice('on-witness-loss', flags.text('on-witness-loss') ?? '', [
-      'hold',
-      'pause',
-      'stop',
-    ] as const),
+    onStandbyLoss: flags.choice('on-standby-loss', ON_STANDBY_LOSS),
+    onWitnessLoss: flags.choice('on-witness-loss', ON_WITNESS_LOSS),
     onFenced: readOnFenced(flags),
     control: readControl(flags),
     policy: {
-      intervalUs: integer('interval-us', INTERVAL_US_MIN, 10_000_000),
-      inFlightMax: integer('in-flight', 1, 64),
-      dirtyBudgetPages: integer('dirty-budget', 16, 60_000),
-      auditPages: integer('audit-pages', 0, 64),
+      intervalUs: flags.integer('interval-us'),
+      inFlightMax: flags.integer('in-flight'),
+      dirtyBudgetPages: flags.integer('dirty-budget'),
+      auditPages: flags.integer('audit-pages'),
       cutOnOutput: !flags.has('no-cut-on-output'),
     },
     heartbeatIntervalMs,
     suspectAfterMs,
-    busyPollUs: integer('busy-poll', 0, 100_000),
+    busyPollUs: flags.integer('busy-poll'),
     metrics: metrics === undefined ? undefined : readMetrics(flags, metrics),
-    onGuestEnd: parseChoice('on-guest-end', flags.text('on-guest-end') ?? '', [
-      'exit',
-      'hold',
-    ] as const),
+    onGuestEnd: flags.choice('on-guest-end', ON_GUEST_END),
     statusIntervalMs: flags.has('status-interval-ms')
-      ? integer('status-interval-ms', 10, 3_600_000)
+      ? flags.integer('status-interval-ms')
       : undefined,
   };
 }
@@ -215,7 +200,7 @@ function readControl(flags: Flags): string | undefined {
 }
 
 function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
-  const kind = parseChoice('machine', flags.text('machine') ?? '', ['kvm', 'simulated'] as const);
+  const kind = flags.choice('machine', MACHINES);
   const kernel = flags.text('kernel');
   if (kind === 'kvm') flags.needed('tap', "it is what the guest's network card is plugged into");
   if (kind === 'kvm' && role === 'primary') {
@@ -228,23 +213,14 @@ function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
       'used with --machine simulated only',
     );
   }
-  const simPort =
-    kind === 'simulated'
-      ? parseInteger(
-          'sim-port',
-          flags.needed('sim-port', 'the simulated guest serves UDP there'),
-          1,
-          65_535,
-        )
-      : 0;
+  if (kind === 'simulated') flags.needed('sim-port', 'the simulated guest serves UDP there');
+  const simPort = kind === 'simulated' ? flags.integer('sim-port') : 0;
   const tap = flags.text('tap');
-  const cpu = flags.text('vcpu-cpu');
-  const outbox = flags.needed('outbox-bytes-max', 'it has no default');
   return {
     kind,
-    memoryBytes: parseMemory('memory', flags.needed('memory', 'it has no default')),
+    memoryBytes: flags.size('memory'),
     vcpus: readVcpus(flags, kind),
-    cpu: parseChoice('cpu', flags.text('cpu') ?? '', CPU_MODELS),
+    cpu: flags.choice('cpu', CPU_MODELS),
     kernel,
     initrd: flags.text('initrd'),
     cmdline: flags.text('cmdline') ?? '',
@@ -254,19 +230,11 @@ function readGuest(flags: Flags, role: 'primary' | 'standby'): GuestConfig {
     console: readConsole(flags.text('console') ?? 'none', kind),
     disks: readDisks(flags, kind),
     diskMapDir: flags.text('disk-map-dir'),
-    vcpuCpu: cpu === undefined ? undefined : parseInteger('vcpu-cpu', cpu, 0, 1023),
+    vcpuCpu: flags.has('vcpu-cpu') ? flags.integer('vcpu-cpu') : undefined,
     simPort,
-    outboxBytesMax: parseSize('outbox-bytes-max', outbox, 64 * 1024, 16 * 1024 ** 3),
+    outboxBytesMax: flags.size('outbox-bytes-max'),
     floorIntervalUs: readFloor(flags),
-    faults: flags
-      .all('test-fault')
-      .map((text) =>
-        parseChoice('test-fault', text, [
-          'hide-dirty-page',
-          'release-early',
-          'ignore-lease',
-        ] as const),
-      ),
+    faults: flags.all('test-fault').map((text) => parseChoice('test-fault', text, TEST_FAULTS)),
   };
 }
 
@@ -282,25 +250,23 @@ function readFloor(flags: Flags): number | undefined {
   for (const other of ['standby', 'listen']) {
     if (flags.has(other)) throw configError('measure-floor', '', `used without --${other} only`);
   }
-  return parseInteger('interval-us', flags.text('interval-us') ?? '', INTERVAL_US_MIN, 10_000_000);
+  return flags.integer('interval-us');
 }
 
 function readVcpus(flags: Flags, kind: GuestConfig['kind']): number {
-  const text = flags.needed('vcpus', 'it has no default');
-  const vcpus = parseInteger('vcpus', text, 1, VCPUS_MAX);
-  if (kind === 'simulated' && vcpus > 1)
-    throw configError('vcpus', text, '1 with a simulated guest');
+  const vcpus = flags.integer('vcpus');
+  if (kind === 'simulated' && vcpus > 1) {
+    throw configError('vcpus', `${vcpus}`, '1 with a simulated guest');
+  }
   return vcpus;
 }
 
 function readConsole(text: string, machine: GuestConfig['kind']): ConsoleConfig {
-  if (text === 'stdio' || text === 'none') return { kind: text };
-  if (text.startsWith('file:') && text.length > 5) return { kind: 'file', path: text.slice(5) };
-  if (text.startsWith('unix:') && text.length > 5) {
-    if (machine === 'kvm') return { kind: 'unix', path: text.slice(5) };
+  const target = parseConsole('console', text);
+  if (target.kind === 'unix' && machine === 'simulated') {
     throw configError('console', text, 'none with a simulated guest, which prints nothing');
   }
-  throw configError('console', text, 'stdio, none, file:PATH or unix:PATH');
+  return target;
 }
 
 function readStandbys(flags: Flags): readonly Address[] {

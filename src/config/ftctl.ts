@@ -31,6 +31,7 @@ const FLAGS: readonly FlagSpec[] = [
     group: 'Operation',
     name: 'control',
     value: 'PATH',
+    type: { kind: 'socket-path' },
     fallback: DEFAULT_CONTROL,
     help: "the node's control socket, as given to it with --control",
   },

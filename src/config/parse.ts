@@ -3,9 +3,11 @@
  * is node:util's parseArgs; what is allowed is decided here, so that messages are precise.
  */
 import { parseArgs } from 'node:util';
+import { assert } from '../common/assert';
 import { FtError } from '../common/errors';
+import type { ValueFlag } from './flag-spec';
 import { type CommandName, type FlagSpec, flagsOf } from './flags';
-import { configError } from './values';
+import { configError, parseChoice, parseInteger, parseSize } from './values';
 
 /** The flags given and the defaults of the others. */
 export class Flags {
@@ -31,6 +33,32 @@ export class Flags {
     const spec = this.specs.get(name);
     const message = `--${name} ${spec?.value ?? ''} is missing; ${why}.`;
     throw new FtError('FT_ERR_CONFIG', message, { flag: name });
+  }
+
+  /** A whole number, within the limits of the table. The flag has a value or a default. */
+  integer(name: string): number {
+    const { type } = this.valueFlag(name);
+    assert(type.kind === 'integer', 'the table says that it is a number');
+    return parseInteger(name, this.needed(name, 'it has no default'), type.min, type.max);
+  }
+
+  /** Bytes, within the limits of the table. The flag has a value or a default. */
+  size(name: string): number {
+    const { type } = this.valueFlag(name);
+    assert(type.kind === 'size', 'the table says that it is a size');
+    const text = this.needed(name, 'it has no default');
+    return parseSize(name, text, type.min, type.max, type.multipleOf);
+  }
+
+  /** One of the words that the table allows: `choices` is the same list. */
+  choice<T extends string>(name: string, choices: readonly T[]): T {
+    return parseChoice(name, this.needed(name, 'it has no default'), choices);
+  }
+
+  private valueFlag(name: string): ValueFlag {
+    const spec = this.specs.get(name);
+    assert(spec?.value !== undefined, 'the table has the flag, with a value');
+    return spec;
   }
 
   all(name: string): readonly string[] {

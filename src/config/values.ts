@@ -20,20 +20,25 @@ export function parseInteger(flag: string, text: string, min: number, max: numbe
 
 const UNIT_BYTES: Readonly<Record<string, number>> = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 };
 
-/** A size in bytes: "67108864", "65536K", "64M", "1G". */
-export function parseSize(flag: string, text: string, min: number, max: number): number {
+/**
+ * A size in bytes: "67108864", "65536K", "64M", "1G"; with `multipleOf` (bytes) only in whole ones of
+ * those.
+ */
+export function parseSize(
+  flag: string,
+  text: string,
+  min: number,
+  max: number,
+  multipleOf = 1,
+): number {
   const range = `${formatSize(min)} to ${formatSize(max)}`;
-  const allowed = `a size from ${range}, in bytes or with K, M or G`;
+  const whole = multipleOf === 1 ? '' : `, a multiple of ${multipleOf} bytes`;
+  const allowed = `a size from ${range}, in bytes or with K, M or G${whole}`;
   const match = /^([1-9][0-9]{0,15})([KMG]?)$/.exec(text);
   const bytes = Number(match?.[1]) * (UNIT_BYTES[match?.[2] ?? ''] ?? 1);
-  if (!(bytes >= min && bytes <= max)) throw configError(flag, text, allowed);
-  return bytes;
-}
-
-/** Guest memory: a size in whole pages. */
-export function parseMemory(flag: string, text: string): number {
-  const bytes = parseSize(flag, text, 1024 ** 2, 1024 ** 4);
-  if (bytes % 4096 !== 0) throw configError(flag, text, 'a multiple of 4096 bytes');
+  if (!(bytes >= min && bytes <= max && bytes % multipleOf === 0)) {
+    throw configError(flag, text, allowed);
+  }
   return bytes;
 }
 
@@ -104,4 +109,38 @@ export function parseSocketPath(flag: string, text: string): string {
     throw configError(flag, text, `a path of 1 to ${SOCKET_PATH_BYTES_MAX} bytes`);
   }
   return text;
+}
+
+/** A path of this host. Whether anything is there, whoever opens it will say. */
+export function parsePath(flag: string, text: string): string {
+  if (text !== '' && !text.includes('\0')) return text;
+  throw configError(flag, text, 'a path');
+}
+
+/** Any text that a program can be handed. */
+export function parseText(flag: string, text: string): string {
+  if (!text.includes('\0')) return text;
+  throw configError(flag, text, 'a text without a zero character');
+}
+
+/** What the keys of etcd begin with: it begins with a slash and does not end with one. */
+export function parsePrefix(flag: string, text: string): string {
+  if (text.length <= 200 && /^(\/[A-Za-z0-9._-]+)+$/.test(text)) return text;
+  throw configError(flag, text, 'a slash and a name, perhaps several times over, such as /romulus');
+}
+
+/** "https://host:9100": of host and port alone. Gives its origin, without a slash at the end. */
+export function parseUrl(flag: string, text: string): string {
+  const origin = bareOrigin(text);
+  if (origin !== undefined) return origin;
+  throw configError(flag, text, `an ${BARE_URL}, such as https://node-a:9100`);
+}
+
+export const BARE_URL = 'http:// or https:// URL of host and port alone';
+
+/** The origin of a URL that has nothing but host and port; undefined for any other text. */
+export function bareOrigin(text: string): string | undefined {
+  if (!/^https?:\/\/[^/?#@\s]+\/?$/.test(text) || !URL.canParse(text)) return undefined;
+  const url = new URL(text);
+  return url.hostname === '' ? undefined : url.origin;
 }

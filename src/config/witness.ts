@@ -5,8 +5,9 @@
  */
 import { isLoopback } from '../common/address';
 import { FtError } from '../common/errors';
+import { parseWitness } from './compound-values';
 import type { Flags } from './parse';
-import { configError } from './values';
+import { configError, parsePrefix } from './values';
 
 export type WitnessConfig =
   | { readonly kind: 'file'; readonly directory: string }
@@ -28,50 +29,29 @@ export interface EtcdWitnessConfig {
   readonly user: { readonly name: string; readonly passwordFile: string } | undefined;
 }
 
-const ALLOWED = 'file:DIR, etcd:URL[,URL…] or none';
-const ENDPOINT = 'an http:// or https:// URL of host and port alone, such as http://127.0.0.1:2379';
 const ETCD_FLAGS = ['prefix', 'ca', 'cert', 'key', 'user', 'password-file'];
-const ENDPOINTS_MAX = 9;
 
 /** Throws FT_ERR_CONFIG. */
 export function readWitness(flags: Flags): WitnessConfig {
   const text = flags.needed('witness', 'without it nobody decides which side may run');
-  if (text.startsWith('etcd:') && text.length > 5) return readEtcd(flags, text.slice(5));
+  const named = parseWitness('witness', text);
+  if (named.kind === 'etcd') return readEtcd(flags, named.endpoints);
   for (const name of ETCD_FLAGS) {
     if (!flags.has(`witness-${name}`)) continue;
     const found = flags.text(`witness-${name}`) ?? '';
     throw configError(`witness-${name}`, found, 'used with --witness etcd:URL only');
   }
-  if (text === 'none') return { kind: 'none' };
-  if (text.startsWith('file:') && text.length > 5) {
-    return { kind: 'file', directory: text.slice(5) };
-  }
-  throw configError('witness', text, ALLOWED);
+  return named;
 }
 
-function readEtcd(flags: Flags, text: string): EtcdWitnessConfig {
-  const endpoints = text.split(',').map((url) => readEndpoint(flags, url));
-  if (endpoints.length > ENDPOINTS_MAX || new Set(endpoints).size < endpoints.length) {
-    throw configError(
-      'witness',
-      `etcd:${text}`,
-      `${ALLOWED}, with at most ${ENDPOINTS_MAX} different URLs`,
-    );
-  }
-  const prefix = flags.text('witness-prefix') ?? '';
-  if (!/^(\/[A-Za-z0-9._-]+)+$/.test(prefix) || prefix.length > 200) {
-    const allowed = 'a slash and a name, perhaps several times over, such as /romulus';
-    throw configError('witness-prefix', prefix, allowed);
-  }
+function readEtcd(flags: Flags, endpoints: readonly string[]): EtcdWitnessConfig {
+  for (const url of endpoints) refusePlaintext(flags, url);
+  const prefix = parsePrefix('witness-prefix', flags.text('witness-prefix') ?? '');
   return { kind: 'etcd', endpoints, prefix, tls: readTls(flags, endpoints), user: readUser(flags) };
 }
 
-function readEndpoint(flags: Flags, text: string): string {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  const bare = /^https?:\/\/[^/?#@\s]+\/?$/.test(text);
-  if (url === undefined || !bare || url.hostname === '') {
-    throw configError('witness', flags.text('witness') ?? '', `etcd: and ${ENDPOINT}`);
-  }
+function refusePlaintext(flags: Flags, text: string): void {
+  const url = new URL(text);
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
   if (url.protocol === 'http:' && !isLoopback(host) && !flags.has('insecure')) {
     const message =
@@ -79,7 +59,6 @@ function readEndpoint(flags: Flags, text: string): string {
       '--insecure if the network up to etcd is trusted.';
     throw new FtError('FT_ERR_CONFIG', message, { flag: 'witness', found: text });
   }
-  return url.origin;
 }
 
 function readTls(flags: Flags, endpoints: readonly string[]): EtcdWitnessConfig['tls'] {

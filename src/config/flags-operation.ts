@@ -1,0 +1,79 @@
+/** The flags for whoever operates a node, and those that serve tests alone. */
+import { ON_GUEST_END, ON_STANDBY_LOSS, ON_WITNESS_LOSS, TEST_FAULTS } from './choices';
+import type { FlagSpec } from './flag-spec';
+
+export const OPERATION_FLAGS: readonly FlagSpec[] = [
+  {
+    group: 'Operation',
+    name: 'on-standby-loss',
+    value: 'continue|pause',
+    type: { kind: 'choice', choices: ON_STANDBY_LOSS },
+    fallback: 'continue',
+    reload: true,
+    help:
+      'while a guest that was protected has no standby, after a takeover too: run on without one, ' +
+      'or stand still until one holds it (docs/policies.md)',
+  },
+  {
+    group: 'Operation',
+    name: 'on-witness-loss',
+    value: 'hold|pause|stop',
+    type: { kind: 'choice', choices: ON_WITNESS_LOSS },
+    fallback: 'hold',
+    reload: true,
+    help:
+      'when the standby is lost and the witness cannot say who goes on: run on with all output held, ' +
+      'stand still, or end the guest and this process (docs/policies.md)',
+  },
+  {
+    group: 'Operation',
+    name: 'on-guest-end',
+    value: 'exit|hold',
+    type: { kind: 'choice', choices: ON_GUEST_END },
+    fallback: 'exit',
+    reload: true,
+    help:
+      'when the guest switches itself off or resets: end this process, or stay (a primary for a ' +
+      'look at console and figures, a standby for the next primary)',
+  },
+  {
+    group: 'Operation',
+    name: 'control',
+    value: 'PATH',
+    type: { kind: 'socket-path' },
+    help: 'serves ftctl at this UNIX socket; only for the user that runs the command',
+  },
+  {
+    group: 'Operation',
+    name: 'metrics',
+    value: 'HOST:PORT',
+    type: { kind: 'address', portMin: 0 },
+    help: 'serves Prometheus metrics there',
+  },
+  {
+    group: 'Operation',
+    name: 'status-interval-ms',
+    value: 'N',
+    type: { kind: 'integer', min: 10, max: 3_600_000 },
+    reload: true,
+    help: 'prints a JSON status line on stdout every N ms, and a line per state change',
+  },
+  { group: 'Operation', name: 'help', commandLineOnly: true, help: 'prints this text' },
+  { group: 'Operation', name: 'version', commandLineOnly: true, help: 'prints the version' },
+  {
+    group: 'Testing',
+    name: 'measure-floor',
+    only: 'ft-primary',
+    help:
+      'harvests dirty pages every --interval-us and replicates nothing: what dirty tracking alone ' +
+      'costs here; not with --standby',
+  },
+  {
+    group: 'Testing',
+    name: 'test-fault',
+    value: 'hide-dirty-page|release-early|ignore-lease',
+    type: { kind: 'choice', choices: TEST_FAULTS },
+    repeats: true,
+    help: 'breaks a promise on purpose, to prove that tests notice; never in production',
+  },
+];
