@@ -30,7 +30,7 @@ import { momentOf, statusNow } from '../node/status-now';
 import { lineLogger } from '../observe/logger';
 import { NodeMetrics } from '../observe/metrics';
 import { MetricsServer } from '../observe/metrics-server';
-import type { Dial } from '../primary/link';
+import type { Dial } from '../primary/link-types';
 import { dial, type TcpOptions } from '../transport/tcp';
 import { TcpListener } from '../transport/tcp-listener';
 import { Lz4Compressor, Lz4Decompressor } from '../wire/compressor';

@@ -22,7 +22,7 @@ import type { CutSettings, GuestEnd, Machine } from '../machine/machine';
 import { otherOwner } from '../primary/boot-claim';
 import type { BodyCompressor } from '../primary/frame-sender';
 import type { StandbyLossPolicy } from '../primary/guest-halt';
-import type { Dial } from '../primary/link';
+import type { Dial } from '../primary/link-types';
 import { PrimaryRole } from '../primary/primary-role';
 import type { PrimaryEnd, PrimaryState } from '../primary/primary-types';
 import type { SwitchoverDone } from '../primary/switchover';

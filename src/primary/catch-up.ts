@@ -24,7 +24,7 @@ import type { Connection } from '../transport/connection';
 import { allocFrameBuffer } from '../wire/buffer-pool';
 import { FRAME_HEADER_BYTES, FrameType } from '../wire/frame';
 import type { CatchUpFrom } from '../wire/messages';
-import type { LinkPeer } from './link';
+import type { LinkPeer } from './link-types';
 import { diskSyncFacts } from './peer-disks';
 import type { PrimaryStats } from './primary-stats';
 

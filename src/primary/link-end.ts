@@ -22,7 +22,7 @@
 import type { FtError } from '../common/errors';
 import type { Logger } from '../common/logger';
 import type { TookOver } from '../wire/messages';
-import type { LinkDown } from './link';
+import type { LinkDown } from './link-types';
 import type { PrimaryStats } from './primary-stats';
 
 export interface LinkStanding {

@@ -37,57 +37,43 @@
  *   fenced, stopped                       nobody here
  */
 import { assert } from '../common/assert';
-import { type FtError, toFtError } from '../common/errors';
+import type { FtError } from '../common/errors';
 import type { GuestEnd } from '../machine/machine';
 import type { Connection } from '../transport/connection';
-import { type Frame, FrameType } from '../wire/frame';
+import type { Frame } from '../wire/frame';
 import type { TookOver } from '../wire/messages';
 import type { GenerationRecord } from '../witness/witness';
-import { AuditReport } from './audit-report';
 import { claimBoot } from './boot-claim';
-import { CatchUp } from './catch-up';
 import { Claim } from './claim';
-import { EpochPipeline } from './epoch-pipeline';
-import { FrameSender } from './frame-sender';
+import type { EpochPipeline } from './epoch-pipeline';
 import { GuestHalt } from './guest-halt';
-import { faultOfFrame } from './inbound';
 import { LastWords } from './last-words';
-import { Lease } from './lease';
-import { Link, type LinkDown, type LinkOptions, type LinkPeer } from './link';
+import { Link } from './link';
 import { endOfLink, reportEnd } from './link-end';
-import { OutputCommit } from './output-commit';
+import type { LinkDown, LinkOptions, LinkPeer } from './link-types';
+import type { OutputCommit } from './output-commit';
 import { DISK_REST_MS } from './peer-disks';
 import { PrimaryStats } from './primary-stats';
 import type { PrimaryHandlers, PrimaryOptions, PrimaryState } from './primary-types';
+import { Replication } from './replication';
 import { Switchover, type SwitchoverDone, SwitchoverError } from './switchover';
 import { SwitchoverRequest } from './switchover-request';
-import { SyncDriver } from './sync';
 import { WitnessLoss } from './witness-loss';
 
 export class PrimaryRole {
   readonly stats = new PrimaryStats();
   private current: PrimaryState = 'starting';
   private currentGeneration = 0;
-  /** The scan of this session's sync is through. */
-  private scanned = false;
-  /** True from holdOutput on: the standby may become promotable at any moment. */
-  private holding = false;
-  private baseEpoch = 0;
-  private connection: Connection | undefined;
-  private peer: LinkPeer | undefined;
   private claim: Claim | undefined;
   private switching: Switchover | undefined;
   private readonly switchoverRequest: SwitchoverRequest;
   private readonly halts: GuestHalt;
   private readonly witnessLoss: WitnessLoss;
-  private readonly audit: AuditReport;
   private readonly lastWords: LastWords;
   private readonly link: Link;
-  private readonly lease: Lease;
   private readonly commit: OutputCommit;
   private readonly pipeline: EpochPipeline;
-  private readonly sync: SyncDriver;
-  private readonly catchUp: CatchUp;
+  private readonly replication: Replication;
 
   constructor(
     private readonly options: PrimaryOptions,
@@ -105,48 +91,33 @@ export class PrimaryRole {
       generation: () => this.currentGeneration,
       begin: () => this.beginSwitchover(),
     });
-    this.audit = new AuditReport(clock, logger, machine, this.stats);
     this.witnessLoss = new WitnessLoss(clock, logger, options.onWitnessLoss, this.halts, (error) =>
       this.witnessLost(error),
     );
-    const sender = new FrameSender(clock, options.pool, options.compressor, this.stats);
-    this.catchUp = new CatchUp(clock, logger, machine, this.stats);
-    this.commit = new OutputCommit(clock, machine, this.stats, (bytes, us) => {
-      options.compressor?.observeLink(bytes, us);
-    });
-    this.pipeline = new EpochPipeline(clock, machine, sender, this.commit, this.stats, {
-      onBaseSent: (epoch) => {
-        this.baseEpoch = epoch;
-      },
+    this.replication = new Replication(options, this.stats, {
       onFinal: (epoch, end) => {
         this.lastWords.announced(epoch, end);
         this.switchoverCancelled(SwitchoverError.guestEnded());
       },
       onResting: (epoch) => this.switching?.lastSent(epoch),
-      onOverrun: (epoch) => {
-        const message = 'the dirty ring may have lost entries; all of memory is sent again';
-        options.logger.warn(message, { epoch, overruns: this.stats.overruns });
-      },
     });
-    this.sync = new SyncDriver(clock, machine, sender, this.stats, () => {
-      this.scanned = true;
-      this.holdWhenSynced();
-    });
-    this.lease = new Lease(machine, options.logger);
+    this.commit = this.replication.commit;
+    this.pipeline = this.replication.pipeline;
+    const { catchUp, lease } = this.replication;
     const ours: LinkOptions = {
       ...options,
       machine: machine.description,
       diskSyncIds: () => machine.diskSyncIds(),
-      catchUpFrom: () => this.catchUp.offer(),
+      catchUpFrom: () => catchUp.offer(),
       generation: () => this.currentGeneration,
       epoch: () => this.stats.epochCut,
     };
     this.link = new Link(ours, {
       onUp: (connection, peer) => this.linkUp(connection, peer),
       onFrame: (frame) => this.received(frame),
-      onBeat: () => this.lease.nextBeat(),
+      onBeat: () => lease.nextBeat(),
       onEcho: (sequence) => {
-        const error = this.lease.echoed(sequence);
+        const error = lease.echoed(sequence);
         if (this.lastWords.allLeft(this.commit.acked)) this.finishGuestEnd();
         return error;
       },
@@ -181,9 +152,7 @@ export class PrimaryRole {
 
   /** 0…1 while syncing: of memory or disks, whichever is behind. */
   get syncProgress(): number {
-    const { machine } = this.options;
-    if (this.current !== 'syncing') return 1;
-    return Math.min(machine.scanProgress(), machine.diskSyncProgress());
+    return this.current === 'syncing' ? this.replication.progress : 1;
   }
 
   /**
@@ -243,41 +212,11 @@ export class PrimaryRole {
 
   private linkUp(connection: Connection, peer: LinkPeer): void {
     assert(this.current === 'solo', 'a standby is taken on while this host runs alone');
-    this.connection = connection;
-    this.peer = peer;
-    this.scanned = false;
-    this.holding = false;
-    this.baseEpoch = 0;
-    const firstEpoch = this.stats.epochCut + 1;
-    connection.onDrain = () => this.drained();
-    this.pipeline.start(connection, this.currentGeneration, firstEpoch);
+    this.replication.open(connection, peer, this.currentGeneration);
     this.become('syncing', `standby ${peer.standbyId} joined`);
-    try {
-      const policy = { ...this.options.policy, leaseUs: this.lease.begin(peer.suspectAfterMs) };
-      this.catchUp.begin(connection, this.currentGeneration, policy, firstEpoch, peer);
-    } catch (thrown) {
-      // The guest is worth more than its protection: it runs on alone; the next try may succeed.
-      this.link.fail(toFtError(thrown, 'FT_ERR_MACHINE'));
-      return;
-    }
-    this.sync.start(connection, this.currentGeneration);
-  }
-
-  private drained(): void {
-    // Not at once: what is encoded here would drain again within the same turn, and again.
-    this.pipeline.pumpSoon();
-    this.sync.resume();
-  }
-
-  /** The base epoch waits for the scan of memory and for the disks, whichever is later. */
-  private holdWhenSynced(): void {
-    const { machine } = this.options;
-    if (this.current !== 'syncing' || !this.scanned || this.holding) return;
-    if (!machine.disksSynced()) return;
-    // From here on the standby may become promotable: this host no longer owns its output alone,
-    // and losing the standby means asking the witness first.
-    this.holding = true;
-    machine.holdOutput();
+    const error = this.replication.begin();
+    // The guest is worth more than its protection: it runs on alone; the next try may succeed.
+    if (error !== undefined) this.link.fail(error);
   }
 
   /** What cannot be read cannot be copied: no session comes about until somebody mends the image. */
@@ -288,22 +227,16 @@ export class PrimaryRole {
   }
 
   private received(frame: Frame): void {
-    const fault = faultOfFrame(frame, this.currentGeneration);
-    if (fault !== undefined) this.link.fail(fault);
-    else if (frame.type === FrameType.ack) this.check(this.commit.ack(frame.epoch));
-    else this.check(this.audit.take(frame));
-  }
-
-  private check(error: FtError | undefined): void {
-    if (error) this.link.fail(error);
+    const error = this.replication.received(frame);
+    if (error !== undefined) this.link.fail(error);
   }
 
   /** Output leaves for the acks that came; what follows from them comes after that. */
   private turnEnded(): void {
     const epoch = this.commit.settle();
     if (epoch === 0) return;
-    if (this.current === 'syncing' && this.baseEpoch !== 0 && epoch >= this.baseEpoch) {
-      this.catchUp.synced(this.peer?.session ?? '');
+    if (this.current === 'syncing' && this.replication.baseHeld(epoch)) {
+      this.replication.synced();
       this.become('protected', `epoch ${epoch} is held by the standby`);
     }
     this.switching?.settled(epoch);
@@ -321,12 +254,13 @@ export class PrimaryRole {
   }
 
   private linkDown(down: LinkDown): void {
-    const owner = this.peer?.standbyId ?? '';
-    this.dropPeer();
+    const owner = this.replication.standbyId;
+    this.replication.drop();
     this.lastWords.linkLost();
-    this.catchUp.ended(down.kind === 'lost');
+    this.replication.catchUp.ended(down.kind === 'lost');
     const handedOver = this.switching?.handedOver === true;
-    const { holding, currentGeneration: generation } = this;
+    const { currentGeneration: generation } = this;
+    const { holding } = this.replication;
     const end = endOfLink(down, { generation, holding, handedOver });
     reportEnd(down, end, this.options.logger, this.stats, this.halts.withoutStandby);
     if (end.kind === 'handed-over') this.wasTakenOver(end.tookOver, owner);
@@ -409,7 +343,7 @@ export class PrimaryRole {
       onCut: () => this.pipeline.pump(),
       onGuestEnd: (end) => this.guestEnded(end),
       onStopped: (error) => this.machineStopped(error),
-      onDisksSynced: () => this.holdWhenSynced(),
+      onDisksSynced: () => this.replication.holdWhenSynced(),
       // A promoted guest goes on while the last epochs are still being written to the image. What
       // the guest holds for written would be missing there for ever, so it must not go on.
       onDiskFailed: (error) => this.machineStopped(error),
@@ -426,7 +360,8 @@ export class PrimaryRole {
     if (this.over) return;
     this.lastWords.end = end;
     this.options.logger.info('the guest ended itself', { kind: end.kind, cause: end.cause });
-    const nobodyElse = this.current === 'solo' || (this.current === 'syncing' && !this.holding);
+    const nobodyElse =
+      this.current === 'solo' || (this.current === 'syncing' && !this.replication.holding);
     if (!nobodyElse) return;
     this.options.machine.openOutput();
     this.finishGuestEnd();
@@ -448,7 +383,7 @@ export class PrimaryRole {
     // takes over at once.
     this.claim?.stop();
     this.witnessLoss.end();
-    this.dropPeer();
+    this.replication.drop();
     this.link.stop();
     this.options.machine.fence();
     this.become('stopped', error.message);
@@ -459,7 +394,7 @@ export class PrimaryRole {
 
   /** This host alone owns its output; called only where the diagram above has an arrow to solo. */
   private toSolo(why: string): void {
-    this.holding = false;
+    this.replication.release();
     this.witnessLoss.end();
     const open = !this.halts.waitsForStandby || this.lastWords.end !== undefined;
     if (open) this.options.machine.openOutput();
@@ -477,16 +412,8 @@ export class PrimaryRole {
     this.claim = undefined;
     this.witnessLoss.end();
     this.switchoverFailed(SwitchoverError.ended(reason));
-    this.dropPeer();
+    this.replication.drop();
     this.link.stop(guestEnd === undefined ? { reason } : { reason, guestEnd });
-  }
-
-  private dropPeer(): void {
-    this.pipeline.stop();
-    this.sync.stop();
-    if (this.connection !== undefined) this.connection.onDrain = () => undefined;
-    this.connection = undefined;
-    this.peer = undefined;
   }
 
   private become(to: PrimaryState, why: string): void {

@@ -7,7 +7,7 @@ import type { FrameBufferPool } from '../wire/buffer-pool';
 import type { GenerationRecord, Witness } from '../witness/witness';
 import type { BodyCompressor } from './frame-sender';
 import type { StandbyLossPolicy } from './guest-halt';
-import type { LinkOptions } from './link';
+import type { LinkOptions } from './link-types';
 import type { SwitchoverDone } from './switchover';
 import type { WitnessLossPolicy } from './witness-loss';
 

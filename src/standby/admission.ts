@@ -1,8 +1,10 @@
 /**
- * Whether a primary whose hello fits may come in now: what this side is busy with decides.
- * The hello itself was compared before, field by field (wire/compare-hello.ts).
+ * Whether a primary whose hello fits may come in now: what this side is busy with decides; and what it
+ * then finds. The hello itself was compared before, field by field (wire/compare-hello.ts).
  */
-import { type Hello, type Refuse, TEXT_CHARS_MAX } from '../wire/messages';
+import { toFtError } from '../common/errors';
+import { type Hello, type Refuse, TEXT_CHARS_MAX, type Welcome } from '../wire/messages';
+import type { CheckpointApplier } from './checkpoint-applier';
 import { refusal } from './doorkeeper';
 
 /** How this side stands, as far as its door goes. */
@@ -55,4 +57,20 @@ export function judge(here: Standing, hello: Hello, generation: number): Refuse 
     return refusal('FT_ERR_GENERATION_STALE', 'generation', ours, `${generation}`, message);
   }
   return undefined;
+}
+
+/** Begins the image of a primary that was let in: what the welcome says of it, or why it cannot be. */
+export function prepareImage(
+  applier: Pick<CheckpointApplier, 'begin'>,
+  hello: Hello,
+  nodeId: string,
+): Pick<Welcome, 'diskMaps' | 'catchUp'> | Refuse {
+  try {
+    return applier.begin(hello.diskSyncIds, hello.catchUp);
+  } catch (thrown) {
+    const error = toFtError(thrown, 'FT_ERR_MACHINE');
+    const what = `Node ${nodeId} cannot begin a sync: ${error.message}`;
+    const words = what.slice(0, TEXT_CHARS_MAX);
+    return refusal(error.code, 'machine', 'failed', 'whole', words);
+  }
 }

@@ -18,6 +18,8 @@ import { SessionEnd } from './session-end';
 import { Signs } from './signs';
 
 const MESSAGE_BYTES = 64 * 1024;
+/** How long the heartbeat connection may take to join. */
+const JOIN_MS = 2000;
 
 export interface SessionOptions {
   readonly clock: Clock;
@@ -31,8 +33,6 @@ export interface SessionOptions {
    * primary suspects without, so that it keeps its guest when nothing but the link is cut.
    */
   readonly suspectAfterMs: number;
-  /** How long the heartbeat connection may take to join. */
-  readonly joinMs: number;
   /** The newest epoch held, for heartbeats. */
   readonly epoch: () => number;
 }
@@ -107,7 +107,7 @@ export class PeerSession {
       onClosed: () => this.over('closed'),
       onLapsed: () => this.over('silence'),
     });
-    this.joinTimer = clock.after(options.joinMs, () => {
+    this.joinTimer = clock.after(JOIN_MS, () => {
       handlers.onBroken(new FtError('FT_ERR_SESSION', 'The heartbeat connection did not come.'));
     });
     replication.onFrame = (frame) => this.received(frame);
@@ -117,6 +117,14 @@ export class PeerSession {
 
   get remote(): string {
     return this.replication.remote;
+  }
+
+  get name(): string {
+    return this.options.session;
+  }
+
+  get primaryId(): string {
+    return this.options.primaryId;
   }
 
   get whole(): boolean {

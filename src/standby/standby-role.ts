@@ -24,26 +24,24 @@
  * the order in which the witness's answer, late frames and the end of the session happen to come.
  */
 import { assert } from '../common/assert';
-import { FtError, toFtError } from '../common/errors';
-import { Seldom } from '../common/logger';
+import { FtError } from '../common/errors';
 import type { GuestEnd } from '../machine/machine';
 import type { Connection } from '../transport/connection';
 import type { Frame } from '../wire/frame';
 import { type Bye, type Hello, type Refuse, TEXT_CHARS_MAX, type Welcome } from '../wire/messages';
 import type { GenerationRecord } from '../witness/witness';
-import { judge } from './admission';
+import { judge, prepareImage } from './admission';
+import { AuditAlarm } from './audit-alarm';
 import { CheckpointApplier } from './checkpoint-applier';
-import { DiskRest } from './disk-rest';
-import { Doorkeeper, refusal } from './doorkeeper';
+import { DiskTrouble } from './disk-trouble';
+import { Doorkeeper } from './doorkeeper';
+import { HeldGuestEnd } from './held-guest-end';
 import { PeerSession, type SuspicionCause } from './peer-session';
 import { Promotion } from './promotion';
 import { resumedWords, resumeGuest } from './resume-guest';
 import { StandbyStats } from './standby-stats';
 import type { StandbyHandlers, StandbyOptions, StandbyState } from './standby-types';
-
-const HEARTBEAT_JOIN_MS = 2000;
-/** Differing pages may be found with every epoch; they are said so seldom. */
-const AUDIT_LOG_MS = 1000;
+import { Takeover, type TakeoverCause } from './takeover';
 
 export class StandbyRole {
   readonly stats = new StandbyStats();
@@ -51,14 +49,10 @@ export class StandbyRole {
   private session: PeerSession | undefined;
   private promotion: Promotion | undefined;
   private newestGeneration = 0;
-  private cause: SuspicionCause | 'switchover' = 'closed';
-  /** When what led to the claim was known here. */
-  private causeUs = 0;
-  private guestEnd: GuestEnd | undefined;
-  /** Why an image here is no copy any more; undefined from the next sync on. */
-  private diskError: FtError | undefined;
-  private readonly diskRest = new DiskRest();
-  private readonly auditLog = new Seldom(AUDIT_LOG_MS);
+  private readonly takeover: Takeover;
+  private readonly guestEnd: HeldGuestEnd;
+  private readonly disks: DiskTrouble;
+  private readonly auditAlarm: AuditAlarm;
   private readonly applier: CheckpointApplier;
   private readonly doorkeeper: Doorkeeper;
 
@@ -66,12 +60,22 @@ export class StandbyRole {
     private readonly options: StandbyOptions,
     private readonly handlers: StandbyHandlers,
   ) {
-    const { clock, machine, decompressor } = options;
+    const { clock, logger, machine, decompressor } = options;
+    this.takeover = new Takeover(clock, this.stats);
+    this.auditAlarm = new AuditAlarm(clock, logger, this.stats);
     this.newestGeneration = options.newestGeneration ?? 0;
+    this.disks = new DiskTrouble(options, this.stats);
+    const diskFailed = (): boolean => this.disks.error !== undefined;
+    this.guestEnd = new HeldGuestEnd(clock, machine, diskFailed, (end) =>
+      handlers.onGuestEnded(end),
+    );
     this.applier = new CheckpointApplier(clock, machine, decompressor, this.stats, {
       onHeld: (epoch) => this.session?.ack(epoch),
       onRestorable: (epoch) => this.restorable(epoch),
-      onMismatch: (epoch, gfns) => this.mismatch(epoch, gfns),
+      onMismatch: (epoch, gfns) => {
+        this.session?.reportMismatch(epoch, gfns);
+        this.auditAlarm.found(epoch, gfns);
+      },
       onGuestEnd: (end) => this.heardGuestEnd(end),
       onDisksStuck: (error) => this.diskFailed(error),
     });
@@ -121,7 +125,7 @@ export class StandbyRole {
   stop(reason: string): void {
     if (this.current === 'stopped') return;
     if (this.current === 'ended' && this.session === undefined) {
-      this.guestEnd = undefined;
+      this.guestEnd.forget();
       return;
     }
     // In the midst of a promotion that failed, too: the generation is ours, so nothing is resigned.
@@ -138,41 +142,23 @@ export class StandbyRole {
   // ── who may come in ────────────────────────────────────────────────────────────────────────────
 
   private judge(hello: Hello, generation: number): Refuse | undefined {
-    const { session, current, diskError } = this;
+    const { session, current } = this;
     const standing = {
       nodeId: this.options.nodeId,
       closed: current === 'active' || current === 'stopped' ? current : undefined,
       generation: this.newestGeneration,
-      session: session && {
-        name: session.options.session,
-        primaryId: session.options.primaryId,
-        whole: session.whole,
-      },
-      guestEnded: this.guestEnd !== undefined,
-      diskError: diskError !== undefined && this.rests(diskError) ? diskError : undefined,
+      session,
+      guestEnded: this.guestEnd.known,
+      diskError: this.disks.refusal,
     };
     return judge(standing, hello, generation);
-  }
-
-  /** A disk that hung is tried again when it moves: a sync would only stall the guest once more. */
-  private rests(why: FtError): boolean {
-    const { clock, machine } = this.options;
-    if (this.diskRest.goesOnAt(clock.nowUs())) return true;
-    return why.code === 'FT_ERR_DISK_STUCK' && machine.diskBacklogBytes() > 0;
   }
 
   /** A replication connection begins: from here on the image is that primary's. */
   private prepare(hello: Hello): Pick<Welcome, 'diskMaps' | 'catchUp'> | Refuse {
     if (hello.channel === 'heartbeat') return { diskMaps: [] };
-    this.diskError = undefined;
-    try {
-      return this.applier.begin(hello.diskSyncIds, hello.catchUp);
-    } catch (thrown) {
-      const error = toFtError(thrown, 'FT_ERR_MACHINE');
-      const what = `Node ${this.options.nodeId} cannot begin a sync: ${error.message}`;
-      const words = what.slice(0, TEXT_CHARS_MAX);
-      return refusal(error.code, 'machine', 'failed', 'whole', words);
-    }
+    this.disks.forget();
+    return prepareImage(this.applier, hello, this.options.nodeId);
   }
 
   private admitted(connection: Connection, hello: Hello, generation: number): void {
@@ -184,16 +170,12 @@ export class StandbyRole {
     }
     assert(this.session === undefined && this.current === 'joining', 'one session at a time');
     this.newestGeneration = generation;
-    const { clock, heartbeatIntervalMs, suspectAfterMs } = this.options;
     this.session = new PeerSession(
       {
-        clock,
+        ...this.options,
         session: hello.session,
         primaryId: hello.nodeId,
         generation,
-        heartbeatIntervalMs,
-        suspectAfterMs,
-        joinMs: HEARTBEAT_JOIN_MS,
         epoch: () => this.applier.held,
       },
       connection,
@@ -221,41 +203,20 @@ export class StandbyRole {
     if (error !== undefined) this.broken(error);
   }
 
-  private mismatch(epoch: number, gfns: readonly number[]): void {
-    this.session?.reportMismatch(epoch, gfns);
-    if (!this.auditLog.due(this.options.clock.nowUs())) return;
-    this.options.logger.error('audit: pages differ from the primary; they are asked for again', {
-      epoch,
-      pages: gfns.length,
-      firstGfn: gfns[0],
-      pagesSoFar: this.stats.auditMismatches,
-    });
-  }
-
   /** The base epoch is held: from here on this side can take over, and its disks are a copy. */
   private restorable(epoch: number): void {
-    this.options.machine.inStep(this.session?.options.session ?? '');
-    this.diskRest.reset();
+    this.options.machine.inStep(this.session?.name ?? '');
+    this.disks.reset();
     this.become('ready', `base epoch ${epoch} is held`);
   }
 
   /** An image lacks what was acknowledged: this side must not take over from it. */
   private diskFailed(error: FtError): void {
     if (this.current === 'stopped' || this.current === 'active') return;
-    this.stats.diskFailures += 1;
-    this.diskError = error;
-    const restMs = this.diskRest.begin(this.options.clock.nowUs());
-    this.options.logger.error(
-      `${error.message} This node protects nobody until it is synced anew.`,
-      {
-        ...error.facts,
-        code: error.code,
-        restMs,
-      },
-    );
+    this.disks.failed(error);
     // With a claim under way its outcome comes first: claimWon, claimLost and peerBack look here.
     if (this.promotion !== undefined || this.current === 'promoting') return;
-    if (this.guestEnd !== undefined) this.guestIsOver();
+    if (this.guestEnd.known) this.guestIsOver();
     else if (this.session !== undefined) this.rejoin(error.message, error.code);
   }
 
@@ -265,7 +226,7 @@ export class StandbyRole {
     const { reason, guestEnd } = bye;
     // In the midst of a sync there is no epoch that could say it.
     if (guestEnd !== undefined && !this.applier.restorable) this.heardGuestEnd(guestEnd);
-    if (this.guestEnd !== undefined) {
+    if (this.guestEnd.known) {
       this.guestIsOver();
       return;
     }
@@ -288,7 +249,7 @@ export class StandbyRole {
       this.session?.close(error);
       return;
     }
-    if (this.guestEnd !== undefined) {
+    if (this.guestEnd.known) {
       this.guestIsOver();
       return;
     }
@@ -296,39 +257,30 @@ export class StandbyRole {
   }
 
   private heardGuestEnd(end: GuestEnd): void {
-    if (this.guestEnd !== undefined) return;
-    this.guestEnd = end;
-    this.become('ended', end.cause);
+    if (this.guestEnd.heard(end)) this.become('ended', end.cause);
   }
 
   /** Whatever becomes of the primary now: the guest is over, and nothing is claimed. */
   private guestIsOver(): void {
-    const end = this.guestEnd;
-    if (end === undefined) return;
     this.session?.close();
     this.session = undefined;
     if (this.applier.restorable) this.applier.drain();
     this.applier.stop();
-    this.finishWhenWritten();
+    this.guestEnd.finish();
   }
-
-  /** What the guest wrote last belongs on the disks here, too. */
-  private readonly finishWhenWritten = (): void => {
-    const end = this.guestEnd;
-    if (end === undefined) return;
-    const { machine, clock } = this.options;
-    if (this.diskError === undefined && machine.diskBacklogBytes() > 0) {
-      clock.after(1, this.finishWhenWritten);
-      return;
-    }
-    this.handlers.onGuestEnded(end);
-  };
 
   /** After the guest's end: waits for a primary that starts it anew. */
   joinAgain(): void {
     assert(this.current === 'ended' && this.session === undefined, 'the guest is over');
-    this.guestEnd = undefined;
+    this.guestEnd.forget();
     this.become('joining', 'the guest ended; waiting for a primary that starts it again');
+  }
+
+  /** An image here lacks what was acknowledged: then the session is over. */
+  private lacksDisk(): boolean {
+    const { error } = this.disks;
+    if (error !== undefined) this.rejoin(error.message, error.code);
+    return error !== undefined;
   }
 
   private rejoin(why: string, tell: string | undefined): void {
@@ -352,7 +304,7 @@ export class StandbyRole {
   /** From here on the primary gets no sign any more. True when a claim may follow. */
   private doubt(why: string): boolean {
     this.stats.suspicions += 1;
-    if (this.guestEnd !== undefined) {
+    if (this.guestEnd.known) {
       this.guestIsOver();
       return false;
     }
@@ -369,11 +321,8 @@ export class StandbyRole {
   /** The primary runs its guest no longer, and will not before it has won the witness itself. */
   private handedOver(epoch: number): void {
     const { current, promotion, guestEnd } = this;
-    if (promotion !== undefined || current === 'promoting' || guestEnd !== undefined) return;
-    if (this.diskError !== undefined) {
-      this.rejoin(this.diskError.message, this.diskError.code);
-      return;
-    }
+    if (promotion !== undefined || current === 'promoting' || guestEnd.known) return;
+    if (this.lacksDisk()) return;
     const { held } = this.applier;
     const able = current === 'ready' || current === 'suspecting';
     if (!able || epoch !== held) {
@@ -396,16 +345,10 @@ export class StandbyRole {
     this.claimGuest(cause);
   }
 
-  private claimGuest(cause: SuspicionCause | 'switchover'): void {
-    this.cause = cause;
-    this.causeUs = this.options.clock.nowUs();
-    this.stats.claims += 1;
-    const { clock, witness, pair, nodeId } = this.options;
+  private claimGuest(cause: TakeoverCause): void {
+    this.takeover.begin(cause);
     this.promotion = new Promotion({
-      clock,
-      witness,
-      pair,
-      nodeId,
+      ...this.options,
       generation: this.newestGeneration,
       // Who handed over is alive, and waits for this claim alone.
       peerAlive: () => cause !== 'switchover' && this.session?.alive === true,
@@ -417,12 +360,9 @@ export class StandbyRole {
   }
 
   private claimUnknown(error: FtError, tries: number): void {
-    if ((tries & (tries - 1)) !== 0) return;
-    this.options.logger.warn('the witness cannot be reached; this side does not promote', {
-      code: error.code,
-      cause: error.message,
-      tries,
-    });
+    const facts = { code: error.code, cause: error.message, tries };
+    const text = 'the witness cannot be reached; this side does not promote';
+    if ((tries & (tries - 1)) === 0) this.options.logger.warn(text, facts);
   }
 
   private claimWon(generation: number): void {
@@ -430,20 +370,16 @@ export class StandbyRole {
     this.newestGeneration = generation;
     this.become('promoting', `won generation ${generation}`);
     const { machine, onStandbyLoss } = this.options;
-    const clock = this.diskError ?? resumeGuest(this.applier, machine, onStandbyLoss);
+    const clock = this.disks.error ?? resumeGuest(this.applier, machine, onStandbyLoss);
     if (clock instanceof FtError) {
       this.promotionFailed(clock, generation);
       return;
     }
-    this.stats.guestClockStepUs = clock.resumedUs - clock.cutUs;
-    this.stats.takeoverUs = this.applier.heldAgoUs;
-    const takeoverUs = Math.round(this.options.clock.nowUs() - this.causeUs);
+    const { held, heldAgoUs } = this.applier;
+    const takeoverUs = this.takeover.done(clock, heldAgoUs);
     this.session?.leave('the guest runs here', { tookOver: { generation, takeoverUs } });
     this.session = undefined;
-    const { failovers } = this.stats;
-    failovers.set(this.cause, (failovers.get(this.cause) ?? 0) + 1);
-    const { guestClockStepUs, takeoverUs: passedUs } = this.stats;
-    this.become('active', resumedWords(this.applier.held, guestClockStepUs, passedUs));
+    this.become('active', resumedWords(held, this.stats.guestClockStepUs, heldAgoUs));
     this.handlers.onActive(generation);
   }
 
@@ -454,7 +390,7 @@ export class StandbyRole {
    * give up its right in words, and nothing that is said to it now can be relied on to reach it.
    */
   private promotionFailed(error: FtError, generation: number): void {
-    if (this.cause === 'switchover') {
+    if (this.takeover.cause === 'switchover') {
       const why = `${error.code}: ${error.message}`.slice(0, TEXT_CHARS_MAX);
       this.session?.leave(why, { gaveUp: { generation } });
       this.session = undefined;
@@ -470,16 +406,13 @@ export class StandbyRole {
     this.newestGeneration = Math.max(this.newestGeneration, record.generation);
     this.become('fenced', `generation ${record.generation} belongs to ${record.owner}`);
     // Out of date, but for a primary that knows what changed since it is most of a sync.
-    if (this.session !== undefined) this.applier.keepImage(this.session.options.session);
+    if (this.session !== undefined) this.applier.keepImage(this.session.name);
     this.rejoin('the image is out of date', undefined);
   }
 
   private peerBack(): void {
     this.promotion = undefined;
-    if (this.diskError !== undefined) {
-      this.rejoin(this.diskError.message, this.diskError.code);
-      return;
-    }
+    if (this.lacksDisk()) return;
     this.session?.watchAgain();
     this.become('ready', 'nobody claimed, and the primary answers');
     const error = this.applier.thaw();

@@ -9,7 +9,7 @@
  *   reset           one connection breaks, and both ends are told
  */
 import { FtError } from '../../src/common/errors';
-import type { Dial } from '../../src/primary/link';
+import type { Dial } from '../../src/primary/link-types';
 import { type MemoryConnection, MemoryLink } from '../../src/transport/memory';
 import type { ManualClock } from '../support/manual-clock';
 import { GatedConnection } from './host-gate';

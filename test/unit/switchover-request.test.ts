@@ -1,7 +1,7 @@
 /** Whether a switchover may begin, and what the end of a link means for the side that began one. */
 import { FtError } from '../../src/common/errors';
-import type { LinkDown } from '../../src/primary/link';
 import { endOfLink } from '../../src/primary/link-end';
+import type { LinkDown } from '../../src/primary/link-types';
 import type { SwitchoverDone } from '../../src/primary/switchover';
 import { SwitchoverRequest } from '../../src/primary/switchover-request';
 import { NoneWitness } from '../../src/witness/none';
