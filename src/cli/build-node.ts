@@ -27,7 +27,7 @@ import { Journal } from '../node/journal';
 import { type NodeEnd, type NodeRole, RunningNode, type StateEvent } from '../node/running-node';
 import { StatusLines } from '../node/status-lines';
 import { momentOf, statusNow } from '../node/status-now';
-import { lineLogger } from '../observe/logger';
+import type { NodeLog } from '../observe/logger';
 import { NodeMetrics } from '../observe/metrics';
 import { MetricsServer } from '../observe/metrics-server';
 import type { Dial } from '../primary/link-types';
@@ -48,7 +48,8 @@ const NATIVE_CHECKSUM_BYTES_MIN = 512;
 
 export interface Outside {
   writeLine(line: string): void;
-  writeLog(line: string): void;
+  /** Where the node's log goes; its level may change meanwhile. */
+  readonly log: NodeLog;
   onState(event: StateEvent): void;
   onEnd(end: NodeEnd): void;
 }
@@ -92,7 +93,7 @@ async function assemble(
   opened: Opened[],
 ): Promise<BuiltNode> {
   const journal = new Journal();
-  const logger = journal.tee(lineLogger((line) => outside.writeLog(line)));
+  const logger = journal.tee(outside.log);
   warnOfFaults(config.guest, logger);
   if (config.guest.kind === 'kvm') keepMemory(logger);
   const lines =

@@ -6,6 +6,7 @@
  */
 import { systemClock } from '../common/clock';
 import { FtError, toFtError } from '../common/errors';
+import type { LogLevel } from '../common/logger';
 import {
   type PrimaryConfig,
   type Request,
@@ -17,6 +18,7 @@ import type { CommandName } from '../config/flags';
 import { ExitCode, helpText } from '../config/help';
 import type { NodeEnd, StateEvent } from '../node/running-node';
 import { StatusReporter } from '../node/status';
+import { type NodeLog, openLog } from '../observe/logger';
 import { type BuiltNode, buildNode } from './build-node';
 import { exitCodeOfEnd, exitCodeOfStart, sentenceOfEnd } from './exit-codes';
 import { LineWriter } from './line-writer';
@@ -65,6 +67,7 @@ function readRequest(command: CommandName, words: readonly string[]): Request<Co
 class Running {
   private readonly out = new LineWriter(1);
   private readonly errors = new LineWriter(2);
+  private log: NodeLog | undefined;
   private built: BuiltNode | undefined;
   private statusTimer: NodeJS.Timeout | undefined;
   private ending = false;
@@ -80,9 +83,12 @@ class Running {
     process.on('SIGTERM', () => this.signalled('SIGTERM'));
     process.on('SIGINT', () => this.signalled('SIGINT'));
     try {
+      const { log: form, nodeId: node, pair } = this.config;
+      const write = (line: string): void => this.errors.put(line);
+      this.log = await openLog({ ...form, node, pair, write });
       this.built = await buildNode(this.config, {
         writeLine: (line) => this.out.put(line),
-        writeLog: (line) => this.errors.put(line),
+        log: this.log,
         onState: (event) => this.stateChanged(event),
         onEnd: (end) => this.nodeEnded(end),
       });
@@ -94,8 +100,8 @@ class Running {
       await this.built.start();
     } catch (thrown) {
       const error = toFtError(thrown);
-      this.say(error.message);
-      if (error.code === 'FT_ERR_UNEXPECTED') this.say(String(error.stack));
+      this.say('fatal', error.message, error.code);
+      if (error.code === 'FT_ERR_UNEXPECTED') this.say('fatal', String(error.stack));
       this.end(exitCodeOfStart(error), 'start-failed', error.message);
     }
   }
@@ -114,7 +120,10 @@ class Running {
     }
     if (this.built?.node.claiming === true) {
       this.deferredSignal = signal;
-      this.say(`${signal} received while taking over; waiting for the witness. Again to force.`);
+      this.say(
+        'warn',
+        `${signal} received while taking over; waiting for the witness. Again to force.`,
+      );
       return;
     }
     this.end(ExitCode.ok, 'signal', `${signal} received.`);
@@ -126,7 +135,7 @@ class Running {
     if (signal === undefined || event.role !== 'standby') return;
     if (event.to === 'active') {
       this.deferredSignal = undefined;
-      this.say(`the guest runs here now; ${signal} again ends it.`);
+      this.say('warn', `the guest runs here now; ${signal} again ends it.`);
     } else if (event.to === 'joining' || event.to === 'ready') {
       this.deferredSignal = undefined;
       setImmediate(() => this.signalled(signal));
@@ -135,7 +144,7 @@ class Running {
 
   private nodeEnded(end: NodeEnd): void {
     if (end.kind === 'guest-ended' && this.config.onGuestEnd === 'hold') {
-      this.say(`${sentenceOfEnd(end)} This process stays (--on-guest-end hold).`);
+      this.say('warn', `${sentenceOfEnd(end)} This process stays (--on-guest-end hold).`);
       return;
     }
     this.end(exitCodeOfEnd(end), end.kind, sentenceOfEnd(end));
@@ -146,7 +155,7 @@ class Running {
     if (this.ending) return;
     this.ending = true;
     process.exitCode = code;
-    if (kind !== 'start-failed') this.say(sentence);
+    if (kind !== 'start-failed') this.say(code === ExitCode.ok ? 'info' : 'fatal', sentence, kind);
     this.built?.lines?.end(kind, sentence);
     if (this.statusTimer !== undefined) clearInterval(this.statusTimer);
     this.close();
@@ -161,24 +170,33 @@ class Running {
     const { built } = this;
     if (built === undefined) return;
     built.node.stop(`${this.command} ends`);
-    built.close().catch((thrown: unknown) => this.say(toFtError(thrown).message));
+    built.close().catch((thrown: unknown) => {
+      this.say('error', toFtError(thrown).message);
+    });
   }
 
   private crash(thrown: unknown): void {
     if (thrown instanceof FtError && UNRESTORABLE.has(thrown.code)) {
-      this.say(`this host could not resume the guest, so it cannot protect it: ${thrown.message}`);
+      const message = `this host could not resume the guest, so it cannot protect it: ${thrown.message}`;
+      this.say('fatal', message, thrown.code);
       this.flush();
       process.exit(ExitCode.environment);
     }
     const error =
       thrown instanceof Error ? thrown : new FtError('FT_ERR_UNEXPECTED', String(thrown));
-    this.say(`an error of our own: ${error.stack ?? error.message}`);
+    this.say('fatal', `an error of our own: ${error.stack ?? error.message}`, 'FT_ERR_UNEXPECTED');
     this.flush();
     process.exit(ExitCode.internal);
   }
 
-  private say(sentence: string): void {
-    this.errors.put(`${this.command}: ${sentence}\n`);
+  /** What the command itself has to say: as text it stands alone, for whoever started it. */
+  private say(level: LogLevel, sentence: string, code?: string): void {
+    const { log } = this;
+    if (log === undefined || this.config.log.format === 'text') {
+      this.errors.put(`${this.command}: ${sentence}\n`);
+    } else {
+      log[level](sentence, { event: 'command', code });
+    }
   }
 
   private flush(): void {

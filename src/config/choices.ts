@@ -13,3 +13,6 @@ export const ON_GUEST_END = ['exit', 'hold'] as const;
 
 export const TEST_FAULTS = ['hide-dirty-page', 'release-early', 'ignore-lease'] as const;
 export type TestFault = (typeof TEST_FAULTS)[number];
+
+/** Forms of the log. */
+export const LOG_FORMATS = ['text', 'json'] as const;

@@ -5,9 +5,11 @@
 import os from 'node:os';
 import { type Address, isLoopback } from '../common/address';
 import { FtError } from '../common/errors';
+import { LOG_LEVELS, type LogLevel } from '../common/logger';
 import {
   CPU_MODELS,
   type CpuModel,
+  LOG_FORMATS,
   MACHINES,
   ON_FENCED,
   ON_GUEST_END,
@@ -70,6 +72,12 @@ export interface PolicyConfig {
   readonly auditPages: number;
 }
 
+/** What of the log is written, and in which form. */
+export interface LogConfig {
+  readonly level: LogLevel;
+  readonly format: (typeof LOG_FORMATS)[number];
+}
+
 export interface NodeConfig {
   readonly guest: GuestConfig;
   readonly pair: string;
@@ -96,6 +104,7 @@ export interface NodeConfig {
   readonly control: string | undefined;
   readonly metrics: Address | undefined;
   readonly statusIntervalMs: number | undefined;
+  readonly log: LogConfig;
   /** What becomes of the process when the guest ends itself. */
   readonly onGuestEnd: 'exit' | 'hold';
 }
@@ -188,6 +197,10 @@ function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {
     busyPollUs: flags.integer('busy-poll'),
     metrics: metrics === undefined ? undefined : readMetrics(flags, metrics),
     onGuestEnd: flags.choice('on-guest-end', ON_GUEST_END),
+    log: {
+      level: flags.choice('log-level', LOG_LEVELS),
+      format: flags.choice('log-format', LOG_FORMATS),
+    },
     statusIntervalMs: flags.has('status-interval-ms')
       ? flags.integer('status-interval-ms')
       : undefined,

@@ -1,5 +1,12 @@
 /** The flags for whoever operates a node, and those that serve tests alone. */
-import { ON_GUEST_END, ON_STANDBY_LOSS, ON_WITNESS_LOSS, TEST_FAULTS } from './choices';
+import { LOG_LEVELS } from '../common/logger';
+import {
+  LOG_FORMATS,
+  ON_GUEST_END,
+  ON_STANDBY_LOSS,
+  ON_WITNESS_LOSS,
+  TEST_FAULTS,
+} from './choices';
 import type { FlagSpec } from './flag-spec';
 
 export const OPERATION_FLAGS: readonly FlagSpec[] = [
@@ -57,6 +64,23 @@ export const OPERATION_FLAGS: readonly FlagSpec[] = [
     type: { kind: 'integer', min: 10, max: 3_600_000 },
     reload: true,
     help: 'prints a JSON status line on stdout every N ms, and a line per state change',
+  },
+  {
+    group: 'Operation',
+    name: 'log-level',
+    value: 'debug|info|warn|error|fatal',
+    type: { kind: 'choice', choices: LOG_LEVELS },
+    fallback: 'info',
+    reload: true,
+    help: 'the least pressing lines of the log that are written (docs/logs.md)',
+  },
+  {
+    group: 'Operation',
+    name: 'log-format',
+    value: 'text|json',
+    type: { kind: 'choice', choices: LOG_FORMATS },
+    fallback: 'text',
+    help: 'form of the log on stderr: for people and the journal, or a JSON object a line',
   },
   { group: 'Operation', name: 'help', commandLineOnly: true, help: 'prints this text' },
   { group: 'Operation', name: 'version', commandLineOnly: true, help: 'prints the version' },

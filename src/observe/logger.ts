@@ -1,28 +1,140 @@
 /**
- * The log: one line per state change, to stderr unless told otherwise.
+ * The log: one line per state change, to stderr unless told otherwise. Two forms of the same lines:
  *
- *   2026-01-02T03:04:05.678Z info  standby is ready pair=web epoch=120
+ *   text   2026-01-02T03:04:05.678Z info  primary: solo → syncing why="…" generation=3 epoch=120
+ *   json   {"level":"info","time":"2026-…","node":"a","pair":"web","generation":3,…,"msg":"…"}
+ *
+ * Text is for people, terminals and the journal; JSON is written by pino, for machines. What the
+ * levels mean, and which lines there are: docs/logs.md. What a line is about is its `event` ("state",
+ * "sync", …), which only machines are told. Writing is the caller's: `write` gets whole lines, newline
+ * included, and must not block.
  */
+import type { Logger as Pino } from 'pino';
 import type { Facts } from '../common/errors';
-import type { Logger } from '../common/logger';
+import { LOG_LEVELS, type Logger, type LogLevel } from '../common/logger';
+
+export type LogFormat = 'text' | 'json';
+
+/** A Logger whose level can be changed while it is used. */
+export interface NodeLog extends Logger {
+  /** What is needed only by whoever looks for a fault: may come often, never per epoch. */
+  debug(message: string, facts?: Facts): void;
+  /** The process ends because of this. */
+  fatal(message: string, facts?: Facts): void;
+  level: LogLevel;
+}
+
+export interface LogOptions {
+  readonly format: LogFormat;
+  readonly level: LogLevel;
+  /** Who speaks: fields of every line of JSON. */
+  readonly node: string;
+  readonly pair: string;
+  readonly write: (line: string) => void;
+  readonly now?: () => Date;
+}
+
+/** Opens a log. pino is loaded only for JSON. */
+export async function openLog(options: LogOptions): Promise<NodeLog> {
+  if (options.format === 'text') return new TextLog(options.write, options.now, options.level);
+  const { pino } = await import('pino');
+  return jsonLog(pino, options);
+}
 
 /** A Logger that hands each line, newline included, to `write` (process.stderr by default). */
 export function lineLogger(
   write: (line: string) => void = (line) => void process.stderr.write(line),
   now: () => Date = () => new Date(),
-): Logger {
-  const at =
-    (level: string) =>
-    (message: string, facts: Facts = {}): void =>
-      write(formatLine(now(), level, message, facts));
-  return { info: at('info '), warn: at('warn '), error: at('error') };
+): NodeLog {
+  return new TextLog(write, now, 'info');
 }
+
+class TextLog implements NodeLog {
+  constructor(
+    private readonly write: (line: string) => void,
+    private readonly now: () => Date = () => new Date(),
+    public level: LogLevel,
+  ) {}
+
+  debug(message: string, facts?: Facts): void {
+    this.put('debug', message, facts);
+  }
+
+  info(message: string, facts?: Facts): void {
+    this.put('info', message, facts);
+  }
+
+  warn(message: string, facts?: Facts): void {
+    this.put('warn', message, facts);
+  }
+
+  error(message: string, facts?: Facts): void {
+    this.put('error', message, facts);
+  }
+
+  fatal(message: string, facts?: Facts): void {
+    this.put('fatal', message, facts);
+  }
+
+  private put(level: LogLevel, message: string, facts: Facts = {}): void {
+    if (rank(level) < rank(this.level)) return;
+    this.write(formatLine(this.now(), level.padEnd(5), message, facts));
+  }
+}
+
+function rank(level: LogLevel): number {
+  return LOG_LEVELS.indexOf(level);
+}
+
+/** Fields that say who speaks and when; a fact of such a name gets another one. */
+const OWN_FIELDS: ReadonlySet<string> = new Set(['level', 'time', 'node', 'pair', 'msg']);
+
+function jsonLog(make: typeof import('pino').pino, options: LogOptions): NodeLog {
+  const { level, node, pair, write, now = () => new Date() } = options;
+  const sink: Pino = make(
+    {
+      level,
+      base: { node, pair },
+      timestamp: () => `,"time":"${now().toISOString()}"`,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    { write },
+  );
+  const at =
+    (name: LogLevel) =>
+    (message: string, facts: Facts = {}): void =>
+      sink[name](ownFieldsApart(facts), message);
+  return {
+    debug: at('debug'),
+    info: at('info'),
+    warn: at('warn'),
+    error: at('error'),
+    fatal: at('fatal'),
+    get level(): LogLevel {
+      return sink.level as LogLevel;
+    },
+    set level(wanted: LogLevel) {
+      sink.level = wanted;
+    },
+  };
+}
+
+function ownFieldsApart(facts: Facts): Facts {
+  const apart: Record<string, Facts[string]> = {};
+  for (const [name, value] of Object.entries(facts)) {
+    apart[OWN_FIELDS.has(name) ? `${name}_` : name] = value;
+  }
+  return apart;
+}
+
+/** Facts for machines, which a line of text says in its words already. */
+const UNSPOKEN: ReadonlySet<string> = new Set(['event', 'role', 'from', 'to']);
 
 /** One line: no fact can break it in two or forge another, since control characters are escaped. */
 export function formatLine(at: Date, level: string, message: string, facts: Facts): string {
   let line = `${at.toISOString()} ${level} ${escapeControls(message)}`;
   for (const [name, value] of Object.entries(facts)) {
-    if (value !== undefined) line += ` ${name}=${formatValue(value)}`;
+    if (value !== undefined && !UNSPOKEN.has(name)) line += ` ${name}=${formatValue(value)}`;
   }
   return `${line}\n`;
 }

@@ -420,8 +420,8 @@ export class PrimaryRole {
     const from = this.current;
     this.current = to;
     this.halts.stateIs(to);
-    const facts = { event: 'state', why, generation: this.currentGeneration };
-    this.options.logger.info(`primary: ${from} → ${to}`, { ...facts, epoch: this.commit.acked });
+    const facts = { event: 'state', role: 'primary', from, to, why, epoch: this.commit.acked };
+    this.options.logger.info(`primary: ${from} → ${to}`, { ...facts, generation: this.generation });
     this.handlers.onState(from, to);
   }
 }

@@ -8,8 +8,8 @@
  *                                                              refuse ◀── cannot ─────────┴─▶ welcome
  */
 import type { Clock } from '../common/clock';
-import { FtError } from '../common/errors';
-import type { Logger } from '../common/logger';
+import { type Facts, FtError } from '../common/errors';
+import { LineBudget, type Logger } from '../common/logger';
 import type { MachineDescription } from '../machine/machine';
 import type { Connection } from '../transport/connection';
 import { allocFrameBuffer } from '../wire/buffer-pool';
@@ -25,6 +25,9 @@ import { type Hello, packMessage, type Refuse, unpackHello, type Welcome } from 
 
 const DEADLINE_MS = 2000;
 const MESSAGE_BYTES = 64 * 1024;
+/** Whoever can connect can make this node write: so many lines at once, then one in this time. */
+const LINES_AT_ONCE = 10;
+const LINE_MS = 1000;
 
 export interface DoorkeeperOptions {
   readonly clock: Clock;
@@ -49,6 +52,8 @@ export interface DoorkeeperHandlers {
 }
 
 export class Doorkeeper {
+  private readonly lines = new LineBudget(LINES_AT_ONCE, LINE_MS);
+
   constructor(
     private readonly options: DoorkeeperOptions,
     private readonly handlers: DoorkeeperHandlers,
@@ -111,9 +116,9 @@ export class Doorkeeper {
 
   private refuse(connection: Connection, hello: Hello, refuse: Refuse): void {
     this.handlers.onRefused();
-    this.options.logger.warn('a connection was refused', {
+    this.say('a connection was refused', {
       remote: connection.remote,
-      node: hello.nodeId,
+      peer: hello.nodeId,
       code: refuse.code,
       field: refuse.field,
       ours: refuse.ours,
@@ -138,9 +143,16 @@ export class Doorkeeper {
     };
   }
 
+  /** A line that a stranger caused; `unsaid`: so many were left out before it. */
+  private say(message: string, facts: Facts): void {
+    const unsaid = this.lines.take(this.options.clock.nowUs());
+    if (unsaid === undefined) return;
+    this.options.logger.warn(message, unsaid === 0 ? facts : { ...facts, unsaid });
+  }
+
   private cutOff(connection: Connection, error: FtError): void {
     this.handlers.onRefused();
-    this.options.logger.warn('a connection that is no peer was cut off', {
+    this.say('a connection that is no peer was cut off', {
       remote: connection.remote,
       code: error.code,
       cause: error.message,

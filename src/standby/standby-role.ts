@@ -422,11 +422,8 @@ export class StandbyRole {
   private become(to: StandbyState, why: string): void {
     const from = this.current;
     this.current = to;
-    this.options.logger.info(`standby: ${from} → ${to}`, {
-      why,
-      ...{ generation: this.newestGeneration, epoch: this.applier.held },
-      event: 'state',
-    });
+    const facts = { event: 'state', role: 'standby', from, to, why, epoch: this.applier.held };
+    this.options.logger.info(`standby: ${from} → ${to}`, { ...facts, generation: this.generation });
     this.handlers.onState(from, to);
   }
 }

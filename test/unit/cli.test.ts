@@ -1,5 +1,6 @@
 /** The thin parts of the commands: exit codes and lines that never block. */
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { closeSync, constants, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { exitCodeOfEnd, exitCodeOfStart, sentenceOfEnd } from '../../src/cli/exit-codes';
@@ -52,6 +53,65 @@ describe('lines', () => {
     closeSync(fd);
     const expected = Array.from({ length: 500 }, (_, i) => `line ${i}\n`).join('');
     expect(readFileSync(file, 'utf8')).toBe(`${expected}one more\n`);
+  });
+
+  /** A command that writes to `pipe` as the commands do, and ends as they end. */
+  const writesTo = (pipe: string, script: string): ChildProcess => {
+    const out = openSync(pipe, 'r+');
+    const writer = path.join(__dirname, '..', '..', 'src', 'cli', 'line-writer.ts');
+    const load = `require('@swc/core').transformFileSync('${writer}', { module: { type: 'commonjs' } })`;
+    const code = `const m = { exports: {} }; new Function('require', 'exports', ${load}.code)(require, m.exports);
+      const writer = new m.exports.LineWriter(1); ${script}`;
+    const child = spawn(process.execPath, ['-e', code], { stdio: ['ignore', out, 'inherit'] });
+    closeSync(out);
+    return child;
+  };
+
+  const makePipe = (): string => {
+    const pipe = path.join(folder, 'pipe');
+    expect(spawnSync('mkfifo', [pipe]).status).toBe(0);
+    return pipe;
+  };
+
+  test('the last words before an exit at once reach a reader', async () => {
+    const pipe = makePipe();
+    // More than a pipe holds, so that it comes in pieces.
+    const child = writesTo(
+      pipe,
+      "for (let i = 0; i < 20000; i += 1) writer.put('line ' + i + '\\n'); " +
+        "writer.put('the last\\n'); writer.flush(); process.exit(70)",
+    );
+    const reader = spawn('cat', [pipe], { stdio: ['ignore', 'pipe', 'inherit'] });
+    let text = '';
+    reader.stdout.setEncoding('utf8').on('data', (piece: string) => {
+      text += piece;
+    });
+    const code = await new Promise((resolve) => child.on('exit', resolve));
+    await new Promise((resolve) => reader.on('close', resolve));
+    expect(code).toBe(70);
+    const expected = Array.from({ length: 20_000 }, (_, i) => `line ${i}\n`).join('');
+    expect(text).toBe(`${expected}the last\n`);
+  });
+
+  test('a reader that stalls holds neither the loop, nor the pool, nor the end', async () => {
+    const pipe = makePipe();
+    const stalled = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
+    const child = writesTo(
+      pipe,
+      `const { readFile } = require('node:fs');
+       for (let i = 0; i < 100; i += 1) writer.put('x'.repeat(10000) + '\\n');
+       // As many as the pool has threads: each would wait behind a write that blocks.
+       const began = Date.now(); let left = 4;
+       for (let i = 0; i < 4; i += 1) readFile('/dev/null', () => {
+         left -= 1;
+         if (left > 0) return;
+         writer.flush();
+         process.exit(Date.now() - began < 2000 ? 0 : 1);
+       });`,
+    );
+    const code = await new Promise((resolve) => child.on('exit', resolve));
+    closeSync(stalled);
+    expect(code).toBe(0);
   });
 
   test('beyond the bound are dropped, and a reader that is gone is ignored', async () => {
