@@ -2,7 +2,7 @@
  * What the product is to reach, said openly for each: reached, NOT reached (with the figure), or
  * not measured in this run. Pure.
  */
-import { figure } from '../test/support/report';
+import { figure } from '../src/drill/report/report';
 import { GROWTH_MIB_MAX, type Growth, growthText } from './growth';
 import type { Highest } from './highest';
 import { GUEST_MEMORY_MIB } from './measure';

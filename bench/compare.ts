@@ -7,14 +7,14 @@
  *                              [--interval-us 400] [--seconds 4] [--turns 5]
  *
  * A and B are this tree and the other one. An other tree from before this file gets dist/bench and
- * dist/test of this tree copied over its own. Prints medians and the ratio B / A of each figure, as
+ * dist/src/drill of this tree copied over its own. Prints medians and the ratio B / A of each figure, as
  * the median over the turns, with the least and the greatest of them: where these are far apart, the
  * median says little.
  */
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { figure, table } from '../test/support/report';
+import { figure, table } from '../src/drill/report/report';
 import { kvmMissing, measure, type Run, type RunOptions } from './measure';
 import { median } from './rows';
 

@@ -12,7 +12,7 @@
  * Prints tables; writes build/bench/epochs.json. `--help` lists the flags.
  */
 import os from 'node:os';
-import { sleep } from '../test/support/pair';
+import { sleep } from '../src/drill/process/time';
 import {
   cpuSeconds,
   cpusBetween,
@@ -20,7 +20,7 @@ import {
   figure,
   table,
   writeReport,
-} from '../test/support/report';
+} from '../src/drill/report/report';
 import { judgeBars, tellBars } from './bars';
 import { type Growth, measureGrowth } from './growth';
 import { fitFloor, HIGHEST_HEADS, type Highest, highestCells, measureHighest } from './highest';

@@ -3,7 +3,7 @@
  * The first third is left to warming up; the median of the last third is held against that of the
  * second.
  */
-import { figure } from '../test/support/report';
+import { figure } from '../src/drill/report/report';
 import { type MemoryLook, measure, type RunOptions } from './measure';
 import { median } from './rows';
 

@@ -4,7 +4,7 @@
  *
  *   search floor · search ours · floor · ours · floor · ours …
  */
-import { figure } from '../test/support/report';
+import { figure } from '../src/drill/report/report';
 import { type Run, StarvedGuest } from './measure';
 import { median } from './rows';
 import { findHighestRate, isFull, type Probe } from './search';

@@ -13,8 +13,8 @@ import { randomFillSync } from 'node:crypto';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { compressSync } from 'lz4-napi';
-import { projectRoot } from '../test/support/process';
-import { describeSite, figure, table, writeReport } from '../test/support/report';
+import { projectRoot } from '../src/drill/process/process';
+import { describeSite, figure, table, writeReport } from '../src/drill/report/report';
 import { quantileOfSorted } from './qemu-trace';
 
 const PAGE_BYTES = 4096;

@@ -5,7 +5,7 @@
  *   bare · floor · ours · floor · bare · floor · ours · floor · bare
  *          └────── one sample ──────┘     (neighbours of the same load share the bare run)
  */
-import { figure } from '../test/support/report';
+import { figure } from '../src/drill/report/report';
 import { type Highest, searchPeak } from './highest';
 import { measure, type Run, type RunKind } from './measure';
 import { BAR_PAGES, type Options } from './options';

@@ -12,10 +12,11 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
-import type { BeaconStats } from '../test/support/oracle-process';
-import { OracleProcess } from '../test/support/oracle-process';
-import { beaconPath, Pair, type PairNode, sleep } from '../test/support/pair';
-import type { Line } from '../test/support/process';
+import type { BeaconStats } from '../src/drill/oracle/oracle-process';
+import { OracleProcess } from '../src/drill/oracle/oracle-process';
+import { beaconPath, Pair, type PairNode } from '../src/drill/pair/pair';
+import type { Line } from '../src/drill/process/process';
+import { sleep } from '../src/drill/process/time';
 import { NO_FIGURES, type NodeFigures, readFloor, readReplication } from './status-figures';
 
 export type RunKind = 'bare' | 'floor' | 'ours';

@@ -13,7 +13,7 @@
  * build/bench/peers.json.
  */
 import { parseArgs } from 'node:util';
-import { describeSite, figure, table, writeReport } from '../test/support/report';
+import { describeSite, figure, table, writeReport } from '../src/drill/report/report';
 import { kvmMissing, measure, type Run } from './measure';
 import {
   COLO_SET_UPS,

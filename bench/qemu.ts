@@ -13,12 +13,13 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { GUEST_ADDRESS, NetworkNamespace } from '../test/support/netns';
-import { BEACON_PORT } from '../test/support/oracle-layout';
-import { type BeaconStats, OracleProcess } from '../test/support/oracle-process';
-import { beaconPath, sleep } from '../test/support/pair';
-import { TestProcess } from '../test/support/process';
-import { atExit } from '../test/support/process-exit';
+import { GUEST_ADDRESS, NetworkNamespace } from '../src/drill/lan/netns';
+import { BEACON_PORT } from '../src/drill/oracle/oracle-layout';
+import { type BeaconStats, OracleProcess } from '../src/drill/oracle/oracle-process';
+import { beaconPath } from '../src/drill/pair/pair';
+import { WatchedProcess } from '../src/drill/process/process';
+import { atExit } from '../src/drill/process/process-exit';
+import { sleep } from '../src/drill/process/time';
 import {
   type Checkpoints,
   countCheckpoints,
@@ -79,7 +80,7 @@ export function qemuVersion(): string | undefined {
 /** One QEMU in the namespace. */
 class QemuGuest {
   private constructor(
-    readonly process: TestProcess,
+    readonly process: WatchedProcess,
     readonly qmp: QmpClient,
     private readonly tracePath: string,
   ) {}
@@ -92,7 +93,7 @@ class QemuGuest {
   ): Promise<QemuGuest> {
     const qmpPath = path.join(site.folder, `${name}.qmp`);
     const tracePath = path.join(site.folder, `${name}.trace`);
-    const child = new TestProcess({
+    const child = new WatchedProcess({
       name: `qemu-${name}`,
       command: QEMU,
       netns: site.netns.name,
@@ -156,7 +157,7 @@ class QemuGuest {
 class QemuSite {
   readonly netns = NetworkNamespace.make(1);
   readonly folder = mkdtempSync(path.join(os.tmpdir(), 'ft-qemu-'));
-  readonly processes: TestProcess[] = [];
+  readonly processes: WatchedProcess[] = [];
 
   constructor() {
     atExit(this.folder, () => this.removeFolder());

@@ -8,7 +8,7 @@
  * Every wait is bounded; a socket that ends rejects what waits.
  */
 import { connect, type Socket } from 'node:net';
-import { sleep } from '../test/support/pair';
+import { sleep } from '../src/drill/process/time';
 
 const OPEN_MS = 5000;
 const ANSWER_MS = 10_000;

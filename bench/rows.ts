@@ -6,7 +6,7 @@
  *
  * What else the host does falls on all of them. Pure.
  */
-import { figure } from '../test/support/report';
+import { figure } from '../src/drill/report/report';
 import type { Run } from './measure';
 import type { StageTimes } from './stages';
 

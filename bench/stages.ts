@@ -10,9 +10,9 @@
  * A status line has `stage<Name>UsP50`, `…P99` and `…Max` for each stage of its node, over the
  * stretch since the line before.
  */
-import { quantileOf } from '../test/support/oracle-meter';
-import type { Line } from '../test/support/process';
-import { figure, table } from '../test/support/report';
+import { quantileOf } from '../src/drill/oracle/oracle-meter';
+import type { Line } from '../src/drill/process/process';
+import { figure, table } from '../src/drill/report/report';
 
 /** How long one stage took, µs: the middle of the percentiles of each stretch, and the longest. */
 export interface StageTimes {

@@ -1,6 +1,6 @@
 /** What the status lines of a measured stretch say, put together. Pure: lines in, figures out. */
-import { quantileOf } from '../test/support/oracle-meter';
-import type { Line } from '../test/support/process';
+import { quantileOf } from '../src/drill/oracle/oracle-meter';
+import type { Line } from '../src/drill/process/process';
 import { readStages, type StageTimes } from './stages';
 
 export interface NodeFigures {

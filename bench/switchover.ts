@@ -14,11 +14,12 @@ import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { askNode } from '../src/cli/control-client';
-import type { Verdict } from '../test/support/oracle';
-import { quantileOf } from '../test/support/oracle-meter';
-import { OracleProcess } from '../test/support/oracle-process';
-import { Pair, type PairNode, type Slot, sleep } from '../test/support/pair';
-import { describeSite, figure, table, writeReport } from '../test/support/report';
+import type { Verdict } from '../src/drill/oracle/oracle';
+import { quantileOf } from '../src/drill/oracle/oracle-meter';
+import { OracleProcess } from '../src/drill/oracle/oracle-process';
+import { Pair, type PairNode, type Slot } from '../src/drill/pair/pair';
+import { sleep } from '../src/drill/process/time';
+import { describeSite, figure, table, writeReport } from '../src/drill/report/report';
 import { kvmMissing } from './measure';
 
 const BAR_BLACKOUT_MS = 20;

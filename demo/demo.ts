@@ -10,11 +10,12 @@
 import { accessSync, constants, existsSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import type { Verdict } from '../test/support/oracle';
-import { OracleProcess } from '../test/support/oracle-process';
-import { beaconPath, Pair, sleep, type Takeover, until } from '../test/support/pair';
-import { projectRoot } from '../test/support/process';
-import { describeSite, figure, writeReport } from '../test/support/report';
+import type { Verdict } from '../src/drill/oracle/oracle';
+import { OracleProcess } from '../src/drill/oracle/oracle-process';
+import { beaconPath, Pair, type Takeover } from '../src/drill/pair/pair';
+import { projectRoot } from '../src/drill/process/process';
+import { sleep, until } from '../src/drill/process/time';
+import { describeSite, figure, writeReport } from '../src/drill/report/report';
 
 const CLIENTS = 16;
 const RATE_PER_SECOND = 1000;

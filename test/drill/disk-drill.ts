@@ -14,13 +14,14 @@
  * byte, and hold every write that was answered.
  */
 import { closeSync, fstatSync, openSync, readSync, statSync, writeSync } from 'node:fs';
-import type { DiskVerdict } from '../support/disk-oracle';
-import type { Verdict } from '../support/oracle';
-import type { DiskOptions } from '../support/oracle-client';
-import { quantileOf } from '../support/oracle-meter';
-import { type DiskFigures, OracleProcess } from '../support/oracle-process';
-import { Pair, type PairNode, type PairOptions, sleep, until } from '../support/pair';
-import { describeSite, figure, type Site } from '../support/report';
+import type { DiskVerdict } from '../../src/drill/oracle/disk-oracle';
+import type { Verdict } from '../../src/drill/oracle/oracle';
+import type { DiskOptions } from '../../src/drill/oracle/oracle-client';
+import { quantileOf } from '../../src/drill/oracle/oracle-meter';
+import { type DiskFigures, OracleProcess } from '../../src/drill/oracle/oracle-process';
+import { Pair, type PairNode, type PairOptions } from '../../src/drill/pair/pair';
+import { sleep, until } from '../../src/drill/process/time';
+import { describeSite, figure, type Site } from '../../src/drill/report/report';
 
 export type Step = 'return' | 'replace' | 'standby' | 'interrupt';
 

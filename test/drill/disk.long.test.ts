@@ -1,6 +1,7 @@
 /** `make drills DISK_RUNS=n`: the disk drill with n kills; its report goes to build/disk-drills.json. */
+
+import { figure, writeReport } from '../../src/drill/report/report';
 import { kvmTest } from '../support/kvm';
-import { figure, writeReport } from '../support/report';
 import {
   DISK_BYTES,
   type DiskKill,

@@ -6,10 +6,11 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { OracleProcess } from '../../src/drill/oracle/oracle-process';
+import { Pair } from '../../src/drill/pair/pair';
+import { sleep, until } from '../../src/drill/process/time';
+import { figure, writeReport } from '../../src/drill/report/report';
 import { kvmTest } from '../support/kvm';
-import { OracleProcess } from '../support/oracle-process';
-import { Pair, sleep, until } from '../support/pair';
-import { figure, writeReport } from '../support/report';
 import {
   DISK_BYTES,
   type DiskDrillReport,

@@ -7,11 +7,12 @@
  *
  * Clients ask all the while, through every kill. At the end the oracle judges the whole history.
  */
-import type { Verdict } from '../support/oracle';
-import { quantileOf } from '../support/oracle-meter';
-import { OracleProcess } from '../support/oracle-process';
-import { Pair, type PairOptions, sleep, until } from '../support/pair';
-import { describeSite, figure, type Site } from '../support/report';
+import type { Verdict } from '../../src/drill/oracle/oracle';
+import { quantileOf } from '../../src/drill/oracle/oracle-meter';
+import { OracleProcess } from '../../src/drill/oracle/oracle-process';
+import { Pair, type PairOptions } from '../../src/drill/pair/pair';
+import { sleep, until } from '../../src/drill/process/time';
+import { describeSite, figure, type Site } from '../../src/drill/report/report';
 
 export interface DrillOptions {
   readonly runs: number;

@@ -10,17 +10,17 @@
  */
 import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { figure, writeReport } from '../support/report';
-import { reportOf, reportText } from './drill-report';
 import {
   Matrix,
   type MatrixOptions,
   matrixDefaults,
   type Run,
   type ScenarioResult,
-} from './matrix';
-import type { Scenario } from './scenario';
-import { scenarios } from './scenarios';
+} from '../../src/drill/matrix';
+import { reportOf, reportText } from '../../src/drill/report/drill-report';
+import { figure, writeReport } from '../../src/drill/report/report';
+import type { Scenario } from '../../src/drill/scenarios/scenario';
+import { scenarios } from '../../src/drill/scenarios/scenarios';
 
 interface Wanted {
   readonly runs: number;

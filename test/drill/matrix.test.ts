@@ -3,11 +3,17 @@
  * answer is lost, repeated or contradicted, the switch never sees two active sides, and the pair is
  * protected again each time. `make drills` does the same many times over.
  */
+
+import {
+  Matrix,
+  type MatrixOptions,
+  matrixDefaults,
+  type ScenarioResult,
+} from '../../src/drill/matrix';
+import { reportOf, reportText } from '../../src/drill/report/drill-report';
+import { writeReport } from '../../src/drill/report/report';
+import { scenarios } from '../../src/drill/scenarios/scenarios';
 import { kvmDescribe, kvmTest } from '../support/kvm';
-import { writeReport } from '../support/report';
-import { reportOf, reportText } from './drill-report';
-import { Matrix, type MatrixOptions, matrixDefaults, type ScenarioResult } from './matrix';
-import { scenarios } from './scenarios';
 
 const IGNORED_LEASES_MAX = 8;
 const runs = Number(process.env['FT_DRILL_RUNS'] ?? 1);

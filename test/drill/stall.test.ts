@@ -3,9 +3,11 @@
  * know that the guest lives elsewhere. It must find itself fenced, and not one answer of its guest
  * may leave; a standby that stands still must cost the guest nothing but a moment.
  */
+
+import { OracleProcess } from '../../src/drill/oracle/oracle-process';
+import { Pair, type PairNode } from '../../src/drill/pair/pair';
+import { sleep, until } from '../../src/drill/process/time';
 import { kvmTest } from '../support/kvm';
-import { OracleProcess } from '../support/oracle-process';
-import { Pair, type PairNode, sleep, until } from '../support/pair';
 
 interface Scene {
   readonly pair: Pair;

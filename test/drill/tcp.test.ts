@@ -3,10 +3,12 @@
  * messages: none lost, none repeated, none out of order. FT_TCP_MESSAGES (5,000 if absent),
  * FT_TCP_FAILOVERS (1) and FT_TCP_RATE (messages a second, 2,500) say how much.
  */
+
+import { quantileOf } from '../../src/drill/oracle/oracle-meter';
+import { Pair } from '../../src/drill/pair/pair';
+import { sleep, until } from '../../src/drill/process/time';
+import { describeSite, figure, writeReport } from '../../src/drill/report/report';
 import { kvmTest } from '../support/kvm';
-import { quantileOf } from '../support/oracle-meter';
-import { Pair, sleep, until } from '../support/pair';
-import { describeSite, figure, writeReport } from '../support/report';
 import { TCP_PORT } from '../support/tcp-oracle';
 import { TcpOracleProcess, type TcpOutcome } from '../support/tcp-oracle-process';
 

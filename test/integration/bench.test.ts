@@ -5,8 +5,8 @@
 import { readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { RowFigures } from '../../bench/rows';
+import { projectRoot, WatchedProcess } from '../../src/drill/process/process';
 import { kvmTest } from '../support/kvm';
-import { projectRoot, TestProcess } from '../support/process';
 
 const OUTPUT = 'bench/smoke.json';
 
@@ -24,7 +24,7 @@ kvmTest('one cell: the table, the bars and every field of the file', async () =>
   const flags = ['--pages', '16', '--rates', '2500', '--no-highest', '--no-light'];
   const short = ['--seconds', '3', '--reference-seconds', '0.5', '--warm-up-ms', '200'];
   const program = path.join(projectRoot, 'dist/bench/epochs.js');
-  const bench = new TestProcess({
+  const bench = new WatchedProcess({
     name: 'bench-smoke',
     command: process.execPath,
     args: [program, ...flags, ...short, '--output', OUTPUT],

@@ -1,10 +1,11 @@
 /** A bzImage is a guest like any other: booted by its 64-bit entry, protected, resumed elsewhere. */
 import path from 'node:path';
+import { GUEST_ADDRESS } from '../../src/drill/lan/netns';
+import { OracleProcess } from '../../src/drill/oracle/oracle-process';
+import { Pair } from '../../src/drill/pair/pair';
+import { projectRoot } from '../../src/drill/process/process';
+import { until } from '../../src/drill/process/time';
 import { kvmDescribe } from '../support/kvm';
-import { GUEST_ADDRESS } from '../support/netns';
-import { OracleProcess } from '../support/oracle-process';
-import { Pair, until } from '../support/pair';
-import { projectRoot } from '../support/process';
 
 const bzImagePath = path.join(projectRoot, 'build/guest/beacon.bz');
 

@@ -5,9 +5,11 @@
  *
  * The nodes speak over the namespace's loopback, and that is what is cut; the clients' bridge is not.
  */
+
+import { OracleProcess } from '../../src/drill/oracle/oracle-process';
+import { Pair, type PairNode, SUSPECT_AFTER_MS } from '../../src/drill/pair/pair';
+import { sleep, until } from '../../src/drill/process/time';
 import { kvmDescribe } from '../support/kvm';
-import { OracleProcess } from '../support/oracle-process';
-import { Pair, type PairNode, SUSPECT_AFTER_MS, sleep, until } from '../support/pair';
 
 /** A catch-up after a cut of a second moves less than this share of a full sync. */
 const SHARE_MAX = 0.05;

@@ -1,6 +1,6 @@
 /** Runs ft-primary or ft-standby to its end: for everything that must be refused with clear words. */
 import path from 'node:path';
-import { projectRoot, TestProcess } from '../support/process';
+import { projectRoot, WatchedProcess } from '../../src/drill/process/process';
 
 export type CommandFlags = Readonly<Record<string, string | true | undefined>>;
 
@@ -43,7 +43,7 @@ export async function runWords(
   options: CommandOptions = {},
 ): Promise<CommandOutcome> {
   const [first = '', ...rest] = words;
-  const child = new TestProcess({
+  const child = new WatchedProcess({
     name: 'command',
     command: first,
     args: rest,

@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { Pair } from '../../src/drill/pair/pair';
+import { until } from '../../src/drill/process/time';
 import { kvmDescribe } from '../support/kvm';
-import { Pair, until } from '../support/pair';
 
 /** A client attached to a console socket. */
 class Attached {

@@ -3,12 +3,13 @@ import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:f
 import { request } from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
+import { OracleProcess } from '../../src/drill/oracle/oracle-process';
+import { freePorts } from '../../src/drill/pair/etcd';
+import { Pair } from '../../src/drill/pair/pair';
+import { WatchedProcess } from '../../src/drill/process/process';
+import { until } from '../../src/drill/process/time';
 import { Equals, runCtl } from '../support/equals';
-import { freePorts } from '../support/etcd';
 import { kvmDescribe } from '../support/kvm';
-import { OracleProcess } from '../support/oracle-process';
-import { Pair, until } from '../support/pair';
-import { TestProcess } from '../support/process';
 import { commandLine, expectRefusal, runCommand } from './command';
 
 interface Reply {
@@ -35,14 +36,14 @@ function ask(socketPath: string, method: string, url: string, body = ''): Promis
 describe('the control socket', () => {
   let folder = '';
   let control = '';
-  const running: TestProcess[] = [];
+  const running: WatchedProcess[] = [];
 
-  const start = async (): Promise<TestProcess> => {
+  const start = async (): Promise<WatchedProcess> => {
     const [port] = await freePorts(1);
     const flags = { machine: 'simulated', 'sim-port': `${port}`, witness: `file:${folder}` };
     const more = { node: 'alpha', pair: 'control', 'status-interval-ms': '50', control };
     const [command = '', ...args] = commandLine('ft-primary', { ...flags, ...more });
-    const child = new TestProcess({ name: 'control', command, args });
+    const child = new WatchedProcess({ name: 'control', command, args });
     running.push(child);
     await child.waitFor('solo', (line) => line.fields['state'] === 'solo', 5000);
     return child;

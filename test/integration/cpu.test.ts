@@ -2,10 +2,12 @@
  * Processor models over a pair: a standby that offers more takes the guest on, one that offers less
  * is refused by name, and a guest keeps its processor wherever it is resumed.
  */
+
+import { GUEST_ADDRESS } from '../../src/drill/lan/netns';
+import { OracleProcess } from '../../src/drill/oracle/oracle-process';
+import { Pair, type PairNode } from '../../src/drill/pair/pair';
+import { until } from '../../src/drill/process/time';
 import { kvmDescribe } from '../support/kvm';
-import { GUEST_ADDRESS } from '../support/netns';
-import { OracleProcess } from '../support/oracle-process';
-import { Pair, type PairNode, until } from '../support/pair';
 
 /** What the primary says of a standby that offers less than the guest was given. */
 const LACKS = /The standby lacks what the guest was given: .*\(cpuid\.[0-9a-f.]+e[a-d]x bit \d+\)/;

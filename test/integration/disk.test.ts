@@ -11,11 +11,12 @@ import {
 } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { GUEST_ADDRESS, NetworkNamespace } from '../../src/drill/lan/netns';
+import { OracleProcess } from '../../src/drill/oracle/oracle-process';
+import { beaconPath, Pair, type PairNode, type PairOptions } from '../../src/drill/pair/pair';
+import { type Line, WatchedProcess } from '../../src/drill/process/process';
+import { until } from '../../src/drill/process/time';
 import { kvmDescribe } from '../support/kvm';
-import { GUEST_ADDRESS, NetworkNamespace } from '../support/netns';
-import { OracleProcess } from '../support/oracle-process';
-import { beaconPath, Pair, type PairNode, type PairOptions, until } from '../support/pair';
-import { type Line, TestProcess } from '../support/process';
 import { type CommandFlags, commandLine, expectRefusal, runCommand } from './command';
 
 const MIB = 1024 ** 2;
@@ -107,7 +108,7 @@ kvmDescribe('an image that cannot be used', () => {
     const file = image('shared.img', MIB);
     const words = commandLine('ft-primary', { ...primary, disk: file, pair: 'owner' });
     const [command = '', ...args] = [...words, '--status-interval-ms', '100'];
-    const owner = new TestProcess({ name: 'disk-owner', command, args, netns: netns.name });
+    const owner = new WatchedProcess({ name: 'disk-owner', command, args, netns: netns.name });
     try {
       await owner.waitFor('solo', (line) => line.fields['state'] === 'solo', 8000);
       const other = { disk: file, tap: 'tap1', pair: 'another' };

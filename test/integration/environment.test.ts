@@ -6,10 +6,11 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import os from 'node:os';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { GUEST_ADDRESS, NetworkNamespace } from '../../src/drill/lan/netns';
+import { beaconPath } from '../../src/drill/pair/pair';
+import { projectRoot, WatchedProcess } from '../../src/drill/process/process';
+import { until } from '../../src/drill/process/time';
 import { kvmDescribe } from '../support/kvm';
-import { GUEST_ADDRESS, NetworkNamespace } from '../support/netns';
-import { beaconPath, until } from '../support/pair';
-import { projectRoot, TestProcess } from '../support/process';
 import { type CommandFlags, commandLine, expectRefusal, runCommand } from './command';
 
 /** The fixture guest as a bzImage. */
@@ -42,7 +43,7 @@ kvmDescribe('a host that lacks something', () => {
   let folder = '';
   let primary: CommandFlags = {};
   let standby: CommandFlags = {};
-  const helpers: TestProcess[] = [];
+  const helpers: WatchedProcess[] = [];
 
   beforeAll(() => {
     netns = NetworkNamespace.make(2);
@@ -88,9 +89,9 @@ kvmDescribe('a host that lacks something', () => {
     return file;
   };
 
-  const start = (name: string, words: readonly string[]): TestProcess => {
+  const start = (name: string, words: readonly string[]): WatchedProcess => {
     const [command = '', ...args] = words;
-    const helper = new TestProcess({ name, command, args, netns: netns.name });
+    const helper = new WatchedProcess({ name, command, args, netns: netns.name });
     helpers.push(helper);
     return helper;
   };

@@ -2,10 +2,12 @@
  * The watchers can see: a page hidden from the dirty set is found by the audit, answers that leave
  * before their epoch is acknowledged are found by the oracle. Without the faults neither says a word.
  */
+
+import { OracleProcess } from '../../src/drill/oracle/oracle-process';
+import { Pair } from '../../src/drill/pair/pair';
+import { until } from '../../src/drill/process/time';
 import { drillDefaults, runDrill } from '../drill/drill';
 import { kvmDescribe } from '../support/kvm';
-import { OracleProcess } from '../support/oracle-process';
-import { Pair, until } from '../support/pair';
 
 const DRILLS_MAX = 12;
 const AUDIT = ['--audit-pages', '64'] as const;

@@ -2,9 +2,11 @@
  * A guest on real KVM that ends itself, in each way there is: what it said before leaves, both
  * processes end with the code that says how, and the standby resumes nothing.
  */
+
+import { Pair, type PairNode } from '../../src/drill/pair/pair';
+import { sleep, until } from '../../src/drill/process/time';
 import { askEnd, askIncrement, EndOp, sendEnd } from '../support/beacon-ask';
 import { kvmDescribe } from '../support/kvm';
-import { Pair, type PairNode, sleep, until } from '../support/pair';
 
 const WAYS: readonly [string, number, number][] = [
   ['power-off by port 0x604', EndOp.powerOff, 6],

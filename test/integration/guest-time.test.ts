@@ -1,8 +1,9 @@
 /** The guest's clock across takeovers: it never goes back, and how far it fell behind is said. */
+
+import { Pair } from '../../src/drill/pair/pair';
+import { monotonicUs } from '../../src/drill/process/time';
 import { askIncrement } from '../support/beacon-ask';
 import { kvmDescribe } from '../support/kvm';
-import { monotonicUs } from '../support/oracle-history';
-import { Pair } from '../support/pair';
 
 kvmDescribe('the guest’s clock', () => {
   let pair: Pair;

@@ -1,20 +1,21 @@
 /** Strangers on the standby's port, and standbys that do not fit: the pair and its guest go on. */
 import path from 'node:path';
+import { OracleProcess } from '../../src/drill/oracle/oracle-process';
+import { Pair } from '../../src/drill/pair/pair';
+import { projectRoot, WatchedProcess } from '../../src/drill/process/process';
+import { sleep, until } from '../../src/drill/process/time';
 import { kvmDescribe } from '../support/kvm';
-import { OracleProcess } from '../support/oracle-process';
-import { Pair, sleep, until } from '../support/pair';
-import { projectRoot, TestProcess } from '../support/process';
 
 const PROXY_PORT = 7100;
 
 kvmDescribe('strangers and misfits', () => {
   let pair: Pair;
   let oracle: OracleProcess | undefined;
-  let stranger: TestProcess | undefined;
+  let stranger: WatchedProcess | undefined;
 
-  const startStranger = async (...args: string[]): Promise<TestProcess> => {
+  const startStranger = async (...args: string[]): Promise<WatchedProcess> => {
     const script = path.join(projectRoot, 'dist/test/support/pair-stranger.js');
-    const child = new TestProcess({
+    const child = new WatchedProcess({
       name: 'stranger',
       command: process.execPath,
       args: [script, ...args],

@@ -3,10 +3,10 @@
  * with the guest's address is seen at the port that it comes from.
  */
 import { spawnSync } from 'node:child_process';
-import { findDualActive } from '../support/dual-active';
-import { type HostName, Lan } from '../support/lan';
-import { monotonicUs } from '../support/oracle-history';
-import { PortWatch } from '../support/port-watch';
+import { findDualActive } from '../../src/drill/lan/dual-active';
+import { type HostName, Lan } from '../../src/drill/lan/lan';
+import { PortWatch } from '../../src/drill/lan/port-watch';
+import { monotonicUs } from '../../src/drill/process/time';
 
 const GUEST_MAC = '52:54:00:12:34:56';
 

@@ -4,9 +4,11 @@
  * the old primary's TAP. The same scene without the lease lets frames out, so the count can tell.
  * LEASE_ROUNDS=n runs the scene so often.
  */
+
+import { OracleProcess } from '../../src/drill/oracle/oracle-process';
+import { Pair } from '../../src/drill/pair/pair';
+import { sleep, until } from '../../src/drill/process/time';
 import { kvmDescribe } from '../support/kvm';
-import { OracleProcess } from '../support/oracle-process';
-import { Pair, sleep, until } from '../support/pair';
 
 const ROUNDS = Number(process.env['LEASE_ROUNDS'] ?? 5);
 const ROUNDS_MAX_WITHOUT = 20;

@@ -3,11 +3,11 @@
  * hosts that died. Every host is started with one command line, always the same, and nobody helps.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { OracleProcess } from '../../src/drill/oracle/oracle-process';
+import { sleep, until } from '../../src/drill/process/time';
 import { restDisk } from '../drill/disk-drill';
 import { Equals } from '../support/equals';
 import { kvmDescribe } from '../support/kvm';
-import { OracleProcess } from '../support/oracle-process';
-import { sleep, until } from '../support/pair';
 
 const LOAD = { pagesPerMs: 16, bytesPerPage: 16, workingSetPages: 200, spin: false } as const;
 

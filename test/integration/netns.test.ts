@@ -1,6 +1,6 @@
 /** The network namespaces of the tests: whole, apart from the host, and gone afterwards. */
 import { spawnSync } from 'node:child_process';
-import { NetworkNamespace, sweep } from '../support/netns';
+import { NetworkNamespace, sweep } from '../../src/drill/lan/netns';
 
 const ip = (...args: string[]): string => spawnSync('ip', args, { encoding: 'utf8' }).stdout;
 const rootDevices = (): string[] =>

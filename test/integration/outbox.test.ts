@@ -1,7 +1,8 @@
 /** A guest that says more at once than may be held: it waits, its words leave in time, nothing stops. */
+
+import { GUEST_ADDRESS } from '../../src/drill/lan/netns';
+import { Pair } from '../../src/drill/pair/pair';
 import { kvmDescribe } from '../support/kvm';
-import { GUEST_ADDRESS } from '../support/netns';
-import { Pair } from '../support/pair';
 
 /** Far less than the 256 frames of 1,442 bytes that one transmit queue holds. */
 const OUTBOX_FLAGS = ['--outbox-bytes-max', '64K'] as const;

@@ -1,9 +1,11 @@
 /** A pair on real KVM through its life: boot, live sync under load, loss of either side, orderly ends. */
+
+import { GUEST_ADDRESS } from '../../src/drill/lan/netns';
+import type { Verdict } from '../../src/drill/oracle/oracle';
+import { OracleProcess } from '../../src/drill/oracle/oracle-process';
+import { Pair, type PairNode } from '../../src/drill/pair/pair';
+import { sleep, until } from '../../src/drill/process/time';
 import { kvmDescribe } from '../support/kvm';
-import { GUEST_ADDRESS } from '../support/netns';
-import type { Verdict } from '../support/oracle';
-import { OracleProcess } from '../support/oracle-process';
-import { Pair, type PairNode, sleep, until } from '../support/pair';
 
 const LOAD = { pagesPerMs: 20, bytesPerPage: 32, workingSetPages: 200, spin: false } as const;
 

@@ -7,10 +7,11 @@
  * all its vCPUs write, its last epoch is acknowledged, and both processes stay and keep its memory.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { OracleProcess, type VcpuFigures } from '../../src/drill/oracle/oracle-process';
+import { Pair, type PairNode } from '../../src/drill/pair/pair';
+import { sleep, until } from '../../src/drill/process/time';
 import { askEnd, EndOp } from '../support/beacon-ask';
 import { kvmDescribe } from '../support/kvm';
-import { OracleProcess, type VcpuFigures } from '../support/oracle-process';
-import { Pair, type PairNode, sleep, until } from '../support/pair';
 
 const PAGE_BYTES = 4096;
 const SET_PAGES = 300;

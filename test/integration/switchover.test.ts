@@ -7,11 +7,12 @@ import { rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { askNode, type ControlAnswer } from '../../src/cli/control-client';
+import type { Verdict } from '../../src/drill/oracle/oracle';
+import { OracleProcess } from '../../src/drill/oracle/oracle-process';
+import { Pair, type PairNode, type Slot } from '../../src/drill/pair/pair';
+import { sleep, until } from '../../src/drill/process/time';
 import { askIncrement } from '../support/beacon-ask';
 import { kvmDescribe } from '../support/kvm';
-import type { Verdict } from '../support/oracle';
-import { OracleProcess } from '../support/oracle-process';
-import { Pair, type PairNode, type Slot, sleep, until } from '../support/pair';
 
 const ROUNDS = 4;
 const LOAD = { pagesPerMs: 16, bytesPerPage: 8, workingSetPages: 256, spin: false } as const;

@@ -3,10 +3,10 @@ import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'nod
 import os from 'node:os';
 import path from 'node:path';
 import type { FtError } from '../../src/common/errors';
+import { LocalEtcd } from '../../src/drill/pair/etcd';
 import { EtcdWitness, type EtcdWitnessOptions } from '../../src/witness/etcd';
 import type { ClaimResult } from '../../src/witness/witness';
 import { type CertificateFiles, TestAuthority } from '../support/certificates';
-import { TestEtcd } from '../support/etcd';
 import { FaultProxy } from '../support/fault-proxy';
 import { describeWitness } from '../unit/witness-conformance';
 
@@ -48,10 +48,10 @@ afterEach(async () => {
 });
 
 describe('three members', () => {
-  let etcd: TestEtcd;
+  let etcd: LocalEtcd;
 
   beforeAll(async () => {
-    etcd = await TestEtcd.start({ members: 3 });
+    etcd = await LocalEtcd.start({ members: 3 });
   });
 
   afterAll(() => etcd?.close());
@@ -141,11 +141,11 @@ describe('three members', () => {
 });
 
 describe('two clusters under one flag', () => {
-  let first: TestEtcd;
-  let second: TestEtcd;
+  let first: LocalEtcd;
+  let second: LocalEtcd;
 
   beforeAll(async () => {
-    [first, second] = await Promise.all([TestEtcd.start(), TestEtcd.start()]);
+    [first, second] = await Promise.all([LocalEtcd.start(), LocalEtcd.start()]);
   });
 
   afterAll(() => Promise.all([first?.close(), second?.close()]));
@@ -174,7 +174,7 @@ describe('two clusters under one flag', () => {
 });
 
 describe('users', () => {
-  let etcd: TestEtcd;
+  let etcd: LocalEtcd;
   let folder = '';
 
   const userOf = (name: string, password: string): { name: string; passwordFile: string } => {
@@ -185,7 +185,7 @@ describe('users', () => {
 
   beforeAll(async () => {
     folder = mkdtempSync(path.join(os.tmpdir(), 'ft-users-'));
-    etcd = await TestEtcd.start();
+    etcd = await LocalEtcd.start();
     etcd.etcdctl('role', 'add', 'keeper');
     etcd.etcdctl('role', 'grant-permission', 'keeper', 'readwrite', '--prefix=true', '/cluster/');
     for (const name of ['root', 'romulus', 'guest']) etcd.etcdctl('user', 'add', `${name}:secret`);
@@ -240,7 +240,7 @@ describe('users', () => {
 });
 
 describe('TLS', () => {
-  let etcd: TestEtcd;
+  let etcd: LocalEtcd;
   let folder = '';
   let ours: TestAuthority;
   let theirs: TestAuthority;
@@ -251,7 +251,7 @@ describe('TLS', () => {
     ours = new TestAuthority(folder, 'ours');
     theirs = new TestAuthority(folder, 'theirs');
     client = ours.issue('client');
-    etcd = await TestEtcd.start({ tls: { ca: ours.ca, server: ours.issue('server') } });
+    etcd = await LocalEtcd.start({ tls: { ca: ours.ca, server: ours.issue('server') } });
   });
 
   afterAll(async () => {

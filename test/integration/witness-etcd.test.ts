@@ -1,21 +1,21 @@
 /** The etcd witness on a real etcd: conformance, and what networks and stalled members do to it. */
 import { createServer } from 'node:http';
 import type { FtError } from '../../src/common/errors';
+import { LocalEtcd } from '../../src/drill/pair/etcd';
+import { sleep } from '../../src/drill/process/time';
 import { EtcdWitness, type EtcdWitnessOptions } from '../../src/witness/etcd';
 import type { ClaimResult } from '../../src/witness/witness';
-import { TestEtcd } from '../support/etcd';
 import { FAULTS, FaultProxy } from '../support/fault-proxy';
-import { sleep } from '../support/pair';
 import { answerOf, claimInProcesses, startClaimer } from '../support/witness-processes';
 import { describeWitness } from '../unit/witness-conformance';
 
 const TXN = '/v3/kv/txn';
 
-let etcd: TestEtcd;
+let etcd: LocalEtcd;
 let prefixes = 0;
 
 beforeAll(async () => {
-  etcd = await TestEtcd.start();
+  etcd = await LocalEtcd.start();
 });
 
 afterAll(() => etcd?.close());

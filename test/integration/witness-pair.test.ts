@@ -2,19 +2,20 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { freePorts, TestEtcd } from '../support/etcd';
+import type { Verdict } from '../../src/drill/oracle/oracle';
+import { OracleProcess } from '../../src/drill/oracle/oracle-process';
+import { freePorts, LocalEtcd } from '../../src/drill/pair/etcd';
+import { Pair, type PairNode } from '../../src/drill/pair/pair';
+import { WatchedProcess } from '../../src/drill/process/process';
+import { sleep, until } from '../../src/drill/process/time';
 import { kvmDescribe } from '../support/kvm';
-import type { Verdict } from '../support/oracle';
-import { OracleProcess } from '../support/oracle-process';
-import { Pair, type PairNode, sleep, until } from '../support/pair';
-import { TestProcess } from '../support/process';
 import { commandLine, expectRefusal, runCommand } from './command';
 
 const LOAD = { pagesPerMs: 20, bytesPerPage: 32, workingSetPages: 200, spin: false } as const;
 
 kvmDescribe('a pair with etcd as its witness', () => {
   let pair: Pair;
-  let etcd: TestEtcd;
+  let etcd: LocalEtcd;
   let oracle: OracleProcess;
 
   const answersGoOn = async (): Promise<void> => {
@@ -44,7 +45,7 @@ kvmDescribe('a pair with etcd as its witness', () => {
     const [clientPort = 0, peerPort = 0] = await freePorts(2);
     const witness = `etcd:http://127.0.0.1:${clientPort}`;
     pair = new Pair({ machine: 'kvm', name: 'etcd-pair', witness });
-    etcd = await TestEtcd.start({ netns: pair.netns?.name, ports: [clientPort, peerPort] });
+    etcd = await LocalEtcd.start({ netns: pair.netns?.name, ports: [clientPort, peerPort] });
     await pair.start();
     const settings = { ...pair.guest, clients: 12, ratePerSecond: 600 };
     oracle = await OracleProcess.start(settings, pair.netns?.name);
@@ -119,12 +120,12 @@ kvmDescribe('a pair with etcd as its witness', () => {
 });
 
 describe('two primaries of one name', () => {
-  let etcd: TestEtcd;
+  let etcd: LocalEtcd;
   let folder = '';
 
   beforeAll(async () => {
     folder = mkdtempSync(path.join(os.tmpdir(), 'ft-names-'));
-    etcd = await TestEtcd.start();
+    etcd = await LocalEtcd.start();
   });
 
   afterAll(async () => {
@@ -138,14 +139,14 @@ describe('two primaries of one name', () => {
       const witness = kind === 'file' ? `file:${folder}` : `etcd:${etcd.endpoints.join(',')}`;
       const flags = { machine: 'simulated', witness, pair: 'names', node: 'alpha' };
       const ports = await freePorts(3);
-      const start = (n: number): TestProcess => {
+      const start = (n: number): WatchedProcess => {
         const port = { 'sim-port': `${ports[n]}`, 'status-interval-ms': '50' };
         const [command = '', ...args] = commandLine('ft-primary', { ...flags, ...port });
-        return new TestProcess({ name: `names-${n}`, command, args });
+        return new WatchedProcess({ name: `names-${n}`, command, args });
       };
       const first = start(0);
-      let heir: TestProcess | undefined;
-      const solo = (process: TestProcess): Promise<unknown> =>
+      let heir: WatchedProcess | undefined;
+      const solo = (process: WatchedProcess): Promise<unknown> =>
         process.waitFor('solo', (line) => line.fields['state'] === 'solo', 5000);
       try {
         await solo(first);
@@ -181,15 +182,15 @@ describe('two primaries of one name', () => {
       const script = `mount --bind ${machineId} /etc/machine-id && exec "$@"`;
       const wrap = ['unshare', '-m', 'sh', '-c', script, 'sh'];
       const status = { 'status-interval-ms': '50' };
-      const start = (name: string, words: readonly string[]): TestProcess =>
-        new TestProcess({ name, command: words[0] ?? '', args: words.slice(1) });
-      const solo = async (process: TestProcess): Promise<unknown> =>
+      const start = (name: string, words: readonly string[]): WatchedProcess =>
+        new WatchedProcess({ name, command: words[0] ?? '', args: words.slice(1) });
+      const solo = async (process: WatchedProcess): Promise<unknown> =>
         (await process.waitFor('solo', (line) => line.fields['state'] === 'solo', 5000)).fields;
       const first = start(
         'twin',
         commandLine('ft-primary', { ...flags, ...status, 'sim-port': `${one}` }),
       );
-      let second: TestProcess | undefined;
+      let second: WatchedProcess | undefined;
       try {
         await solo(first);
         const other = { ...flags, 'sim-port': `${two}` };

@@ -6,8 +6,8 @@
  * `make test-linux` only.
  */
 import { mkdirSync } from 'node:fs';
+import { logFolder } from '../../src/drill/process/process';
 import { kvmDescribe } from '../support/kvm';
-import { logFolder } from '../support/process';
 import { EXT4_BYTES, EXT4_ROOT, ext4Faults, firstDifference, makeExt4Image } from './ext4-image';
 import { findLinuxImages, LINUX_CMDLINE } from './linux-guest';
 import { BOOT_MS_MAX, FAILOVER_MS_MAX, LinuxPair, say } from './linux-pair';

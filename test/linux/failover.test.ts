@@ -6,9 +6,9 @@
  * unpacks itself in the guest. By `make test-linux` only, which builds the kernel first.
  */
 import { mkdirSync } from 'node:fs';
+import { logFolder } from '../../src/drill/process/process';
+import { sleep } from '../../src/drill/process/time';
 import { kvmDescribe } from '../support/kvm';
-import { sleep } from '../support/pair';
-import { logFolder } from '../support/process';
 import { findLinuxImages, LINUX_CMDLINE, type LinuxImages } from './linux-guest';
 import {
   BOOT_MS_MAX,

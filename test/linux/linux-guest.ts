@@ -8,8 +8,8 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { GUEST_ADDRESS } from '../support/netns';
-import { projectRoot } from '../support/process';
+import { GUEST_ADDRESS } from '../../src/drill/lan/netns';
+import { projectRoot } from '../../src/drill/process/process';
 
 /** Features that a KVM which emulates the guest's kernel mode may lack there. */
 const WITHOUT = [

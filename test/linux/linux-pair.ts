@@ -4,10 +4,10 @@
  */
 import { rmSync } from 'node:fs';
 import path from 'node:path';
-import { GUEST_ADDRESS, type NetworkNamespace } from '../support/netns';
-import { monotonicUs } from '../support/oracle-history';
-import { Pair, type PairOptions, until } from '../support/pair';
-import { logFolder } from '../support/process';
+import { GUEST_ADDRESS, type NetworkNamespace } from '../../src/drill/lan/netns';
+import { Pair, type PairOptions } from '../../src/drill/pair/pair';
+import { logFolder } from '../../src/drill/process/process';
+import { monotonicUs, until } from '../../src/drill/process/time';
 import { ASK_UPTIME, LinuxConsole } from './linux-guest';
 
 /** A kernel that is emulated instruction by instruction takes minutes to boot on a busy host. */

@@ -10,12 +10,12 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { GUEST_ADDRESS, NetworkNamespace } from './netns';
-import { NodeProcess, stateOf } from './node-process';
-import { BEACON_PORT } from './oracle-layout';
-import { beaconPath, SUSPECT_AFTER_MS, VCPU_FLAGS } from './pair';
-import { type Line, projectRoot, TestProcess } from './process';
-import { atExit } from './process-exit';
+import { GUEST_ADDRESS, NetworkNamespace } from '../../src/drill/lan/netns';
+import { BEACON_PORT } from '../../src/drill/oracle/oracle-layout';
+import { NodeProcess, stateOf } from '../../src/drill/pair/node-process';
+import { beaconPath, SUSPECT_AFTER_MS, VCPU_FLAGS } from '../../src/drill/pair/pair';
+import { type Line, projectRoot, WatchedProcess } from '../../src/drill/process/process';
+import { atExit } from '../../src/drill/process/process-exit';
 
 export interface EqualHost {
   readonly name: string;
@@ -37,7 +37,7 @@ export class Equals {
   readonly guest = { host: GUEST_ADDRESS, port: BEACON_PORT };
   private readonly folder: string;
   private readonly hosts = new Map<string, EqualHost>();
-  private readonly all: TestProcess[] = [];
+  private readonly all: WatchedProcess[] = [];
 
   constructor(
     readonly name: string,
@@ -61,7 +61,7 @@ export class Equals {
   start(name: string): EqualHost {
     const flags = this.flagsOf(name);
     const control = this.controlOf(name);
-    const child = new TestProcess({
+    const child = new WatchedProcess({
       name: `${this.name}-${name}`,
       command: process.execPath,
       args: [path.join(projectRoot, 'dist/src/cli/ft-primary.js'), ...flags],

@@ -2,8 +2,15 @@
  * A reference guest: serves request bytes as docs/beacon.md says. The tests of the oracle make their
  * true histories with it, and doctor them.
  */
-import { BLOCK_BYTES, BlockKind, inspectBlock, makeBlock } from './disk-block';
-import { ANSWER_BYTES, At, chainHash, Op, Status, stampAnswer } from './oracle-layout';
+import { BLOCK_BYTES, BlockKind, inspectBlock, makeBlock } from '../../src/drill/oracle/disk-block';
+import {
+  ANSWER_BYTES,
+  At,
+  chainHash,
+  Op,
+  Status,
+  stampAnswer,
+} from '../../src/drill/oracle/oracle-layout';
 
 /** What a rollback brings back: everything that a guest's memory holds. */
 export interface ReferenceState {

@@ -5,8 +5,8 @@
  */
 import { connect, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
-import { monotonicUs } from './oracle-history';
-import { ArrivalLog } from './oracle-meter';
+import { ArrivalLog } from '../../src/drill/oracle/oracle-meter';
+import { monotonicUs } from '../../src/drill/process/time';
 import { ANSWER_BYTES, RECORD_BYTES, TcpJudge, writeRecord } from './tcp-oracle';
 import type {
   TcpClientOptions,

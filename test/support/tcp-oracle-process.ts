@@ -1,7 +1,7 @@
 /** The parent's side of tcp-oracle-main: starts the client's process and speaks with it. */
 import path from 'node:path';
-import type { Silence } from './oracle-meter';
-import { projectRoot, TestProcess } from './process';
+import type { Silence } from '../../src/drill/oracle/oracle-meter';
+import { projectRoot, WatchedProcess } from '../../src/drill/process/process';
 import type { TcpVerdict } from './tcp-oracle';
 
 export interface TcpClientOptions {
@@ -43,11 +43,11 @@ const ANSWER_TIMEOUT_MS = 5000;
 export class TcpOracleProcess {
   private nextId = 1;
 
-  private constructor(readonly process: TestProcess) {}
+  private constructor(readonly process: WatchedProcess) {}
 
   /** Returns when the connection is established. */
   static async start(options: TcpClientOptions, netns?: string): Promise<TcpOracleProcess> {
-    const child = new TestProcess({
+    const child = new WatchedProcess({
       name: 'tcp-oracle',
       command: process.execPath,
       args: [

@@ -1,8 +1,8 @@
 /** Processes that claim at once, each with a Witness object of its own. */
 import { type ChildProcess, fork } from 'node:child_process';
 import path from 'node:path';
+import { projectRoot } from '../../src/drill/process/process';
 import type { Witness } from '../../src/witness/witness';
-import { projectRoot } from './process';
 
 export interface ClaimingProcesses {
   readonly processes: number;

@@ -8,7 +8,7 @@ import { type Options, readOptions } from '../../bench/options';
 import { cellName, compare, makeRow, median, type Row } from '../../bench/rows';
 import { readStages, stagesTable } from '../../bench/stages';
 import { NO_FIGURES, readFloor, readReplication } from '../../bench/status-figures';
-import type { Line } from '../support/process';
+import type { Line } from '../../src/drill/process/process';
 
 const run = (more: Partial<Run>): Run => ({
   ...NO_FIGURES,

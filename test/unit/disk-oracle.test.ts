@@ -2,7 +2,7 @@
  * The judge of the disk is only worth something if it can fail: a true history and a true image are
  * judged clean, and every kind of violation is found in a doctored one, with a readable story.
  */
-import { BLOCK_BYTES, BlockKind, inspectBlock, makeBlock } from '../support/disk-block';
+import { BLOCK_BYTES, BlockKind, inspectBlock, makeBlock } from '../../src/drill/oracle/disk-block';
 import {
   type BlockReader,
   DISK_DAMAGE_KINDS,
@@ -10,9 +10,9 @@ import {
   type DiskVerdict,
   type DiskViolationKind,
   judgeDisk,
-} from '../support/disk-oracle';
-import { History } from '../support/oracle-history';
-import { At, Op, REQUEST_BYTES, Status, writeRequest } from '../support/oracle-layout';
+} from '../../src/drill/oracle/disk-oracle';
+import { History } from '../../src/drill/oracle/oracle-history';
+import { At, Op, REQUEST_BYTES, Status, writeRequest } from '../../src/drill/oracle/oracle-layout';
 import { ReferenceBeacon } from '../support/oracle-model';
 
 const BOOT_ID = 0xfeed_0000_1234n;

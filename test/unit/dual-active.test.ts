@@ -1,5 +1,5 @@
 /** The judge of "one active side, as the network sees it" finds what is wrong, and nothing else. */
-import { findDualActive, type Grant, type GuestFrame } from '../support/dual-active';
+import { findDualActive, type Grant, type GuestFrame } from '../../src/drill/lan/dual-active';
 
 /** "a1 b2": frames of host a at 1 ms and of host b at 2 ms. */
 function at(text: string): { host: 'a' | 'b'; atUs: number }[] {

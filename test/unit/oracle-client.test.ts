@@ -3,10 +3,10 @@
  * unanswered, and a guest that forgets what it said is found out through real sockets, too.
  */
 import dgram from 'node:dgram';
-import { judge } from '../support/oracle';
-import { OracleClients } from '../support/oracle-client';
-import { At, Op } from '../support/oracle-layout';
-import { ArrivalLog, quantileOf } from '../support/oracle-meter';
+import { judge } from '../../src/drill/oracle/oracle';
+import { OracleClients } from '../../src/drill/oracle/oracle-client';
+import { At, Op } from '../../src/drill/oracle/oracle-layout';
+import { ArrivalLog, quantileOf } from '../../src/drill/oracle/oracle-meter';
 import { ReferenceBeacon } from '../support/oracle-model';
 
 /** A UDP server around the reference guest that can lose, repeat and hold packets. */

@@ -3,9 +3,21 @@
  * kind of violation a doctored history is found out, with a readable story.
  */
 
-import { judge, LOSS_KINDS, REGRESSION_KINDS, type ViolationKind } from '../support/oracle';
-import { History } from '../support/oracle-history';
-import { At, chainHash, Op, REQUEST_BYTES, Status, writeRequest } from '../support/oracle-layout';
+import {
+  judge,
+  LOSS_KINDS,
+  REGRESSION_KINDS,
+  type ViolationKind,
+} from '../../src/drill/oracle/oracle';
+import { History } from '../../src/drill/oracle/oracle-history';
+import {
+  At,
+  chainHash,
+  Op,
+  REQUEST_BYTES,
+  Status,
+  writeRequest,
+} from '../../src/drill/oracle/oracle-layout';
 import { ReferenceBeacon } from '../support/oracle-model';
 
 const BOOT_ID = 0x1234_5678_9abcn;

@@ -150,6 +150,12 @@ describe('TypeScript import directions', () => {
     ['primary', "import '../machine/machine';", 'accepted'],
     ['primary', "import '../transport/connection';", 'accepted'],
     ['standby', "import '../witness/witness';", 'accepted'],
+    ['drill', "import '../primary/pipeline';", 'refused'],
+    ['drill', "import '../node/status';", 'refused'],
+    ['drill', "import '../cli/main';", 'refused'],
+    ['drill', "import '../../test/support/kvm';", 'refused'],
+    ['drill', "import '../cli/control-client';", 'accepted'],
+    ['drill', "import '../common/errors';", 'accepted'],
     ['node', "import '../cli/ft-primary';", 'refused'],
     ['node', "import '../primary/pipeline';", 'accepted'],
   ];

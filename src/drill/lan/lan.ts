@@ -16,8 +16,8 @@
  * dies. A slow cable is a token bucket with a long queue at both of its ports.
  */
 import { spawnSync } from 'node:child_process';
+import { monotonicUs } from '../process/time';
 import { BRIDGE_ADDRESS, NetworkNamespace } from './netns';
-import { monotonicUs } from './oracle-history';
 
 export type HostName = 'a' | 'b';
 export const HOST_NAMES: readonly HostName[] = ['a', 'b'];

@@ -13,7 +13,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { atExit } from './process-exit';
+import { atExit } from '../process/process-exit';
 
 export const BRIDGE_ADDRESS = '10.77.0.1';
 export const GUEST_ADDRESS = '10.77.0.2';

@@ -10,12 +10,11 @@
 import { closeSync, mkdtempSync, openSync, rmSync, truncateSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { GUEST_ADDRESS, NetworkNamespace } from './netns';
+import { GUEST_ADDRESS, NetworkNamespace } from '../lan/netns';
+import { BEACON_PORT } from '../oracle/oracle-layout';
+import { type Line, projectRoot, WatchedProcess } from '../process/process';
+import { atExit } from '../process/process-exit';
 import { ACTIVE_STATES, NodeProcess, stateOf } from './node-process';
-import { monotonicUs } from './oracle-history';
-import { BEACON_PORT } from './oracle-layout';
-import { type Line, projectRoot, TestProcess } from './process';
-import { atExit } from './process-exit';
 
 export const beaconPath = path.join(projectRoot, 'build/guest/beacon.elf');
 
@@ -71,7 +70,7 @@ export const VCPU_FLAGS: readonly string[] =
 /** One running command in its slot. */
 export class PairNode extends NodeProcess {
   constructor(
-    process: TestProcess,
+    process: WatchedProcess,
     readonly slot: Slot,
     nodeId: string,
   ) {
@@ -263,7 +262,7 @@ export class Pair {
     const n = this.started++;
     const nodeId = `${slot.name}${n}`;
     const [first, ...words] = [...(this.options.wrap?.(slot) ?? []), process.execPath];
-    const child = new TestProcess({
+    const child = new WatchedProcess({
       name: `${this.options.name ?? 'pair'}-${n}-${slot.name}`,
       command: first ?? process.execPath,
       args: [
@@ -277,23 +276,5 @@ export class Pair {
     const node = new PairNode(child, slot, nodeId);
     this.nodes.push(node);
     return node;
-  }
-}
-
-/** Waits, monotonic. */
-export function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-/** Asks again and again until it is true; throws `what` when time is over. */
-export async function until(
-  what: string,
-  isTrue: () => boolean | Promise<boolean>,
-  timeoutMs: number,
-): Promise<void> {
-  const endUs = monotonicUs() + timeoutMs * 1000;
-  while (!(await isTrue())) {
-    if (monotonicUs() > endUs) throw new Error(`Waited ${timeoutMs} ms in vain for ${what}.`);
-    await sleep(10);
   }
 }

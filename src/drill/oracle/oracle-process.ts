@@ -1,10 +1,10 @@
 /** The parent's side of oracle-main: starts the clients' process and speaks with it. */
 import path from 'node:path';
+import { projectRoot, WatchedProcess } from '../process/process';
 import type { DiskVerdict, LoadRegion } from './disk-oracle';
 import type { JudgeOptions, Verdict } from './oracle';
 import type { ClientOptions, ClientSample } from './oracle-client';
 import type { Silence } from './oracle-meter';
-import { projectRoot, TestProcess } from './process';
 
 export type OracleCommand =
   | { readonly command: 'start'; readonly ratePerSecond?: number }
@@ -96,13 +96,16 @@ const ANSWER_TIMEOUT_MS = 5000;
 export class OracleProcess {
   private nextId = 1;
 
-  private constructor(readonly process: TestProcess) {}
+  private constructor(readonly process: WatchedProcess) {}
 
   static async start(options: ClientOptions, netns?: string): Promise<OracleProcess> {
-    const child = new TestProcess({
+    const child = new WatchedProcess({
       name: 'oracle',
       command: process.execPath,
-      args: [path.join(projectRoot, 'dist/test/support/oracle-main.js'), JSON.stringify(options)],
+      args: [
+        path.join(projectRoot, 'dist/src/drill/oracle/oracle-main.js'),
+        JSON.stringify(options),
+      ],
       netns,
       stdin: true,
     });

@@ -12,16 +12,16 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import type { Grant } from './dual-active';
-import type { HostName, Lan, LanHost } from './lan';
-import { HOST_NAMES } from './lan';
-import { GUEST_ADDRESS } from './netns';
+import type { Grant } from '../lan/dual-active';
+import type { HostName, Lan, LanHost } from '../lan/lan';
+import { HOST_NAMES } from '../lan/lan';
+import { GUEST_ADDRESS } from '../lan/netns';
+import { BEACON_PORT } from '../oracle/oracle-layout';
+import { type Line, projectRoot, WatchedProcess } from '../process/process';
+import { atExit } from '../process/process-exit';
+import { monotonicUs, sleep } from '../process/time';
 import { ACTIVE_STATES, stateOf } from './node-process';
-import { monotonicUs } from './oracle-history';
-import { BEACON_PORT } from './oracle-layout';
-import { beaconPath, PairNode, sleep, VCPU_FLAGS } from './pair';
-import { type Line, projectRoot, TestProcess } from './process';
-import { atExit } from './process-exit';
+import { beaconPath, PairNode, VCPU_FLAGS } from './pair';
 
 export interface HostPairOptions {
   /** Prefix of the log files. */
@@ -177,7 +177,7 @@ export class HostPair {
     const { options } = this;
     const n = this.started++;
     const kernel = ['--kernel', beaconPath, '--cmdline', `ip=${GUEST_ADDRESS}`];
-    const child = new TestProcess({
+    const child = new WatchedProcess({
       name: `${options.name}-${n}-${host}`,
       netns: here.netns,
       command: process.execPath,

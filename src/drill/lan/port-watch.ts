@@ -9,11 +9,11 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { WatchedProcess } from '../process/process';
+import { atExit } from '../process/process-exit';
+import { monotonicUs } from '../process/time';
 import type { GuestFrame } from './dual-active';
 import { HOST_NAMES, type HostName, type Lan } from './lan';
-import { monotonicUs } from './oracle-history';
-import { TestProcess } from './process';
-import { atExit } from './process-exit';
 
 /** The address of the guest's card, the default of --mac. */
 const GUEST_MAC = '52:54:00:12:34:56';
@@ -28,7 +28,7 @@ const SNAP_BYTES = 64;
 interface Watcher {
   readonly host: HostName;
   readonly file: string;
-  readonly process: TestProcess;
+  readonly process: WatchedProcess;
 }
 
 export class PortWatch {
@@ -84,7 +84,7 @@ export class PortWatch {
 
   private listen(lan: Lan, host: HostName, name: string): Watcher {
     const file = path.join(this.folder, `${host}.pcap`);
-    const process = new TestProcess({
+    const process = new WatchedProcess({
       name: `${name}-port-${host}`,
       netns: lan.clients.name,
       command: 'tcpdump',
@@ -103,7 +103,7 @@ export class PortWatch {
   }
 }
 
-async function listening(process: TestProcess): Promise<void> {
+async function listening(process: WatchedProcess): Promise<void> {
   const endUs = monotonicUs() + 5e6;
   while (!/listening on/.test(process.stderrTail)) {
     if (process.exit !== undefined || monotonicUs() > endUs) {

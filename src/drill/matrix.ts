@@ -10,16 +10,16 @@
  * the guest was lost with both its hosts, or when a run failed. Each history is judged whole, and so
  * is everything that the switch saw of the guest.
  */
-import { askControl } from '../support/control';
-import { type DualActiveMoment, findDualActive, type Grant } from '../support/dual-active';
-import { TestEtcd } from '../support/etcd';
-import { HostPair, hostOf, type Sides } from '../support/host-pair';
-import { HOST_NAMES, Lan } from '../support/lan';
-import type { Verdict } from '../support/oracle';
-import { OracleProcess } from '../support/oracle-process';
-import { sleep } from '../support/pair';
-import { PortWatch } from '../support/port-watch';
-import { answersGoOn, type Outcome, type Scenario, type Scene } from './scenario';
+import { askNode } from '../cli/control-client';
+import { type DualActiveMoment, findDualActive, type Grant } from './lan/dual-active';
+import { HOST_NAMES, Lan } from './lan/lan';
+import { PortWatch } from './lan/port-watch';
+import type { Verdict } from './oracle/oracle';
+import { OracleProcess } from './oracle/oracle-process';
+import { LocalEtcd } from './pair/etcd';
+import { HostPair, hostOf, type Sides } from './pair/host-pair';
+import { sleep } from './process/time';
+import { answersGoOn, type Outcome, type Scenario, type Scene } from './scenarios/scenario';
 
 export interface MatrixOptions {
   readonly seed: number;
@@ -80,14 +80,14 @@ export interface ScenarioResult {
 /** What all scenarios share. */
 export class Matrix {
   private readonly lan: Lan;
-  private readonly etcd: TestEtcd;
+  private readonly etcd: LocalEtcd;
   private random: number;
   private pairs = 0;
 
   private constructor(
     private readonly options: MatrixOptions,
     lan: Lan,
-    etcd: TestEtcd,
+    etcd: LocalEtcd,
   ) {
     this.lan = lan;
     this.etcd = etcd;
@@ -98,7 +98,7 @@ export class Matrix {
     const lan = Lan.make();
     try {
       const addresses = lan.witnessAddresses;
-      const etcd = await TestEtcd.start({
+      const etcd = await LocalEtcd.start({
         netns: lan.witness.name,
         addresses,
         ports: [WITNESS_PORT, WITNESS_PORT + 1],
@@ -152,7 +152,7 @@ class ScenarioDrill {
     private readonly scenario: Scenario,
     private readonly options: MatrixOptions,
     private readonly lan: Lan,
-    private readonly etcd: TestEtcd,
+    private readonly etcd: LocalEtcd,
     private readonly draw: Draw,
   ) {}
 
@@ -329,7 +329,7 @@ async function syncOf(
   pair: HostPair,
   { active }: Sides,
 ): Promise<Pick<Run, 'syncKind' | 'syncBytes'>> {
-  const { body } = await askControl(pair.controlPath(hostOf(active)), 'GET', '/v1/status');
+  const { body } = await askNode(pair.controlPath(hostOf(active)), 'GET', '/v1/status');
   const { syncKind, syncBytes } = body;
   return {
     syncKind: typeof syncKind === 'string' ? syncKind : '',

@@ -7,16 +7,18 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import type { CertificateFiles } from './certificates';
-import { monotonicUs } from './oracle-history';
-import { TestProcess } from './process';
-import { atExit } from './process-exit';
+import { WatchedProcess } from '../process/process';
+import { atExit } from '../process/process-exit';
+import { monotonicUs } from '../process/time';
 
 export interface EtcdOptions {
   /** Default 1. */
   readonly members?: number;
   /** Serve clients over TLS only, and ask them for a certificate of `ca`. */
-  readonly tls?: { readonly ca: string; readonly server: CertificateFiles };
+  readonly tls?: {
+    readonly ca: string;
+    readonly server: { readonly cert: string; readonly key: string };
+  };
   /** Client and peer port of each member; free ones if absent. */
   readonly ports?: readonly number[];
   /** Name of a network namespace to run in. */
@@ -29,13 +31,13 @@ interface Member {
   readonly name: string;
   readonly clientPort: number;
   readonly peerPort: number;
-  process: TestProcess | undefined;
+  process: WatchedProcess | undefined;
 }
 
 const READY_MS = 20_000;
 let started = 0;
 
-export class TestEtcd {
+export class LocalEtcd {
   private readonly folder = mkdtempSync(path.join(os.tmpdir(), 'ft-etcd-'));
   private readonly members: Member[] = [];
   private readonly id = started++;
@@ -45,8 +47,8 @@ export class TestEtcd {
   }
 
   /** Starts all members and waits until they serve. */
-  static async start(options: EtcdOptions = {}): Promise<TestEtcd> {
-    const etcd = new TestEtcd(options);
+  static async start(options: EtcdOptions = {}): Promise<LocalEtcd> {
+    const etcd = new LocalEtcd(options);
     try {
       const count = options.members ?? 1;
       const ports = options.ports ?? (await freePorts(2 * count));
@@ -75,7 +77,7 @@ export class TestEtcd {
   /** Starts member `n` (again, with the data that it has) and waits until it serves. */
   async run(n = 0): Promise<void> {
     const member = this.member(n);
-    member.process = new TestProcess({
+    member.process = new WatchedProcess({
       name: `etcd-${this.id}-${member.name}`,
       command: 'etcd',
       args: this.flagsOf(member),
@@ -173,7 +175,7 @@ export class TestEtcd {
     ];
   }
 
-  private async ready(member: TestProcess): Promise<void> {
+  private async ready(member: WatchedProcess): Promise<void> {
     const endUs = monotonicUs() + READY_MS * 1000;
     while (!/ready to serve client requests/.test(member.stderrTail)) {
       if (member.exit !== undefined || monotonicUs() > endUs) {

@@ -5,11 +5,11 @@
  * Some of them leave the guest with no host that may resume it: whoever dies alone with the guest's
  * newest state takes it along. Then exactly nobody may run it, until its last owner boots it anew.
  */
-import { askControl } from '../support/control';
-import { hostOf, type Sides } from '../support/host-pair';
-import { monotonicUs } from '../support/oracle-history';
-import { type PairNode, sleep } from '../support/pair';
-import type { Line } from '../support/process';
+import { askNode } from '../../cli/control-client';
+import { hostOf, type Sides } from '../pair/host-pair';
+import type { PairNode } from '../pair/pair';
+import type { Line } from '../process/process';
+import { monotonicUs, sleep } from '../process/time';
 import { type Outcome, PATIENCE_MS, runsOn, type Scenario, type Scene } from './scenario';
 
 /** A sync of the drills' guest takes about this long. */
@@ -104,7 +104,7 @@ async function switchover(scene: Scene, { active, standby }: Sides): Promise<Out
   const { pair } = scene;
   const from = pair.marks();
   const faultUs = monotonicUs();
-  const { status, body } = await askControl(
+  const { status, body } = await askNode(
     pair.controlPath(hostOf(active)),
     'POST',
     '/v1/switchover',
@@ -118,7 +118,7 @@ async function switchover(scene: Scene, { active, standby }: Sides): Promise<Out
 async function killDuringSwitchover(scene: Scene, { active, standby }: Sides): Promise<Outcome> {
   const { pair, random, run } = scene;
   const from = pair.marks();
-  const asked = askControl(pair.controlPath(hostOf(active)), 'POST', '/v1/switchover');
+  const asked = askNode(pair.controlPath(hostOf(active)), 'POST', '/v1/switchover');
   // Whoever is killed may not answer any more; what counts is what the pair makes of it.
   const settled = asked.then(
     () => undefined,

@@ -1,7 +1,8 @@
 /** The drill matrix's results by scenario: build/drills.json, and a table for people. */
-import { quantileOf } from '../support/oracle-meter';
-import { describeSite, figure, type Site, table } from '../support/report';
-import type { MatrixOptions, Run, ScenarioResult } from './matrix';
+
+import type { MatrixOptions, Run, ScenarioResult } from '../matrix';
+import { quantileOf } from '../oracle/oracle-meter';
+import { describeSite, figure, type Site, table } from './report';
 
 export interface ScenarioFigures {
   readonly what: string;

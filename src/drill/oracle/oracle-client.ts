@@ -11,7 +11,8 @@
  * heard goes into the History.
  */
 import dgram from 'node:dgram';
-import { History, monotonicUs } from './oracle-history';
+import { monotonicUs } from '../process/time';
+import { History } from './oracle-history';
 import { At, isAnswer, isDiskOp, Op, REQUEST_BYTES, Status, writeRequest } from './oracle-layout';
 import { ArrivalLog, LatencyLog, type LatencySummary } from './oracle-meter';
 

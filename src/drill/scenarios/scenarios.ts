@@ -5,10 +5,11 @@
  * After each: the guest runs on exactly one host, and the pair mends itself; the runner sees to that
  * and to what the clients and the network saw.
  */
-import { hostOf, type Sides } from '../support/host-pair';
-import type { HostName } from '../support/lan';
-import { monotonicUs } from '../support/oracle-history';
-import { type PairNode, sleep } from '../support/pair';
+
+import type { HostName } from '../lan/lan';
+import { hostOf, type Sides } from '../pair/host-pair';
+import type { PairNode } from '../pair/pair';
+import { monotonicUs, sleep } from '../process/time';
 import {
   answersGoOn,
   answersStop,

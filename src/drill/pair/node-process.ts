@@ -1,5 +1,5 @@
 /** A node under test as its status lines show it: states, figures, and waiting for them. */
-import type { Line, TestProcess } from './process';
+import type { Line, WatchedProcess } from '../process/process';
 
 /** States of a primary whose guest runs. */
 export const ACTIVE_STATES: readonly unknown[] = [
@@ -13,7 +13,7 @@ export const ACTIVE_STATES: readonly unknown[] = [
 /** One running command. */
 export class NodeProcess {
   constructor(
-    readonly process: TestProcess,
+    readonly process: WatchedProcess,
     readonly nodeId: string,
   ) {}
 

@@ -1,15 +1,16 @@
 /** What a scenario of the drill matrix is: one fault, done to a protected pair while clients ask. */
-import type { TestEtcd } from '../support/etcd';
-import { type HostPair, hostOf, type Marks, type Sides } from '../support/host-pair';
-import type { HostName, Lan } from '../support/lan';
-import type { OracleProcess } from '../support/oracle-process';
-import { sleep, until } from '../support/pair';
+
+import type { HostName, Lan } from '../lan/lan';
+import type { OracleProcess } from '../oracle/oracle-process';
+import type { LocalEtcd } from '../pair/etcd';
+import { type HostPair, hostOf, type Marks, type Sides } from '../pair/host-pair';
+import { sleep, until } from '../process/time';
 
 /** Everything that a scenario may lay hands on. */
 export interface Scene {
   readonly lan: Lan;
   readonly pair: HostPair;
-  readonly etcd: TestEtcd;
+  readonly etcd: LocalEtcd;
   readonly oracle: OracleProcess;
   /** A number from 0 to below 1, drawn from the drill's seed. */
   readonly random: () => number;

@@ -133,12 +133,6 @@ export class History {
   }
 }
 
-/** Microseconds of CLOCK_MONOTONIC: comparable between the processes of one host. */
-export function monotonicUs(): number {
-  const [seconds, nanoseconds] = process.hrtime();
-  return seconds * 1e6 + nanoseconds / 1e3;
-}
-
 function newSlab(): Slab {
   return {
     requests: Buffer.alloc(SLAB_RECORDS * REQUEST_BYTES),

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { projectRoot } from './process';
+import { projectRoot } from '../process/process';
 
 /** Where figures were measured: without it they mean nothing. */
 export interface Site {

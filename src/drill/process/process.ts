@@ -8,8 +8,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, existsSync, mkdirSync, type WriteStream } from 'node:fs';
 import path from 'node:path';
-import { monotonicUs } from './oracle-history';
 import { atExit } from './process-exit';
+import { monotonicUs } from './time';
 
 /** The project's root: the nearest folder upwards with a package.json that is not dist/. */
 export const projectRoot = findRoot(__dirname);
@@ -48,9 +48,9 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
-const alive = new Set<TestProcess>();
+const alive = new Set<WatchedProcess>();
 
-export class TestProcess {
+export class WatchedProcess {
   readonly name: string;
   readonly lines: Line[] = [];
   readonly exited: Promise<Exit>;
