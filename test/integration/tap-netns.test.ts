@@ -10,13 +10,14 @@
 import { mkdtempSync, readlinkSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { GUEST_ADDRESS, NetworkNamespace } from '../../src/drill/lan/netns';
+import { BEACON_PORT } from '../../src/drill/oracle/oracle-layout';
+import { NodeProcess } from '../../src/drill/pair/node-process';
+import { beaconPath } from '../../src/drill/pair/pair';
+import { projectRoot, WatchedProcess } from '../../src/drill/process/process';
+import { until } from '../../src/drill/process/time';
 import { askIncrement } from '../support/beacon-ask';
 import { kvmDescribe } from '../support/kvm';
-import { GUEST_ADDRESS, NetworkNamespace } from '../support/netns';
-import { NodeProcess } from '../support/node-process';
-import { BEACON_PORT } from '../support/oracle-layout';
-import { beaconPath, until } from '../support/pair';
-import { projectRoot, TestProcess } from '../support/process';
 import { type CommandFlags, expectRefusal, runCommand } from './command';
 
 const GUEST = { host: GUEST_ADDRESS, port: BEACON_PORT };
@@ -42,7 +43,7 @@ kvmDescribe('a TAP in a network namespace', () => {
   /** Both run the same command, as two equal hosts do. */
   const start = (name: 'a' | 'b'): NodeProcess => {
     const [own, other] = name === 'a' ? [PORT, PORT + 1] : [PORT + 1, PORT];
-    const child = new TestProcess({
+    const child = new WatchedProcess({
       name: `netns-${name}`,
       command: process.execPath,
       args: [
