@@ -16,12 +16,15 @@ import {
 } from '../config/config';
 import type { CommandName } from '../config/flags';
 import { ExitCode, helpText } from '../config/help';
+import { notifySupervisor } from '../machine';
 import type { NodeEnd, StateEvent } from '../node/running-node';
 import { StatusReporter } from '../node/status';
 import { type NodeLog, openLog } from '../observe/logger';
 import { type BuiltNode, buildNode } from './build-node';
 import { exitCodeOfEnd, exitCodeOfStart, sentenceOfEnd } from './exit-codes';
 import { LineWriter } from './line-writer';
+import { stateSentence } from './status-words';
+import { Supervisor } from './supervisor';
 import { version } from './version';
 
 /** How long an orderly end may take to reach the peers. */
@@ -69,6 +72,10 @@ class Running {
   private readonly errors = new LineWriter(2);
   private log: NodeLog | undefined;
   private built: BuiltNode | undefined;
+  private readonly supervisor = Supervisor.fromEnvironment(process.env, {
+    send: notifySupervisor,
+    onTrouble: ({ message, code }) => this.say('warn', `${message}; it is told again.`, code),
+  });
   private statusTimer: NodeJS.Timeout | undefined;
   private ending = false;
   private deferredSignal: string | undefined;
@@ -98,6 +105,8 @@ class Running {
       }
       this.startStatus(this.built);
       await this.built.start();
+      this.tellState(this.built);
+      this.supervisor?.ready();
     } catch (thrown) {
       const error = toFtError(thrown);
       this.say('fatal', error.message, error.code);
@@ -129,8 +138,15 @@ class Running {
     this.end(ExitCode.ok, 'signal', `${signal} received.`);
   }
 
+  /** A standby that only waits changes no state when it starts. */
+  private tellState({ node }: BuiltNode): void {
+    const { role, state } = node.state;
+    this.supervisor?.state(role, state, `${role}, ${state}: ${stateSentence(role, state)}`);
+  }
+
   /** A signal that came during a claim: obeyed when the guest turns out not to depend on us. */
   private stateChanged(event: StateEvent): void {
+    if (this.built !== undefined) this.tellState(this.built);
     const signal = this.deferredSignal;
     if (signal === undefined || event.role !== 'standby') return;
     if (event.to === 'active') {
@@ -155,6 +171,7 @@ class Running {
     if (this.ending) return;
     this.ending = true;
     process.exitCode = code;
+    this.supervisor?.stopping(sentence);
     if (kind !== 'start-failed') this.say(code === ExitCode.ok ? 'info' : 'fatal', sentence, kind);
     this.built?.lines?.end(kind, sentence);
     if (this.statusTimer !== undefined) clearInterval(this.statusTimer);
@@ -185,6 +202,7 @@ class Running {
     const error =
       thrown instanceof Error ? thrown : new FtError('FT_ERR_UNEXPECTED', String(thrown));
     this.say('fatal', `an error of our own: ${error.stack ?? error.message}`, 'FT_ERR_UNEXPECTED');
+    this.supervisor?.stopping(`an error of our own: ${error.message}`);
     this.flush();
     process.exit(ExitCode.internal);
   }

@@ -24,6 +24,11 @@ const SENTENCES: Readonly<Record<string, string>> = {
   'standby stopped': 'has stopped',
 };
 
+/** What a node does that has this role and is in this state, without a full stop. */
+export function stateSentence(role: unknown, state: unknown): string {
+  return SENTENCES[`${role} ${state}`] ?? `is ${state}`;
+}
+
 const LINES: readonly (readonly [string, string])[] = [
   ['pair', 'pair'],
   ['generation', 'generation'],
@@ -48,8 +53,7 @@ const LABEL_COLUMNS = 20;
 /** The text that `ftctl status` prints, ending with a line feed. */
 export function statusText(status: Status): string {
   const { node, role, state } = status;
-  const says = SENTENCES[`${role} ${state}`] ?? `is ${state}`;
-  const lines = [`${node} (${role}, ${state}) ${says}.`];
+  const lines = [`${node} (${role}, ${state}) ${stateSentence(role, state)}.`];
   for (const [label, name] of LINES) {
     const value = status[name];
     if (value === undefined || (name.endsWith('rogress') && state !== 'syncing')) continue;
