@@ -22,14 +22,11 @@ import {
 import type { KvmConsole } from '../machine/kvm-machine';
 import type { Machine } from '../machine/machine';
 import { ControlServer } from '../node/control-server';
-import { copyFigures } from '../node/figures';
 import { Journal } from '../node/journal';
 import { type NodeEnd, type NodeRole, RunningNode, type StateEvent } from '../node/running-node';
 import { StatusLines } from '../node/status-lines';
 import { momentOf, statusNow } from '../node/status-now';
 import type { NodeLog } from '../observe/logger';
-import { NodeMetrics } from '../observe/metrics';
-import { MetricsServer } from '../observe/metrics-server';
 import type { Dial } from '../primary/link-types';
 import { dial, type TcpOptions } from '../transport/tcp';
 import { TcpListener } from '../transport/tcp-listener';
@@ -40,6 +37,7 @@ import { FileWitness } from '../witness/file';
 import { NoneWitness } from '../witness/none';
 import type { Witness } from '../witness/witness';
 import { diskFiles } from './disk-files';
+import { openHttp } from './open-http';
 import { version } from './version';
 
 const DIAL_MS = 1000;
@@ -62,7 +60,7 @@ export interface BuiltNode {
   readonly lines: StatusLines | undefined;
   /** Starts the role. Rejects with an FtError. */
   start(): Promise<void>;
-  /** Lets go of listener, witness, metrics and console; the node was stopped before. */
+  /** Lets go of listener, witness, HTTP server and console; the node was stopped before. */
   close(): Promise<void>;
 }
 
@@ -107,7 +105,6 @@ async function assemble(
   const listener = await openListener(config, tcp, logger, opened);
   const witness = await openWitness(config.witness, config.pair, logger);
   opened.push(() => witness.close());
-  const metrics = await openMetrics(config.metrics, opened, logger);
   if (config.guest.kind === 'kvm') setBusyPoll(config.busyPollUs);
   const console = openConsole(config.guest.console, opened);
   const node = new RunningNode(
@@ -142,7 +139,10 @@ async function assemble(
     },
   );
   journal.moment = () => momentOf(node);
-  if (metrics !== undefined) metrics.refresh = () => copyFigures(node, metrics.figures);
+  if (config.http !== undefined) {
+    const http = await openHttp(config.http, node, journal, undefined, logger);
+    opened.push(() => http.close());
+  }
   await openControl(config.control, node, opened, logger);
   return {
     node,
@@ -210,23 +210,6 @@ function openMachine(guest: GuestConfig, role: NodeRole, console: KvmConsole): M
     floorIntervalUs: guest.floorIntervalUs,
     testFault: guest.faults[0],
   });
-}
-
-async function openMetrics(
-  wanted: Address | undefined,
-  opened: Opened[],
-  logger: Logger,
-): Promise<NodeMetrics | undefined> {
-  if (wanted === undefined) return undefined;
-  const metrics = new NodeMetrics();
-  const server = new MetricsServer(metrics);
-  // The flags were checked: an address off loopback is one that the operator allowed.
-  const address = await server.listen(wanted, { allowRemote: true });
-  opened.push(() => server.close());
-  metrics.startLoopProbe();
-  opened.push(() => metrics.stopLoopProbe());
-  logger.info('metrics are served', { url: `http://${formatAddress(address)}/metrics` });
-  return metrics;
 }
 
 async function openControl(

@@ -3,7 +3,7 @@
  * makes no sense was refused with FT_ERR_CONFIG before anything was opened.
  */
 import os from 'node:os';
-import { type Address, isLoopback } from '../common/address';
+import type { Address } from '../common/address';
 import { FtError } from '../common/errors';
 import { LOG_LEVELS, type LogLevel } from '../common/logger';
 import {
@@ -20,6 +20,7 @@ import {
 } from './choices';
 import { type ConsoleConfig, type DiskConfig, parseConsole } from './compound-values';
 import { readDisks } from './disks';
+import { type HttpConfig, readHttp } from './http';
 import { type Flags, parseFlags } from './parse';
 import { readTls, refusePlaintext, type TlsConfig } from './tls';
 import {
@@ -102,7 +103,8 @@ export interface NodeConfig {
   readonly onFenced: 'rejoin' | 'exit';
   /** Path of the control socket; undefined: none. */
   readonly control: string | undefined;
-  readonly metrics: Address | undefined;
+  /** Undefined: no HTTP server. */
+  readonly http: HttpConfig | undefined;
   readonly statusIntervalMs: number | undefined;
   readonly log: LogConfig;
   /** What becomes of the process when the guest ends itself. */
@@ -171,7 +173,6 @@ function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {
     const allowed = `at least twice --heartbeat-interval-ms (${heartbeatIntervalMs})`;
     throw configError('suspect-after-ms', `${suspectAfterMs}`, allowed);
   }
-  const metrics = flags.text('metrics');
   const listen = flags.text('listen');
   return {
     guest: readGuest(flags, role),
@@ -195,7 +196,7 @@ function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {
     heartbeatIntervalMs,
     suspectAfterMs,
     busyPollUs: flags.integer('busy-poll'),
-    metrics: metrics === undefined ? undefined : readMetrics(flags, metrics),
+    http: readHttp(flags),
     onGuestEnd: flags.choice('on-guest-end', ON_GUEST_END),
     log: {
       level: flags.choice('log-level', LOG_LEVELS),
@@ -288,13 +289,4 @@ function readStandbys(flags: Flags): readonly Address[] {
     refusePlaintext(flags, 'standby', text, address);
     return address;
   });
-}
-
-function readMetrics(flags: Flags, text: string): Address {
-  const address = parseAddress('metrics', text, 0);
-  if (isLoopback(address.host) || flags.has('insecure')) return address;
-  const message =
-    `--metrics ${text} would be open to other machines, without a password; use a loopback ` +
-    'address, or add --insecure.';
-  throw new FtError('FT_ERR_CONFIG', message, { flag: 'metrics', found: text });
 }

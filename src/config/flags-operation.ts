@@ -52,10 +52,27 @@ export const OPERATION_FLAGS: readonly FlagSpec[] = [
   },
   {
     group: 'Operation',
-    name: 'metrics',
+    name: 'http',
     value: 'HOST:PORT',
     type: { kind: 'address', portMin: 0 },
-    help: 'serves Prometheus metrics there',
+    help: 'serves health, Prometheus metrics and the dashboard there',
+  },
+  {
+    group: 'Operation',
+    name: 'http-peer',
+    value: 'URL',
+    type: { kind: 'url' },
+    repeats: true,
+    help: 'the same of another node of the pair, as browsers reach it: one page shows both',
+  },
+  {
+    group: 'Operation',
+    name: 'http-token-file',
+    value: 'PATH',
+    type: { kind: 'path' },
+    help:
+      'file whose first line opens metrics and dashboard; off loopback that or a client certificate ' +
+      'is needed',
   },
   {
     group: 'Operation',

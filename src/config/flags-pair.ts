@@ -78,7 +78,7 @@ export const PAIR_FLAGS: readonly FlagSpec[] = [
     group: 'Pair',
     name: 'insecure',
     help:
-      'allows replication, metrics and etcd in the clear on an address that is not loopback; ' +
+      'allows replication, HTTP and etcd in the clear on an address that is not loopback; ' +
       'without --tls-cert anybody there can read the guest and write to it',
   },
   {

@@ -265,7 +265,7 @@ kvmDescribe('a host that lacks something', () => {
     const holder = start('holder', [process.execPath, stranger, 'proxy', '7001', '1', '{}']);
     await holder.waitFor('ready', (line) => line.fields['event'] === 'ready', 8000);
     await refused('ft-standby', standby, /7001/);
-    await refused('ft-primary', { ...primary, metrics: '127.0.0.1:7001' }, /7001/);
+    await refused('ft-primary', { ...primary, http: '127.0.0.1:7001' }, /7001/);
   });
 
   test('the witness folder is missing', async () => {

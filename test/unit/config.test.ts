@@ -103,7 +103,7 @@ describe('values', () => {
       ...['--interval-us', '1000', '--in-flight', '64', '--dirty-budget', '100'],
       ...['--audit-pages', '0', '--no-cut-on-output', '--heartbeat-interval-ms', '5'],
       ...['--suspect-after-ms', '10', '--outbox-bytes-max', '1M', '--console', 'file:/c'],
-      ...['--metrics', '127.0.0.1:0', '--vcpu-cpu', '1', '--status-interval-ms', '100'],
+      ...['--http', '127.0.0.1:0', '--vcpu-cpu', '1', '--status-interval-ms', '100'],
       ...['--vcpus', '8'],
       ...['--test-fault', 'release-early', '--force-claim', '--initrd', 'root.cpio'],
       ...['--cpu', 'baseline'],
@@ -187,8 +187,8 @@ describe('refusals', () => {
     ['--machine', 'qemu'],
     ['--test-fault', 'none'],
     ['--status-interval-ms', '5'],
-    ['--metrics', '127.0.0.1'],
-    ['--metrics', '0.0.0.0:9100'],
+    ['--http', '127.0.0.1'],
+    ['--http', '0.0.0.0:9100'],
     ['--standby', '192.0.2.7:7001'],
   ])('%s %s', (flag, value) => {
     const base = KVM.filter((_word, at) => {

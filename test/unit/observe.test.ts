@@ -1,9 +1,6 @@
-/** Log lines, metrics, and their server. */
-import { createServer } from 'node:net';
-import { FtError } from '../../src/common/errors';
+/** Log lines and metrics. */
 import { lineLogger } from '../../src/observe/logger';
 import { NodeMetrics, newNodeFigures } from '../../src/observe/metrics';
-import { MetricsServer } from '../../src/observe/metrics-server';
 
 describe('lineLogger', () => {
   const lines: string[] = [];
@@ -134,46 +131,5 @@ describe('NodeMetrics', () => {
     await new Promise((resolve) => setTimeout(resolve, 20));
     metrics.stopLoopProbe();
     expect(metrics.figures.eventLoopDelayUs.maxUs).toBeGreaterThan(40_000);
-  });
-});
-
-describe('MetricsServer', () => {
-  const page = {
-    contentType: 'text/plain; version=0.0.4',
-    text: () => Promise.resolve('ft_x 1\n'),
-  };
-
-  test('serves /metrics and nothing else', async () => {
-    const server = new MetricsServer(page);
-    const { port } = await server.listen({ host: '127.0.0.1', port: 0 });
-    const base = `http://127.0.0.1:${port}`;
-    const good = await fetch(`${base}/metrics`);
-    expect([good.status, await good.text()]).toEqual([200, 'ft_x 1\n']);
-    expect(good.headers.get('content-type')).toBe('text/plain; version=0.0.4');
-    expect((await fetch(`${base}/`)).status).toBe(404);
-    expect((await fetch(`${base}/metrics`, { method: 'POST', body: 'x' })).status).toBe(405);
-    await server.close();
-    await expect(fetch(`${base}/metrics`)).rejects.toThrow();
-  });
-
-  test('a page that cannot be made is an answer, not a crash', async () => {
-    const server = new MetricsServer({ ...page, text: () => Promise.reject(new Error('no')) });
-    const { port } = await server.listen({ host: '127.0.0.1', port: 0 });
-    expect((await fetch(`http://127.0.0.1:${port}/metrics`)).status).toBe(500);
-    await server.close();
-  });
-
-  test('a taken port and an open door are refused in words', async () => {
-    const taken = createServer();
-    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
-    const { port } = taken.address() as { port: number };
-    const server = new MetricsServer(page);
-    const error = await server.listen({ host: '127.0.0.1', port }).catch((e: unknown) => e);
-    expect(error).toBeInstanceOf(FtError);
-    expect(error).toMatchObject({ code: 'FT_ERR_PORT_TAKEN' });
-    await new Promise((resolve) => taken.close(resolve));
-    await expect(server.listen({ host: '0.0.0.0', port: 0 })).rejects.toMatchObject({
-      code: 'FT_ERR_METRICS_ADDRESS',
-    });
   });
 });

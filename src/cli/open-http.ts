@@ -1,0 +1,99 @@
+/**
+ * Opens a node's HTTP server (--http): health, metrics, the dashboard and its feed, put together from
+ * parts that do not know each other.
+ *
+ *   GET /livez /readyz /primary /standby     open      200 or 503, and nothing else
+ *   GET /metrics                             reader    for Prometheus
+ *   GET /feed                                reader    WebSocket, for the page
+ */
+import { formatAddress } from '../common/address';
+import { assert } from '../common/assert';
+import { systemClock } from '../common/clock';
+import type { FtError } from '../common/errors';
+import type { Logger } from '../common/logger';
+import type { HttpConfig } from '../config/http';
+import { copyFigures } from '../node/figures';
+import type { Journal } from '../node/journal';
+import { LiveSamples } from '../node/live-samples';
+import type { RunningNode } from '../node/running-node';
+import { Feed } from '../observe/dashboard/feed';
+import { HEALTH_PATHS, isHealthy } from '../observe/health';
+import { HttpAccess, TokenFile } from '../observe/http-access';
+import { type HttpRoute, HttpServer, type HttpTls, plain } from '../observe/http-server';
+import { NodeMetrics } from '../observe/metrics';
+
+const FEED_PATH = '/feed';
+
+/** What a command may ask of its HTTP server later. */
+export interface OpenHttp {
+  /** Reads the token file again; readers that came by an old token are let go. Undefined: done. */
+  reloadToken(): FtError | undefined;
+  close(): Promise<void>;
+}
+
+/**
+ * Serves from now on. Rejects with FT_ERR_PORT_TAKEN, FT_ERR_LISTEN, FT_ERR_HTTP_TOKEN or
+ * FT_ERR_DASHBOARD.
+ */
+export async function openHttp(
+  config: HttpConfig,
+  node: RunningNode,
+  journal: Journal,
+  tls: HttpTls | undefined,
+  logger: Logger,
+): Promise<OpenHttp> {
+  assert(!config.tls || tls !== undefined, 'HTTPS is served with TLS material');
+  const token = config.tokenFile === undefined ? undefined : TokenFile.load(config.tokenFile);
+  const { peers } = config;
+  const access = new HttpAccess({
+    tls: config.tls,
+    token,
+    peers,
+    host: config.address.host,
+  });
+  const metrics = new NodeMetrics();
+  metrics.refresh = () => copyFigures(node, metrics.figures);
+  const samples = new LiveSamples(node, journal, peers, systemClock);
+  const feed = new Feed(() => samples.hello());
+  samples.onMessage = (message) => feed.publish(message);
+  const server = new HttpServer({
+    access,
+    tls: config.tls ? tls : undefined,
+    routes: new Map([...healthRoutes(node), metricsRoute(metrics)]),
+    feedPath: FEED_PATH,
+    onFeed: (request, socket, head) => feed.accept(request, socket, head),
+  });
+  const address = await server.listen(config.address);
+  metrics.startLoopProbe();
+  samples.start();
+  const scheme = config.tls ? 'https' : 'http';
+  logger.info('the dashboard is served', { url: `${scheme}://${formatAddress(address)}/` });
+  return {
+    reloadToken: () => {
+      const error = token?.reload();
+      if (token !== undefined && error === undefined) feed.dropAll('the token was read again');
+      return error;
+    },
+    close: () => {
+      metrics.stopLoopProbe();
+      samples.stop();
+      feed.close();
+      return server.close();
+    },
+  };
+}
+
+function metricsRoute(metrics: NodeMetrics): [string, HttpRoute] {
+  const answer: HttpRoute['answer'] = async () => {
+    return { status: 200, type: metrics.contentType, body: await metrics.text() };
+  };
+  return ['/metrics', { access: 'reader', answer }];
+}
+
+function healthRoutes(node: RunningNode): [string, HttpRoute][] {
+  return HEALTH_PATHS.map((path) => {
+    const answer = (): ReturnType<HttpRoute['answer']> =>
+      isHealthy(path, node.state) ? plain(200, 'yes') : plain(503, 'no');
+    return [path, { access: 'open', answer }];
+  });
+}

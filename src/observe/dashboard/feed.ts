@@ -1,0 +1,137 @@
+/**
+ * The live feed of the dashboard: a WebSocket on which the node speaks and the page listens.
+ *
+ *   page ── upgrade (let in by http-server.ts) ──▶ hello: who, recent history, recent events
+ *        ◀── sample, every second ── event, as it happens ── …
+ *        ◀── ping ── pong ──▶   silence ─▶ dropped
+ *
+ * Whoever listens costs the node at most BUFFERED_BYTES_MAX: a reader that takes less than it is sent
+ * is dropped, and so is one that says anything (there is nothing to say). Each message is written as
+ * JSON once for all of them, and not at all when nobody is there.
+ */
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { offeredProtocols } from '../http-access';
+import { refuseUpgrade } from '../http-server';
+
+/** What pages offer, and get back, as the WebSocket's subprotocol. */
+export const FEED_PROTOCOL = 'romulus-feed-1';
+
+export interface FeedLimits {
+  readonly readersMax: number;
+  /** What one reader may leave unread. */
+  readonly bufferedBytesMax: number;
+  /** Time between pings; who has not answered one when the next is due is dropped. */
+  readonly pingMs: number;
+}
+
+export const FEED_LIMITS: FeedLimits = {
+  readersMax: 16,
+  bufferedBytesMax: 512 * 1024,
+  pingMs: 5000,
+};
+
+/** Close codes of RFC 6455. */
+const GOING_AWAY = 1001;
+const POLICY = 1008;
+/** Pages say nothing; a control frame has at most 125 bytes. */
+const MESSAGE_BYTES_MAX = 125;
+
+export class Feed {
+  private readonly sockets: WebSocketServer;
+  /** Readers, and whether each has answered since the last ping. */
+  private readonly readers = new Map<WebSocket, boolean>();
+  private timer: NodeJS.Timeout | undefined;
+
+  /** `hello` makes what a new reader is told first. */
+  constructor(
+    private readonly hello: () => object,
+    private readonly limits: FeedLimits = FEED_LIMITS,
+  ) {
+    this.sockets = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      maxPayload: MESSAGE_BYTES_MAX,
+      perMessageDeflate: false,
+      handleProtocols: (offered) => (offered.has(FEED_PROTOCOL) ? FEED_PROTOCOL : false),
+    });
+  }
+
+  /** Who listens now. */
+  get readerCount(): number {
+    return this.readers.size;
+  }
+
+  /** Takes the socket of a request that was let in. */
+  accept(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const offered = offeredProtocols(request);
+    if (this.readers.size >= this.limits.readersMax) refuseUpgrade(socket, 503);
+    else if (offered[0] !== '' && !offered.includes(FEED_PROTOCOL)) refuseUpgrade(socket, 400);
+    else this.sockets.handleUpgrade(request, socket, head, (reader) => this.greet(reader));
+  }
+
+  /** Sends a message to everybody. */
+  publish(message: object): void {
+    if (this.readers.size === 0) return;
+    const text = JSON.stringify(message);
+    for (const reader of this.readers.keys()) this.send(reader, text);
+  }
+
+  /** Lets everybody go: the proof that they came with is not good any more, or the node ends. */
+  dropAll(why: string): void {
+    for (const reader of [...this.readers.keys()]) {
+      reader.close(GOING_AWAY, why);
+      this.forget(reader);
+      // Who does not answer the farewell is not waited for.
+      setTimeout(() => reader.terminate(), 100).unref();
+    }
+  }
+
+  close(): void {
+    this.dropAll('this node ends');
+    clearInterval(this.timer);
+    this.timer = undefined;
+  }
+
+  private greet(reader: WebSocket): void {
+    this.readers.set(reader, true);
+    this.timer ??= setInterval(() => this.look(), this.limits.pingMs).unref();
+    reader.on('pong', () => {
+      if (this.readers.has(reader)) this.readers.set(reader, true);
+    });
+    reader.on('message', () => reader.close(POLICY, 'nothing is asked here'));
+    reader.on('error', () => reader.terminate());
+    reader.on('close', () => this.forget(reader));
+    this.send(reader, JSON.stringify(this.hello()));
+  }
+
+  private send(reader: WebSocket, text: string): void {
+    if (reader.readyState !== reader.OPEN) return;
+    if (reader.bufferedAmount + text.length > this.limits.bufferedBytesMax) {
+      this.forget(reader);
+      reader.terminate();
+      return;
+    }
+    reader.send(text, () => undefined);
+  }
+
+  private look(): void {
+    for (const [reader, answered] of this.readers) {
+      if (!answered) {
+        this.forget(reader);
+        reader.terminate();
+        continue;
+      }
+      this.readers.set(reader, false);
+      reader.ping();
+    }
+  }
+
+  private forget(reader: WebSocket): void {
+    this.readers.delete(reader);
+    if (this.readers.size > 0) return;
+    clearInterval(this.timer);
+    this.timer = undefined;
+  }
+}

@@ -1,0 +1,379 @@
+/** The node's HTTP server against friends and strangers: what it answers, and what it does not. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type IncomingHttpHeaders, request } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { WebSocket } from 'ws';
+import { FEED_PROTOCOL, Feed } from '../../src/observe/dashboard/feed';
+import { HttpAccess, TokenFile } from '../../src/observe/http-access';
+import {
+  HTTP_LIMITS,
+  type HttpLimits,
+  type HttpRoute,
+  HttpServer,
+  plain,
+} from '../../src/observe/http-server';
+
+const TOKEN = 'a-token-of-enough-characters';
+const OTHER = 'another-token-of-some-length';
+const folder = mkdtempSync(path.join(os.tmpdir(), 'ft-http-'));
+const tokenPath = path.join(folder, 'token');
+const servers: (() => Promise<void>)[] = [];
+
+interface Served {
+  readonly port: number;
+  readonly feed: Feed;
+  readonly token: TokenFile | undefined;
+}
+
+/** A server as a node opens it, with two routes. */
+async function serve(
+  options: { token?: string; limits?: Partial<HttpLimits>; peers?: string[]; pingMs?: number } = {},
+): Promise<Served> {
+  if (options.token !== undefined) writeFileSync(tokenPath, `${options.token}\n`);
+  const token = options.token === undefined ? undefined : TokenFile.load(tokenPath);
+  const feed = new Feed(() => ({ type: 'hello' }), {
+    readersMax: 2,
+    bufferedBytesMax: 256 * 1024,
+    pingMs: options.pingMs ?? 5000,
+  });
+  const open: HttpRoute = { access: 'open', answer: () => plain(200, 'open') };
+  const secret: HttpRoute = { access: 'reader', answer: () => plain(200, 'ft_x 1') };
+  const broken: HttpRoute = { access: 'open', answer: () => Promise.reject(new Error('no')) };
+  const peers = options.peers ?? [];
+  const server = new HttpServer(
+    {
+      access: new HttpAccess({ tls: false, token, peers, host: '127.0.0.1' }),
+      tls: undefined,
+      routes: new Map([
+        ['/livez', open],
+        ['/metrics', secret],
+        ['/broken', broken],
+      ]),
+      feedPath: '/feed',
+      onFeed: (asked, socket, head) => feed.accept(asked, socket, head),
+    },
+    { ...HTTP_LIMITS, ...options.limits },
+  );
+  const { port } = await server.listen({ host: '127.0.0.1', port: 0 });
+  servers.push(async () => {
+    feed.close();
+    await server.close();
+  });
+  return { port, feed, token };
+}
+
+interface Got {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly text: string;
+}
+
+function ask(
+  port: number,
+  url: string,
+  headers: Record<string, string> = {},
+  method = 'GET',
+  body = '',
+): Promise<Got> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ host: '127.0.0.1', port, path: url, headers, method, agent: false });
+    asked.on('error', reject);
+    asked.on('response', (response) => {
+      let text = '';
+      response.setEncoding('utf8').on('data', (piece: string) => {
+        text += piece;
+      });
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, text }),
+      );
+    });
+    asked.end(body);
+  });
+}
+
+/** Opens a feed; resolves with the socket, or with the HTTP status of the refusal. */
+function listenTo(
+  port: number,
+  headers: Record<string, string> = {},
+  protocols: string[] = [FEED_PROTOCOL],
+): Promise<WebSocket | number> {
+  return new Promise((resolve) => {
+    const socket = new WebSocket(`ws://127.0.0.1:${port}/feed`, protocols, { headers });
+    socket.on('open', () => resolve(socket));
+    socket.on('unexpected-response', (asked, response) => {
+      resolve(response.statusCode ?? 0);
+      asked.destroy();
+    });
+    socket.on('error', () => resolve(0));
+  });
+}
+
+async function listener(port: number): Promise<WebSocket> {
+  const socket = await listenTo(port);
+  if (typeof socket === 'number') throw new Error(`The feed was refused: ${socket}.`);
+  return socket;
+}
+
+/** What a raw connection is sent until it is closed; rejects when that takes too long. */
+function raw(port: number, text: string, more?: (socket: Socket) => void): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let got = '';
+    const socket = connect({ host: '127.0.0.1', port });
+    const timer = setTimeout(() => {
+      socket.destroy();
+      reject(new Error(`It was not closed; it sent ${JSON.stringify(got)}.`));
+    }, 5000);
+    socket.on('connect', () => {
+      socket.write(text);
+      more?.(socket);
+    });
+    socket.on('data', (piece) => {
+      got += piece.toString('latin1');
+    });
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      clearTimeout(timer);
+      resolve(got);
+    });
+  });
+}
+
+const until = async (what: string, isTrue: () => boolean): Promise<void> => {
+  const endMs = performance.now() + 5000;
+  while (!isTrue()) {
+    if (performance.now() > endMs) throw new Error(`Waited in vain for ${what}.`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+};
+
+afterEach(async () => {
+  for (const close of servers.splice(0)) await close();
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('routes', () => {
+  test('paths that there are, and nothing else; with headers that browsers obey', async () => {
+    const { port } = await serve();
+    const good = await ask(port, '/metrics?x=1');
+    expect([good.status, good.text]).toEqual([200, 'ft_x 1\n']);
+    expect(good.headers).toMatchObject({
+      'x-content-type-options': 'nosniff',
+      'cache-control': 'no-store',
+      'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+    });
+    expect((await ask(port, '/livez', {}, 'HEAD')).text).toBe('');
+    for (const path of ['/', '/metrics/', '/../etc/passwd', '//livez', '/%6civez']) {
+      expect([path, (await ask(port, path)).status]).toEqual([path, 404]);
+    }
+    expect((await ask(port, '/feed')).status).toBe(426);
+    expect((await ask(port, '/broken')).status).toBe(500);
+  });
+
+  test('other methods and bodies are refused, and the connection is closed', async () => {
+    const { port } = await serve();
+    const posted = await ask(port, '/metrics', {}, 'POST', 'x');
+    expect([posted.status, posted.headers.allow]).toEqual([405, 'GET, HEAD']);
+    expect(posted.headers.connection).toBe('close');
+    expect((await ask(port, '/livez', { 'Content-Length': '3' }, 'GET', 'abc')).status).toBe(413);
+  });
+
+  test('a taken port is refused in words', async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+    const { port } = taken.address() as AddressInfo;
+    const access = new HttpAccess({ tls: false, token: undefined, peers: [], host: '' });
+    const options = { tls: undefined, routes: new Map(), feedPath: '/feed', onFeed: () => {} };
+    const server = new HttpServer({ access, ...options });
+    await expect(server.listen({ host: '127.0.0.1', port })).rejects.toMatchObject({
+      code: 'FT_ERR_PORT_TAKEN',
+    });
+    await new Promise((resolve) => taken.close(resolve));
+  });
+});
+
+describe('who may ask', () => {
+  test.each([
+    ['127.0.0.1:1', 200],
+    ['[::1]', 200],
+    ['10.0.0.7:9100', 200],
+    ['LOCALHOST:8080', 200],
+    [os.hostname(), 200],
+    ['rebound.example', 403],
+    ['localhost.evil.example:9100', 403],
+    ['127.0.0.1.evil.example', 403],
+    ['a b', 403],
+    ['user@127.0.0.1', 403],
+  ])('Host: %s → %d', async (host, status) => {
+    const { port } = await serve();
+    expect((await ask(port, '/livez', { Host: host })).status).toBe(status);
+  });
+
+  test.each([
+    ['own', (port: number) => `http://127.0.0.1:${port}`, true],
+    ['a peer', () => 'http://127.0.0.1:9', true],
+    ['a peer by another name of the loopback', () => 'http://localhost:9', true],
+    ['another port', () => 'http://127.0.0.1:10', false],
+    ['own, over https', (port: number) => `https://127.0.0.1:${port}`, false],
+    ['a stranger', () => 'https://evil.example', false],
+    ['none that can be told', () => 'null', false],
+  ])('Origin: %s', async (_name, origin, isLetIn) => {
+    const { port } = await serve({ peers: ['http://127.0.0.1:9'] });
+    const headers = { Origin: origin(port) };
+    expect((await ask(port, '/metrics', headers)).status).toBe(isLetIn ? 200 : 403);
+    const socket = await listenTo(port, headers);
+    expect(typeof socket === 'number' ? socket : 101).toBe(isLetIn ? 101 : 403);
+  });
+
+  test('with a token, only who has it reads; health stays open', async () => {
+    const { port, feed } = await serve({ token: TOKEN });
+    const bearer = (token: string): Record<string, string> => ({
+      Authorization: `Bearer ${token}`,
+    });
+    const offer = (token: string): string[] => [
+      FEED_PROTOCOL,
+      `token.${Buffer.from(token).toString('base64url')}`,
+    ];
+    expect((await ask(port, '/livez')).status).toBe(200);
+    const refused = await ask(port, '/metrics');
+    expect([refused.status, refused.headers['www-authenticate']]).toEqual([
+      401,
+      'Bearer realm="romulus"',
+    ]);
+    for (const wrong of [OTHER, `${TOKEN}x`, TOKEN.slice(1), 'x', '']) {
+      expect((await ask(port, '/metrics', bearer(wrong))).status).toBe(401);
+      expect(await listenTo(port, {}, offer(wrong))).toBe(401);
+    }
+    expect((await ask(port, `/metrics?token=${TOKEN}`)).status).toBe(401);
+    expect((await ask(port, '/feed')).status).toBe(401);
+    expect((await ask(port, '/metrics', bearer(TOKEN))).status).toBe(200);
+    const socket = await listenTo(port, {}, offer(TOKEN));
+    // What is answered is the feed's name, never the token.
+    expect(socket instanceof WebSocket && socket.protocol).toBe(FEED_PROTOCOL);
+    expect(feed.readerCount).toBe(1);
+  });
+
+  test('a token is read again; a file that holds none changes nothing', async () => {
+    const { port, token } = await serve({ token: TOKEN });
+    const status = async (value: string): Promise<number> =>
+      (await ask(port, '/metrics', { Authorization: `Bearer ${value}` })).status;
+    writeFileSync(tokenPath, 'short\n');
+    expect(token?.reload()).toMatchObject({ code: 'FT_ERR_HTTP_TOKEN' });
+    expect([await status(TOKEN), await status('short')]).toEqual([200, 401]);
+    writeFileSync(tokenPath, `${OTHER}\nwhat follows is not read`);
+    expect(token?.reload()).toBeUndefined();
+    expect([await status(TOKEN), await status(OTHER)]).toEqual([401, 200]);
+    rmSync(tokenPath);
+    expect(token?.reload()?.message).toMatch(/--http-token-file/);
+    expect(await status(OTHER)).toBe(200);
+  });
+});
+
+describe('bounds', () => {
+  test('a slow head, a long head and garbage are cut off', async () => {
+    const { port } = await serve({ limits: { requestMsMax: 300, headBytesMax: 2048 } });
+    expect(await raw(port, 'GET /livez HTTP/1.1\r\nHost: localhost\r\n')).not.toContain('200');
+    expect(await raw(port, '')).toBe('');
+    const long = `GET /livez HTTP/1.1\r\nHost: localhost\r\nX: ${'x'.repeat(4000)}\r\n\r\n`;
+    expect(await raw(port, long)).not.toContain('200');
+    expect(await raw(port, '\x16\x03\x01\x02\x00\x01\x00garbage')).not.toContain('200');
+    const endless = 'POST /livez HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n';
+    const got = await raw(port, endless, (socket) => {
+      const timer = setInterval(() => socket.write(`400\r\n${'x'.repeat(1024)}\r\n`), 10);
+      socket.on('close', () => clearInterval(timer));
+    });
+    expect(got).toMatch(/^HTTP\/1\.1 405 /);
+    expect((await ask(port, '/livez')).status).toBe(200);
+  });
+
+  test('connections are bounded for one address; who lets go makes room', async () => {
+    const { port } = await serve({ limits: { connectionsPerAddressMax: 3 } });
+    const idle = [1, 2, 3].map(() => connect({ host: '127.0.0.1', port }));
+    await Promise.all(idle.map((socket) => new Promise((done) => socket.once('connect', done))));
+    await expect(ask(port, '/livez')).rejects.toThrow();
+    idle[0]?.destroy();
+    let status = 0;
+    await until('room', () => {
+      ask(port, '/livez').then(
+        (got) => {
+          status = got.status;
+        },
+        () => undefined,
+      );
+      return status === 200;
+    });
+    for (const socket of idle) socket.destroy();
+  });
+});
+
+describe('the feed', () => {
+  test('greets, publishes to all, and lets go of who speaks', async () => {
+    const { port, feed } = await serve();
+    const [one, two] = [await listener(port), await listener(port)];
+    const heard: string[] = [];
+    for (const socket of [one, two]) {
+      socket.on('message', (data) => heard.push(String(data)));
+    }
+    await until('both', () => feed.readerCount === 2);
+    feed.publish({ type: 'sample', n: 1 });
+    await until('the sample', () => heard.filter((text) => text.includes('sample')).length === 2);
+    const closed = new Promise<number>((resolve) => one.on('close', resolve));
+    one.send('{}');
+    expect(await closed).toBe(1008);
+    const tooLong = new Promise<number>((resolve) => two.on('close', resolve));
+    two.send('x'.repeat(1000));
+    expect(await tooLong).toBe(1009);
+    await until('nobody', () => feed.readerCount === 0);
+  });
+
+  test('has room for so many, and knows its own protocol alone', async () => {
+    const { port, feed } = await serve();
+    expect(await listenTo(port, {}, ['chat'])).toBe(400);
+    await listener(port);
+    const second = await listener(port);
+    expect(await listenTo(port)).toBe(503);
+    second.terminate();
+    await until('room', () => feed.readerCount === 1);
+    await listener(port);
+  });
+
+  test('a reader that takes nothing is dropped, with what it was owed', async () => {
+    const { port, feed } = await serve();
+    const slow = await listener(port);
+    slow.pause();
+    const words = 'x'.repeat(64 * 1024);
+    let sent = 0;
+    const before = process.memoryUsage().external;
+    while (feed.readerCount > 0 && sent < 2000) {
+      feed.publish({ words });
+      sent += 1;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    // The system's own buffers took some; then the bound was reached.
+    expect(feed.readerCount).toBe(0);
+    expect(sent).toBeLessThan(500);
+    expect(process.memoryUsage().external - before).toBeLessThan(64 * 1024 * 1024);
+    slow.terminate();
+  });
+
+  test('a reader that answers no ping is dropped', async () => {
+    const { port, feed } = await serve({ pingMs: 50 });
+    const good = await listener(port);
+    const mute = await listenTo(port, {}, [FEED_PROTOCOL]);
+    if (typeof mute === 'number') throw new Error('refused');
+    mute.pause();
+    await until('the mute one to go', () => feed.readerCount === 1);
+    expect(good.readyState).toBe(good.OPEN);
+    mute.terminate();
+  });
+
+  test('everybody goes when the feed is closed', async () => {
+    const { port, feed } = await serve();
+    const socket = await listener(port);
+    const closed = new Promise<number>((resolve) => socket.on('close', resolve));
+    feed.close();
+    expect(await closed).toBe(1001);
+    expect(feed.readerCount).toBe(0);
+  });
+});
