@@ -51,13 +51,19 @@ export async function main(command: CommandName, words: readonly string[]): Prom
     process.stdout.write(`${command} ${version()}\n`);
     return;
   }
+  if (request.kind === 'print') {
+    process.stdout.write(request.text);
+    return;
+  }
   if (request.kind !== 'run') return;
   await new Running(command, request.config).run();
 }
 
 function readRequest(command: CommandName, words: readonly string[]): Request<Config> | undefined {
   try {
-    return command === 'ft-primary' ? readPrimaryConfig(words) : readStandbyConfig(words);
+    return command === 'ft-primary'
+      ? readPrimaryConfig(words, process.env)
+      : readStandbyConfig(words, process.env);
   } catch (thrown) {
     const error = toFtError(thrown);
     process.stderr.write(`${command}: ${error.message}\n`);

@@ -1,4 +1,4 @@
-/** The words that settings with a choice allow: for the flag tables, and as types for the config. */
+/** Words that settings allow, or have by default: for the flag tables, and as types for the config. */
 
 export const MACHINES = ['kvm', 'simulated'] as const;
 
@@ -16,3 +16,5 @@ export type TestFault = (typeof TEST_FAULTS)[number];
 
 /** Forms of the log. */
 export const LOG_FORMATS = ['text', 'json'] as const;
+/** The default of --witness-prefix, which may be given for any witness, since it changes nothing. */
+export const DEFAULT_PREFIX = '/romulus';

@@ -20,8 +20,12 @@ import {
 } from './choices';
 import { type ConsoleConfig, type DiskConfig, parseConsole } from './compound-values';
 import { readDisks } from './disks';
+import type { Environment } from './environment';
+import type { CommandName } from './flags';
+import { type Flags, located } from './given';
 import { type HttpConfig, readHttp } from './http';
-import { type Flags, parseFlags } from './parse';
+import { printConfig } from './print';
+import { readSources } from './sources';
 import { readTls, refusePlaintext, type TlsConfig } from './tls';
 import {
   configError,
@@ -124,26 +128,51 @@ export interface StandbyConfig extends NodeConfig {
 /** What the command line asks for; help and version win over everything else. */
 export type Request<T> =
   | { readonly kind: 'help' | 'version' }
-  | { readonly kind: 'run'; config: T };
+  /** --print-config: the text to print. */
+  | { readonly kind: 'print'; readonly text: string }
+  | {
+      readonly kind: 'run';
+      readonly config: T;
+      /** What the config was read from. */
+      readonly flags: Flags;
+    };
 
 /** Throws FT_ERR_CONFIG. */
-export function readPrimaryConfig(words: readonly string[]): Request<PrimaryConfig> {
-  const flags = parseFlags('ft-primary', words);
-  const asked = askedForText(flags);
-  if (asked !== undefined) return { kind: asked };
-  const node = readNode(flags, 'primary');
-  const config = { ...node, command: 'ft-primary', forceClaim: flags.has('force-claim') } as const;
-  return { kind: 'run', config };
+export function readPrimaryConfig(
+  words: readonly string[],
+  environment: Environment = {},
+): Request<PrimaryConfig> {
+  return readRequest('ft-primary', words, environment, (flags) => {
+    const forceClaim = flags.has('force-claim');
+    return { ...readNode(flags, 'primary'), command: 'ft-primary', forceClaim };
+  });
 }
 
 /** Throws FT_ERR_CONFIG. */
-export function readStandbyConfig(words: readonly string[]): Request<StandbyConfig> {
-  const flags = parseFlags('ft-standby', words);
-  const asked = askedForText(flags);
-  if (asked !== undefined) return { kind: asked };
-  const why = 'a standby must know where the primary connects to';
-  const listen = readListen(flags, flags.needed('listen', why));
-  return { kind: 'run', config: { ...readNode(flags, 'standby'), command: 'ft-standby', listen } };
+export function readStandbyConfig(
+  words: readonly string[],
+  environment: Environment = {},
+): Request<StandbyConfig> {
+  return readRequest('ft-standby', words, environment, (flags) => {
+    const why = 'a standby must know where the primary connects to';
+    const listen = readListen(flags, flags.needed('listen', why));
+    return { ...readNode(flags, 'standby'), command: 'ft-standby', listen };
+  });
+}
+
+function readRequest<T extends NodeConfig>(
+  command: CommandName,
+  words: readonly string[],
+  environment: Environment,
+  read: (flags: Flags) => T,
+): Request<T> {
+  const flags = readSources(command, words, environment);
+  if (flags.has('help')) return { kind: 'help' };
+  if (flags.has('version')) return { kind: 'version' };
+  const config = located(flags, () => read(flags));
+  if (!flags.has('print-config')) return { kind: 'run', config, flags };
+  const derived = { node: config.nodeId, 'on-fenced': config.onFenced };
+  return { kind: 'print', text: printConfig(command, flags, derived) };
 }
 
 function readListen(flags: Flags, text: string): Address {
@@ -159,11 +188,6 @@ function readOnFenced(flags: Flags): 'rejoin' | 'exit' {
   const message =
     '--on-fenced rejoin needs --listen HOST:PORT: a standby must know where the primary connects to.';
   throw new FtError('FT_ERR_CONFIG', message, { flag: 'on-fenced' });
-}
-
-function askedForText(flags: Flags): 'help' | 'version' | undefined {
-  if (flags.has('help')) return 'help';
-  return flags.has('version') ? 'version' : undefined;
 }
 
 function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {

@@ -99,6 +99,22 @@ export const OPERATION_FLAGS: readonly FlagSpec[] = [
     fallback: 'text',
     help: 'form of the log on stderr: for people and the journal, or a JSON object a line',
   },
+  {
+    group: 'Operation',
+    name: 'config',
+    value: 'PATH',
+    type: { kind: 'path' },
+    notInFile: true,
+    help:
+      'a YAML file with settings, under the names of the flags; a flag wins over the environment ' +
+      '(ROMULUS_INTERVAL_US), that over the file (docs/configuration.md)',
+  },
+  {
+    group: 'Operation',
+    name: 'print-config',
+    commandLineOnly: true,
+    help: 'checks all settings, prints them as such a file with where each one comes from, and ends',
+  },
   { group: 'Operation', name: 'help', commandLineOnly: true, help: 'prints this text' },
   { group: 'Operation', name: 'version', commandLineOnly: true, help: 'prints the version' },
   {

@@ -1,5 +1,5 @@
 /** The flags of the pair: who belongs to it, who decides, how its nodes reach each other. */
-import { ON_FENCED } from './choices';
+import { DEFAULT_PREFIX, ON_FENCED } from './choices';
 import type { FlagSpec } from './flag-spec';
 
 export const PAIR_FLAGS: readonly FlagSpec[] = [
@@ -93,7 +93,7 @@ export const PAIR_FLAGS: readonly FlagSpec[] = [
     name: 'witness-prefix',
     value: 'PREFIX',
     type: { kind: 'prefix' },
-    fallback: '/romulus',
+    fallback: DEFAULT_PREFIX,
     help: 'with etcd: what the keys begin with; the same on both hosts',
   },
   {

@@ -5,6 +5,7 @@
  */
 import { isLoopback } from '../common/address';
 import { FtError } from '../common/errors';
+import { DEFAULT_PREFIX } from './choices';
 import { parseWitness } from './compound-values';
 import type { Flags } from './parse';
 import { configError, parsePrefix } from './values';
@@ -39,6 +40,7 @@ export function readWitness(flags: Flags): WitnessConfig {
   for (const name of ETCD_FLAGS) {
     if (!flags.has(`witness-${name}`)) continue;
     const found = flags.text(`witness-${name}`) ?? '';
+    if (name === 'prefix' && found === DEFAULT_PREFIX) continue;
     throw configError(`witness-${name}`, found, 'used with --witness etcd:URL only');
   }
   return named;
