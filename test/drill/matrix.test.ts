@@ -54,7 +54,7 @@ kvmTest(
   async () => {
     const flags = ['--test-fault', 'ignore-lease'];
     const matrix = await Matrix.make({ ...matrixDefaults, flags });
-    const scenario = scenarios.find(({ name }) => name === 'sigstop-primary');
+    const scenario = scenarios.find(({ name }) => name === 'primary-freeze');
     if (scenario === undefined) throw new Error('There is no such scenario.');
     try {
       let moments = 0;

@@ -113,27 +113,27 @@ async function bothKilled(scene: Scene, { active, standby }: Sides): Promise<Out
 
 export const scenarios: readonly Scenario[] = [
   {
-    name: 'sigkill-primary',
+    name: 'primary-kill',
     what: 'the primary is killed',
     act: (scene, { active }) => killed(scene, active),
   },
   {
-    name: 'sigkill-standby',
+    name: 'standby-kill',
     what: 'the standby is killed',
     act: (scene, { standby }) => killed(scene, standby),
   },
   {
-    name: 'sigstop-primary',
+    name: 'primary-freeze',
     what: 'the primary is stopped for longer than every timeout, then goes on',
     act: (scene, { active }) => stopped(scene, active),
   },
   {
-    name: 'sigstop-standby',
+    name: 'standby-freeze',
     what: 'the standby is stopped for longer than every timeout, then goes on',
     act: (scene, { standby }) => stopped(scene, standby),
   },
   {
-    name: 'link-cut-both',
+    name: 'link-cut',
     what: 'nothing passes between the hosts',
     act: (scene) => cut(scene, ['a', 'b'], CUT_MS),
   },
@@ -153,7 +153,7 @@ export const scenarios: readonly Scenario[] = [
     act: (scene) => cut(scene, ['a', 'b'], 1000),
   },
   {
-    name: 'slow-link',
+    name: 'link-slow',
     what: `${SLOW_KBIT} kbit/s and a queue of a second between the hosts`,
     act: slow,
   },
@@ -173,7 +173,7 @@ export const scenarios: readonly Scenario[] = [
     act: (scene, { standby }) => witnessCut(scene, hostOf(standby)),
   },
   {
-    name: 'both-killed',
+    name: 'both-kill',
     what: 'both are killed and restarted, in either order',
     act: bothKilled,
   },
