@@ -18,12 +18,12 @@ import type { CommandName } from '../config/flags';
 import { ExitCode, helpText } from '../config/help';
 import { notifySupervisor } from '../machine';
 import type { NodeEnd, StateEvent } from '../node/running-node';
+import { stateSentence } from '../node/state-words';
 import { StatusReporter } from '../node/status';
 import { type NodeLog, openLog } from '../observe/logger';
 import { type BuiltNode, buildNode } from './build-node';
 import { exitCodeOfEnd, exitCodeOfStart, sentenceOfEnd } from './exit-codes';
 import { LineWriter } from './line-writer';
-import { stateSentence } from './status-words';
 import { Supervisor } from './supervisor';
 import { version } from './version';
 

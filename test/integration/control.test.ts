@@ -136,7 +136,7 @@ describe('the control socket', () => {
 
   test('ftctl: a wrong word, no command, no socket, --help', () => {
     expect(runCtl('dance')).toMatchObject({ code: 2, stdout: '' });
-    expect(runCtl('dance').stderr).toMatch(/"dance" is none; the commands of ftctl are status and/);
+    expect(runCtl('dance').stderr).toMatch(/"dance" is none; the commands of ftctl are status,/);
     expect(runCtl().stderr).toMatch(/No command is given/);
     expect(runCtl('status', '--jsn').stderr).toMatch(/did you mean --json/);
     expect(runCtl('status', 'now').code).toBe(2);
