@@ -1,9 +1,11 @@
 /** The manual pages, each made from what the command itself says of its words and flags. */
 import { flagsOf } from '../config/flags';
-import { ctlHelpText } from '../config/ftctl';
 import { helpText } from '../config/help';
 import { type ManPage, manPage } from '../config/man';
 import { settingsPage } from '../config/man-settings';
+import { ctlHelp } from './ctl/help-text';
+import { ctlManBody } from './ctl/man-body';
+import { CTL_COMMANDS } from './ctl/table';
 import { version } from './version';
 
 /** File name in docs/man → the page. */
@@ -31,8 +33,9 @@ export function manPages(): ReadonlyMap<string, string> {
   add({
     name: 'ftctl',
     section: 1,
-    about: 'asks a node how it is doing, and has it exchange roles with its peer',
-    help: ctlHelpText(),
+    about: 'asks a node how it is doing, and tells it what to do',
+    help: ctlHelp(CTL_COMMANDS),
+    body: ctlManBody(CTL_COMMANDS),
     more: [],
     seeAlso: ['ft-primary(1)', 'ft-standby(1)'],
   });
