@@ -21,6 +21,8 @@ import { HEALTH_PATHS, isHealthy } from '../observe/health';
 import { HttpAccess, TokenFile } from '../observe/http-access';
 import { type HttpRoute, HttpServer, type HttpTls, plain } from '../observe/http-server';
 import { NodeMetrics } from '../observe/metrics';
+import { newNodeFigures } from '../observe/node-figures';
+import { version } from './version';
 
 const FEED_PATH = '/feed';
 
@@ -51,8 +53,7 @@ export async function openHttp(
     peers,
     host: config.address.host,
   });
-  const metrics = new NodeMetrics();
-  metrics.refresh = () => copyFigures(node, metrics.figures);
+  const metrics = openMetrics(node, tls);
   const samples = new LiveSamples(node, journal, peers, systemClock);
   const feed = new Feed(() => samples.hello());
   samples.onMessage = (message) => feed.publish(message);
@@ -81,6 +82,18 @@ export async function openHttp(
       return server.close();
     },
   };
+}
+
+function openMetrics(node: RunningNode, tls: HttpTls | undefined): NodeMetrics {
+  const { pair, nodeId } = node.settings;
+  const metrics = new NodeMetrics(newNodeFigures(), { pair, node: nodeId });
+  const { figures } = metrics;
+  figures.version = version();
+  metrics.refresh = () => {
+    copyFigures(node, figures);
+    figures.tlsExpirySeconds = tls?.expirySeconds;
+  };
+  return metrics;
 }
 
 function metricsRoute(metrics: NodeMetrics): [string, HttpRoute] {

@@ -73,6 +73,7 @@ export class KvmMachine implements Machine {
   description: MachineDescription;
   readonly #native: NativeMachine;
   readonly #ignoresLease: boolean;
+  readonly #outboxLimitBytes: number;
   readonly #facts = new Float64Array(FACTS_LENGTH);
   #handlers: MachineHandlers = {
     onCut() {},
@@ -92,6 +93,7 @@ export class KvmMachine implements Machine {
 
   private constructor(options: KvmMachineOptions) {
     this.#ignoresLease = options.testFault === 'ignore-lease';
+    this.#outboxLimitBytes = options.outboxBytesMax;
     this.#native = natively(
       () =>
         new (addon().NativeMachine)(
@@ -319,7 +321,7 @@ export class KvmMachine implements Machine {
   }
 
   stats(): MachineStats {
-    return this.#native.stats();
+    return { ...this.#native.stats(), outboxLimitBytes: this.#outboxLimitBytes };
   }
 
   close(): void {

@@ -190,6 +190,8 @@ export interface DiskStats {
 export interface MachineStats {
   readonly outboxFrames: number;
   readonly outboxBytes: number;
+  /** Bytes held at which the guest is paused. */
+  readonly outboxLimitBytes: number;
   readonly framesReleased: number;
   readonly framesDropped: number;
   /** How often acknowledged output had to stay because the lease had ended. */

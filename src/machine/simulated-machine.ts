@@ -325,6 +325,7 @@ export class SimulatedMachine implements Machine {
     return {
       outboxFrames: this.outbox.frames,
       outboxBytes: this.outbox.bytesHeld,
+      outboxLimitBytes: this.options.outboxBytesMax,
       framesReleased: this.outbox.framesReleased,
       framesDropped: this.outbox.framesDropped,
       leaseExpired: this.outbox.leaseExpired,

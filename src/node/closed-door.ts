@@ -29,12 +29,13 @@ export class ClosedDoor {
   constructor(
     private readonly options: DoorkeeperOptions,
     private readonly primary: BehindTheDoor,
+    onRefused: () => void = () => undefined,
   ) {
     this.doorkeeper = new Doorkeeper(options, {
       judge: (hello, generation) => this.judge(hello, generation),
       prepare: (hello) => this.judge(hello, 0),
       admitted: () => assert(false, 'a closed door lets nobody in'),
-      onRefused: () => undefined,
+      onRefused,
     });
   }
 

@@ -36,6 +36,7 @@ import { CHUNK_BYTES } from '../wire/frame';
 import { prepareClaim } from '../witness/prepare';
 import type { GenerationRecord, Witness } from '../witness/witness';
 import { ClosedDoor } from './closed-door';
+import { Tally } from './tally';
 
 /** Send buffers that are kept: twice what the queue of the connection holds when it is full. */
 const IDLE_BUFFERS_MAX = 16;
@@ -111,8 +112,8 @@ export class RunningNode {
   standby: StandbyRole | undefined;
   /** The life that this node is in; 0 before it was started. */
   life = 0;
-  /** Cause → how often this node took over in lives before this one. */
-  readonly failoversBefore = new Map<string, number>();
+  /** What is counted over all lives. */
+  readonly tally = new Tally();
   private currentMachine: Machine | undefined;
   private door: ClosedDoor | undefined;
   private stopped = false;
@@ -179,12 +180,17 @@ export class RunningNode {
    * milliseconds. Never rejects: an FtError says why the guest goes on here (FT_ERR_SWITCHOVER_…).
    * Done: this node is fenced next, and goes on as for any other end of that kind (see above).
    */
-  switchover(): Promise<SwitchoverDone | FtError> {
-    if (this.primary !== undefined) return this.primary.switchover();
+  async switchover(): Promise<SwitchoverDone | FtError> {
+    const outcome = (await this.primary?.switchover()) ?? this.noPrimary();
+    this.tally.switchover(outcome);
+    return outcome;
+  }
+
+  private noPrimary(): FtError {
     const { nodeId } = this.settings;
     const { state } = this.state;
     const message = `Node ${nodeId} is a standby (${state}); ask the node that runs the guest.`;
-    return Promise.resolve(new FtError('FT_ERR_SWITCHOVER_ROLE', message, { nodeId, state }));
+    return new FtError('FT_ERR_SWITCHOVER_ROLE', message, { nodeId, state });
   }
 
   /** Ends in order: peers are told, the guest (if it runs here) ends. The machine is closed. */
@@ -202,9 +208,7 @@ export class RunningNode {
   }
 
   private beginLife(role: NodeRole): Machine {
-    for (const [cause, count] of this.standby?.stats.failovers ?? []) {
-      this.failoversBefore.set(cause, (this.failoversBefore.get(cause) ?? 0) + count);
-    }
+    this.tally.lifeEnds(this);
     this.primary = undefined;
     this.standby = undefined;
     this.currentMachine?.close();
@@ -223,15 +227,24 @@ export class RunningNode {
         ? 'the guest is another node’s: nothing is booted here, this node joins as its standby and ' +
             'waits to be dialled (--force-claim boots, if that node is known to be off for good)'
         : 'this node lets go of its guest and joins as standby of the node that runs it now',
-      { generation, owner, life: this.life + 1 },
+      {
+        ...{ event: 'state', role: 'standby', from, to: 'joining', generation, epoch: 0 },
+        ...{ owner, life: this.life + 1 },
+      },
     );
     this.beginLife('standby');
     this.makeStandby(generation);
     const { life } = this;
-    this.handlers.onState({ role: 'standby', from, to: 'joining', generation, epoch: 0, life });
+    this.changed({ role: 'standby', from, to: 'joining', generation, epoch: 0, life });
+  }
+
+  private changed(event: StateEvent): void {
+    this.tally.entered(event.to);
+    this.handlers.onState(event);
   }
 
   private primaryEnded(end: PrimaryEnd): void {
+    if (end.kind === 'fenced') this.tally.wasFenced(end.switchover);
     if (end.kind !== 'fenced' || !this.rejoins) {
       this.handlers.onEnd(end);
       return;
@@ -265,7 +278,7 @@ export class RunningNode {
           const { epochHeld: epoch, guestClockStepUs, takeoverUs } = stats;
           const event = { role: 'standby', from, to, generation, epoch, life } as const;
           const clocks = to === 'active' ? { guestClockStepUs, takeoverUs } : {};
-          this.handlers.onState({ ...event, ...clocks });
+          this.changed({ ...event, ...clocks });
           prepareClaim({ ...this.settings, ...this.parts }, to, generation);
         },
         onActive: (generation) => {
@@ -302,7 +315,7 @@ export class RunningNode {
         onState: (from, to) => {
           const { generation } = primary;
           const epoch = primary.stats.epochCommitted;
-          this.handlers.onState({ role: 'primary', from, to, generation, epoch, life });
+          this.changed({ role: 'primary', from, to, generation, epoch, life });
           prepareClaim({ ...this.settings, ...this.parts }, to, generation);
         },
         onEnd: (end) => this.primaryEnded(end),
@@ -313,7 +326,7 @@ export class RunningNode {
     const { clock, logger } = this.parts;
     const { pair, nodeId, suspectAfterMs } = this.settings;
     const door = { clock, logger, pair, nodeId, suspectAfterMs, machine: machine.description };
-    this.door = new ClosedDoor(door, primary);
+    this.door = new ClosedDoor(door, primary, () => this.tally.doorRefused());
     return primary;
   }
 }

@@ -46,6 +46,8 @@ export interface HttpRoute {
 export interface HttpTls {
   contextOptions(): SecureContextOptions;
   onReload(changed: () => void): void;
+  /** When the certificate ends, Unix time in seconds. */
+  readonly expirySeconds?: number;
 }
 
 export interface HttpServerOptions {

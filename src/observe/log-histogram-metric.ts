@@ -1,7 +1,10 @@
 /**
  * Shows a common/histogram.ts to Prometheus as its histogram type: cumulative buckets at powers of
- * two microseconds, which are edges of its own buckets, so the counts are exact. Several histograms
- * can share a name; a label tells them apart then.
+ * two, which are edges of its own buckets, so the counts are exact. Several histograms can share a
+ * name; a label tells them apart then.
+ *
+ *   µs     le = 2^k µs, in seconds; a value of exactly 2^k µs counts in the bucket above
+ *   whole  le = 2^k − 1, since whole numbers below 2^k are at most that
  */
 import { Histogram as PromHistogram, type Registry } from 'prom-client';
 import type { Histogram } from '../common/histogram';
@@ -18,21 +21,25 @@ export interface LogHistogramOptions {
   /** Of the label whose values `read` gives as keys; without, `read` gives one histogram. */
   readonly label?: string;
   /** Upper edges of the buckets, powers of two. */
-  readonly boundsUs?: readonly number[];
+  readonly bounds?: readonly number[];
+  /** Values are whole numbers and not µs. */
+  readonly whole?: boolean;
   /** Asked at each scrape. */
   readonly read: () => Histogram | ReadonlyMap<string, Histogram>;
 }
 
 export class LogHistogramMetric extends PromHistogram<string> {
   private readonly shown: LogHistogramOptions;
-  private readonly boundsUs: readonly number[];
+  /** Of each bucket: where ours ends, and what Prometheus is told. */
+  private readonly edges: readonly { readonly end: number; readonly le: number }[];
 
   constructor(options: LogHistogramOptions) {
-    const { name, help, registers, label, boundsUs = BOUNDS_US } = options;
+    const { name, help, registers, label, bounds = BOUNDS_US, whole = false } = options;
+    const edges = bounds.map((end) => ({ end, le: whole ? end - 1 : end / 1e6 }));
     const labelNames = label === undefined ? [] : [label];
-    super({ name, help, registers, labelNames, buckets: boundsUs.map((us) => us / 1e6) });
+    super({ name, help, registers, labelNames, buckets: edges.map(({ le }) => le) });
     this.shown = options;
-    this.boundsUs = boundsUs;
+    this.edges = edges;
   }
 
   /** What the registry asks for when it writes the text page. */
@@ -61,16 +68,19 @@ export class LogHistogramMetric extends PromHistogram<string> {
     histogram: Histogram,
     labels: Readonly<Record<string, string>>,
   ): void {
-    const { name } = this.shown;
+    const { name, whole = false } = this.shown;
     const bucket = `${name}_bucket`;
-    for (const us of this.boundsUs) {
-      const le = { ...labels, le: us / 1e6 };
-      values.push({ labels: le, value: histogram.countUpTo(us), metricName: bucket });
+    for (const { end, le } of this.edges) {
+      values.push({
+        labels: { ...labels, le },
+        value: histogram.countUpTo(end),
+        metricName: bucket,
+      });
     }
     const { count, sumUs } = histogram;
     values.push(
       { labels: { ...labels, le: '+Inf' }, value: count, metricName: bucket },
-      { labels, value: sumUs / 1e6, metricName: `${name}_sum` },
+      { labels, value: whole ? sumUs : sumUs / 1e6, metricName: `${name}_sum` },
       { labels, value: count, metricName: `${name}_count` },
     );
   }

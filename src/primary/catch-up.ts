@@ -105,6 +105,7 @@ export class CatchUp {
     this.held = session;
     this.machine.inStep(session);
     stats.syncsDone += 1;
+    if (stats.syncKind === 'catch-up') stats.catchUpsDone += 1;
     stats.syncWireBytes = stats.wireBytes - this.bytesBefore;
     stats.syncUs = this.clock.nowUs() - this.beganUs;
     this.logger.info('sync done: the standby holds the guest', {

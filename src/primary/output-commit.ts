@@ -49,6 +49,17 @@ export class OutputCommit {
     return this.lastSent - this.lastAcked;
   }
 
+  /**
+   * How far the standby is behind, while epochs go to it: how many that were cut it does not hold,
+   * and how old the oldest of them is, µs.
+   */
+  get lag(): { readonly epochs: number; readonly us: number } {
+    const epochs = Math.max(0, this.stats.epochCut - this.lastAcked);
+    if (epochs === 0) return { epochs, us: 0 };
+    const oldestUs = this.cutAtUs[(this.lastAcked + 1) % REMEMBERED] ?? 0;
+    return { epochs, us: Math.max(0, this.clock.nowUs() - oldestUs) };
+  }
+
   /** A new stream of epochs begins at `firstEpoch`. */
   begin(firstEpoch: number): void {
     this.lastSent = firstEpoch - 1;

@@ -140,6 +140,11 @@ export class PrimaryRole {
     return this.commit.unacked;
   }
 
+  /** How far the standby is behind; of interest while one is there, or may have taken over. */
+  get lag(): OutputCommit['lag'] {
+    return this.commit.lag;
+  }
+
   /** Why the guest stands still; "" when it runs. */
   get halted(): string {
     return this.halts.why;

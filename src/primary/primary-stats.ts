@@ -57,6 +57,8 @@ export class PrimaryStats {
   syncBytes = 0;
   syncsStarted = 0;
   syncsDone = 0;
+  /** Of these: those that were a catch-up. */
+  catchUpsDone = 0;
   /** Of the newest sync: all of memory, or what changed since a session that broke off. */
   syncKind: 'none' | 'full' | 'catch-up' = 'none';
   /** Pages that its scan visits. */

@@ -3,7 +3,7 @@ import { regionsOf } from '../../src/common/disk-regions';
 import { SimulatedImage } from '../../src/machine/simulated-region-map';
 import { copyFigures } from '../../src/node/figures';
 import { StatusReporter } from '../../src/node/status';
-import { newNodeFigures } from '../../src/observe/metrics';
+import { newNodeFigures } from '../../src/observe/node-figures';
 import { beaconRequest } from './sim-lan';
 import { type SimHost, World, type WorldOptions } from './world';
 

@@ -6,7 +6,7 @@ import { FtError } from '../../src/common/errors';
 import { copyFigures } from '../../src/node/figures';
 import { StatusReporter } from '../../src/node/status';
 import type { StatusLine } from '../../src/node/status-now';
-import { newNodeFigures } from '../../src/observe/metrics';
+import { newNodeFigures } from '../../src/observe/node-figures';
 import { Random } from './random';
 import { beaconRequest } from './sim-lan';
 import { type SimHost, World } from './world';

@@ -5,8 +5,8 @@ import path from 'node:path';
 import { diskFiles } from '../../src/cli/disk-files';
 import { exitCodeOfEnd, exitCodeOfStart } from '../../src/cli/exit-codes';
 import { FtError } from '../../src/common/errors';
-import { readPrimaryConfig, readStandbyConfig } from '../../src/config/config';
 import type { DiskConfig } from '../../src/config/compound-values';
+import { readPrimaryConfig, readStandbyConfig } from '../../src/config/config';
 import { helpText } from '../../src/config/help';
 
 const KVM = ['--kernel', 'k.elf', '--tap', 'tap0', '--witness', 'none'];

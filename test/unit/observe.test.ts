@@ -1,6 +1,7 @@
 /** Log lines and metrics. */
 import { lineLogger } from '../../src/observe/logger';
-import { NodeMetrics, newNodeFigures } from '../../src/observe/metrics';
+import { NodeMetrics } from '../../src/observe/metrics';
+import { newNodeFigures } from '../../src/observe/node-figures';
 
 describe('lineLogger', () => {
   const lines: string[] = [];
@@ -39,7 +40,7 @@ describe('NodeMetrics', () => {
     figures.epochsCut = 12;
     figures.protected = true;
     figures.syncProgress = 0.25;
-    figures.failovers.set('silence', 2);
+    figures.failovers = new Map([['silence', 2]]);
     for (const us of [4, 9, 20, 100, 1000, 20e6]) figures.pauseUs.record(us);
     metrics.refresh = () => {
       figures.generation = 3;
