@@ -38,9 +38,12 @@ import { NoneWitness } from '../witness/none';
 import type { Witness } from '../witness/witness';
 import { diskFiles } from './disk-files';
 import { openHttp } from './open-http';
+import { openTls, troubleTo } from './open-tls';
 import { version } from './version';
 
 const DIAL_MS = 1000;
+/** With the handshake of TLS in it. */
+const DIAL_TLS_MS = 2000;
 /** Below this many bytes, crossing into native code costs more than the checksum. */
 const NATIVE_CHECKSUM_BYTES_MIN = 512;
 
@@ -93,6 +96,8 @@ async function assemble(
   const journal = new Journal();
   const logger = journal.tee(outside.log);
   warnOfFaults(config.guest, logger);
+  const tls = openTls(config, logger);
+  if (tls !== undefined) opened.push(() => tls.close());
   if (config.guest.kind === 'kvm') keepMemory(logger);
   const lines =
     config.statusIntervalMs === undefined
@@ -101,6 +106,7 @@ async function assemble(
   const tcp: TcpOptions = {
     checksum: checksumFor(config.guest),
     openRaw: config.guest.kind === 'kvm' ? nativeSockets() : undefined,
+    tls: tls?.material,
   };
   const listener = await openListener(config, tcp, logger, opened);
   const witness = await openWitness(config.witness, config.pair, logger);
@@ -161,9 +167,7 @@ async function startRole(
 ): Promise<void> {
   if (listener !== undefined) {
     listener.onConnection = (connection) => node.accept(connection);
-    listener.onTrouble = (error) => {
-      logger.warn(error.message, { code: error.code, ...error.facts });
-    };
+    listener.onTrouble = troubleTo(logger);
   }
   if (config.command === 'ft-primary') await node.startPrimary(config.forceClaim);
   else node.startStandby();
@@ -186,7 +190,10 @@ async function openListener(
 
 function dialTo(address: Address, tcp: TcpOptions): Dial {
   return (onOpen, onFail) => {
-    dial(address, DIAL_MS, tcp).then(onOpen, (thrown: unknown) => onFail(toFtError(thrown)));
+    dial(address, tcp.tls === undefined ? DIAL_MS : DIAL_TLS_MS, tcp).then(
+      onOpen,
+      (thrown: unknown) => onFail(toFtError(thrown)),
+    );
   };
 }
 

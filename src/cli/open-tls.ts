@@ -3,7 +3,7 @@
  * minute (whoever renews it need not tell us), and spoken of before it expires.
  */
 import type { FtError } from '../common/errors';
-import type { Logger } from '../common/logger';
+import { LineBudget, type Logger } from '../common/logger';
 import type { PrimaryConfig, StandbyConfig } from '../config/config';
 import { TlsMaterial } from '../transport/tls';
 
@@ -89,6 +89,20 @@ class CertificateWatch {
       facts(this.material),
     );
   }
+}
+
+/** Strangers can make this node write: so many lines at once, then one in this time. */
+const LINES_AT_ONCE = 10;
+const LINE_MS = 5000;
+
+/** For TcpListener.onTrouble. */
+export function troubleTo(logger: Logger): (error: FtError) => void {
+  const lines = new LineBudget(LINES_AT_ONCE, LINE_MS);
+  return ({ message, code, facts: more }) => {
+    const unsaid = lines.take(performance.now() * 1000);
+    if (unsaid === undefined) return;
+    logger.warn(message, { code, ...more, ...(unsaid === 0 ? {} : { unsaid }) });
+  };
 }
 
 function facts({ names, expirySeconds }: TlsMaterial): Record<string, string> {

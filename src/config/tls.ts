@@ -30,7 +30,7 @@ export function readTls(flags: Flags): TlsConfig | undefined {
 
 /** Throws FT_ERR_CONFIG where frames would cross a network in the clear. */
 export function refusePlaintext(flags: Flags, flag: string, text: string, address: Address): void {
-  if (isLoopback(address.host) || flags.has('insecure')) return;
+  if (isLoopback(address.host) || flags.has('insecure') || flags.has('tls-cert')) return;
   const message =
     `--${flag} ${text} is not a loopback address, and the link would not be encrypted. Give ` +
     '--tls-ca, --tls-cert and --tls-key (ftctl pki makes the files), or add --insecure if the ' +

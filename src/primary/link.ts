@@ -168,7 +168,14 @@ export class Link {
         else this.heartbeat = connection;
         this.greet(connection, channel, attempt, onWelcome);
       },
-      (error) => this.retry(attempt, error),
+      (error) => {
+        // Nobody there is ordinary; somebody who is not believed is for the operator.
+        if (attempt === this.attempt && error.code.startsWith('FT_ERR_TLS_')) {
+          this.sayOnce(error);
+          this.backoffMs = REFUSED_MS;
+        }
+        this.retry(attempt, error);
+      },
     );
   }
 
@@ -189,7 +196,7 @@ export class Link {
         this.refused(attempt, frame);
         return;
       }
-      const welcome = this.readWelcome(frame, channel);
+      const welcome = this.readWelcome(frame, channel, connection.peerNode);
       if (welcome instanceof FtError) {
         this.sayOnce(welcome);
         this.retry(attempt, welcome);
@@ -221,7 +228,11 @@ export class Link {
   }
 
   /** The standby's answer, if it is one that can be gone on with. */
-  private readWelcome(frame: Frame, channel: Channel): Welcome | FtError {
+  private readWelcome(
+    frame: Frame,
+    channel: Channel,
+    certified: string | undefined,
+  ): Welcome | FtError {
     if (frame.type !== FrameType.welcome) {
       const message = `The standby greets with a frame of type ${frame.type}.`;
       return new FtError('FT_ERR_GREETING', message);
@@ -231,6 +242,14 @@ export class Link {
     if (welcome.session !== this.session) {
       const message = 'The standby answers for another session than ours.';
       return new FtError('FT_ERR_GREETING', message);
+    }
+    const { nodeId } = welcome;
+    const both = channel === 'heartbeat' ? this.peer.standbyId : nodeId;
+    if (nodeId !== both || (certified !== undefined && certified !== nodeId)) {
+      const message =
+        `The standby calls itself ${nodeId}, and it is ${certified ?? both} by its certificate or ` +
+        'by what it said before. Check which files --tls-cert and --node name on that host.';
+      return new FtError('FT_ERR_PEER_NAME', message, { theirs: nodeId, certified });
     }
     if (channel === 'heartbeat') return welcome;
     if (welcome.catchUp === true && this.catchUpFrom === undefined) {

@@ -35,7 +35,8 @@ export function judge(here: Standing, hello: Hello, generation: number): Refuse 
     return refusal('FT_ERR_ACTIVE', 'generation', ours, `${generation}`, message);
   }
   if (hello.channel === 'heartbeat') {
-    if (session?.name === hello.session && !session.whole) return undefined;
+    const same = session?.name === hello.session && session.primaryId === hello.nodeId;
+    if (same && !session.whole) return undefined;
     const message = 'There is no session here that waits for this heartbeat connection.';
     return refusal('FT_ERR_SESSION', 'session', session?.name ?? 'none', hello.session, message);
   }

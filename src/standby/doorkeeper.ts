@@ -98,6 +98,7 @@ export class Doorkeeper {
     connection.onFrame = () => undefined;
     connection.onClose = () => undefined;
     const verdict =
+      impostor(connection.peerNode, hello) ??
       compareHello(this.ours(), hello) ??
       this.handlers.judge(hello, generation) ??
       this.handlers.prepare(hello);
@@ -161,6 +162,15 @@ export class Doorkeeper {
     connection.onClose = () => undefined;
     connection.close(error);
   }
+}
+
+/** Whoever has a certificate goes by the name in it. */
+function impostor(certified: string | undefined, { nodeId }: Hello): Refuse | undefined {
+  if (certified === undefined || certified === nodeId) return undefined;
+  const message =
+    `The certificate is of node ${certified}, and the node calls itself ${nodeId}. Start it with ` +
+    `--node ${certified}, or give it a certificate of its own.`;
+  return refusal('FT_ERR_TLS_NODE', 'nodeId', certified, nodeId, message);
 }
 
 /** Why a fitting hello is refused, in the words of the peer's log. */

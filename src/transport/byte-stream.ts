@@ -44,8 +44,10 @@ export interface ByteStream {
 }
 
 export class NodeStream implements ByteStream {
+  /** `raw` is the socket that the bytes leave by: `socket` itself, or the one below its TLS. */
   constructor(
     private readonly socket: Socket,
+    private readonly raw: Socket,
     private readonly events: StreamEvents,
   ) {
     socket.on('error', (error) => events.onError(error));
@@ -77,8 +79,8 @@ export class NodeStream implements ByteStream {
   }
 
   destroy(reset: boolean): void {
-    if (reset) cutOff(this.socket);
-    else this.socket.destroy();
+    if (reset) cutOff(this.raw);
+    this.socket.destroy();
   }
 
   private readonly written = (error?: Error | null): void => {

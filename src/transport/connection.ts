@@ -20,6 +20,8 @@ export function closedByPeer(error: FtError | undefined): boolean {
 export interface Connection {
   /** "127.0.0.1:7001", for messages. */
   readonly remote: string;
+  /** The node that the peer's certificate names; undefined without one, or when it names none. */
+  readonly peerNode?: string | undefined;
   /** Bytes handed over with send and not yet taken by the system. */
   readonly bytesQueued: number;
 

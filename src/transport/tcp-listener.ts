@@ -1,32 +1,69 @@
-/** The listening side of tcp.ts, with bounds on what strangers can make it hold. */
+/**
+ * The listening side of tcp.ts, with bounds on what strangers can make it hold and do.
+ *
+ *   accepted ─▶ lobby: has its address a try? ─▶ waiting ─▶ TLS, when the node has a certificate
+ *                 └ held, cut off                  │           └ no peer: told why, or cut off
+ *                                                  ▼
+ *                             handed over ─▶ setMaxBodyBytes: its handshake is done
+ *
+ * At most WAITING_MAX wait at one time. When one more comes, the one that has waited longest makes
+ * room, of the place that has most of them here: a peer is through within a few round trips, so it
+ * is not a peer. Whoever waits longer than HANDSHAKE_DEADLINE_MS, TLS included, is cut off.
+ */
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { type Address, formatAddress } from '../common/address';
 import { FtError } from '../common/errors';
+import { allocFrameBuffer } from '../wire/buffer-pool';
+import { FrameType } from '../wire/frame';
+import { packMessage, type Refuse } from '../wire/messages';
 import { cutOff } from './byte-stream';
 import type { Connection } from './connection';
+import { Gate, PLAIN_RATES, placeOf, TLS_RATES } from './gate';
+import { Lobby } from './lobby';
 import { TcpConnection, type TcpOptions } from './tcp';
+import { TlsAcceptor, type TlsOutcome, type TlsRefusal } from './tls-accept';
 
-/** Connections that may wait for their handshake at one time; more are cut off at once. */
+/** Connections that may wait for their handshake at one time. */
 export const WAITING_MAX = 16;
-/** What an owner should grant a connection to finish its handshake before closing it. */
+/** How long a connection may take for its handshake, TLS and hello together. */
 export const HANDSHAKE_DEADLINE_MS = 2000;
+const REFUSE_BYTES = 4096;
+
+interface Waiting {
+  readonly raw: Socket;
+  readonly host: string;
+  readonly deadline: NodeJS.Timeout;
+  /** Undefined until TLS is done. */
+  connection: TcpConnection | undefined;
+}
 
 /**
  * Accepts connections. One counts as waiting for its handshake until it closes or its owner calls
- * `setMaxBodyBytes`, which only a finished handshake justifies. The owner closes a connection whose
- * handshake takes longer than HANDSHAKE_DEADLINE_MS.
+ * `setMaxBodyBytes`, which only a finished handshake justifies.
  */
 export class TcpListener {
-  /** Told of connections turned away because WAITING_MAX others wait, and of accept errors. */
+  /** Told of connections turned away, and of accept errors. */
   onTrouble: (error: FtError) => void = () => {};
+  /** Connections that were turned away here, before anybody was told of them. */
+  turnedAway = 0;
 
-  private readonly options: TcpOptions;
-  private readonly waiting = new Set<TcpConnection>();
+  /** The longest waiting first. */
+  private readonly waiting = new Set<Waiting>();
+  private readonly gate: Gate;
+  private readonly lobby: Lobby;
+  private readonly acceptor: TlsAcceptor | undefined;
   private server: Server | undefined;
   private handler: ((connection: Connection) => void) | undefined;
 
-  constructor(options: TcpOptions = {}) {
-    this.options = options;
+  constructor(private readonly options: TcpOptions = {}) {
+    const { tls } = options;
+    this.gate = new Gate(tls === undefined ? PLAIN_RATES : TLS_RATES, performance.now());
+    this.lobby = new Lobby(
+      this.gate,
+      (socket, host) => this.entered(socket, host),
+      (host) => this.tooMany(host),
+    );
+    this.acceptor = tls === undefined ? undefined : new TlsAcceptor(tls);
   }
 
   /**
@@ -36,7 +73,7 @@ export class TcpListener {
   set onConnection(handler: (connection: Connection) => void) {
     const early = this.handler === undefined ? [...this.waiting] : [];
     this.handler = handler;
-    for (const connection of early) handler(connection);
+    for (const { connection } of early) if (connection !== undefined) handler(connection);
   }
 
   /** Connections whose handshake is not done. */
@@ -51,7 +88,7 @@ export class TcpListener {
   listen(address: Address): Promise<Address> {
     return new Promise((resolve, reject) => {
       const server = createServer({ noDelay: true, pauseOnConnect: true }, (socket) =>
-        this.accepted(socket),
+        this.lobby.arrived(socket),
       );
       server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(address, error)));
       server.listen({ host: address.host, port: address.port, exclusive: true }, () => {
@@ -69,33 +106,120 @@ export class TcpListener {
   close(): Promise<void> {
     const { server } = this;
     this.server = undefined;
-    for (const connection of [...this.waiting]) connection.close();
-    if (server === undefined) return Promise.resolve();
+    this.lobby.close();
+    for (const one of [...this.waiting]) {
+      if (one.connection === undefined) this.drop(one);
+      else one.connection.close();
+    }
     // The server's own close event waits for every connection; the port is free before that.
-    server.close();
+    server?.close();
     return Promise.resolve();
   }
 
-  private accepted(socket: Socket): void {
-    if (this.waiting.size >= WAITING_MAX) {
-      const remote = `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`;
-      socket.on('error', () => {});
-      cutOff(socket);
-      this.onTrouble(
-        new FtError(
-          'FT_ERR_TOO_MANY_HANDSHAKES',
-          `A connection from ${remote} is turned away: ${WAITING_MAX} others have not finished ` +
-            'their handshake.',
-          { remote, waitingMax: WAITING_MAX },
-        ),
-      );
+  /** Its address had a try. */
+  private entered(raw: Socket, host: string): void {
+    if (this.waiting.size >= WAITING_MAX) this.makeRoom();
+    const deadline = setTimeout(() => this.late(one), HANDSHAKE_DEADLINE_MS);
+    const one: Waiting = { raw, host, deadline, connection: undefined };
+    this.waiting.add(one);
+    raw.once('close', () => this.release(one));
+    if (this.acceptor === undefined) this.handOver(one, new TcpConnection(raw, this.options));
+    else this.acceptor.accept(raw, (outcome) => this.judged(one, outcome));
+  }
+
+  private judged(one: Waiting, outcome: TlsOutcome): void {
+    if (!this.waiting.has(one)) return;
+    if ('refusal' in outcome) {
+      this.refuse(one, outcome.refusal);
       return;
     }
-    const connection = new TcpConnection(socket, this.options);
-    this.waiting.add(connection);
-    connection.whenHandshakeDone(() => this.waiting.delete(connection));
+    this.gate.proved(one.host);
+    const { socket, node } = outcome.peer;
+    this.handOver(one, new TcpConnection(socket, this.options, { raw: one.raw, peerNode: node }));
+  }
+
+  private handOver(one: Waiting, connection: TcpConnection): void {
+    one.connection = connection;
+    connection.whenHandshakeDone((done) => {
+      if (done && this.acceptor === undefined) this.gate.proved(one.host);
+      this.release(one);
+    });
     this.handler?.(connection);
   }
+
+  /** It hears why, where there is somebody who can act on it; its own log is where it is read. */
+  private refuse(one: Waiting, refusal: TlsRefusal): void {
+    const { error, tell, trusted } = refusal;
+    this.turnedAway += 1;
+    this.onTrouble(error);
+    if (tell === undefined) {
+      this.drop(one);
+      return;
+    }
+    const connection = new TcpConnection(tell, {}, { raw: one.raw, peerNode: undefined });
+    one.connection = connection;
+    connection.whenHandshakeDone(() => this.release(one));
+    const buffer = allocFrameBuffer(REFUSE_BYTES);
+    const header = { type: FrameType.refuse, flags: 0, generation: 0, epoch: 0 };
+    connection.send(header, buffer, packMessage(refuseMessage(error, trusted), buffer));
+    connection.close();
+  }
+
+  private late(one: Waiting): void {
+    const remote = formatAddress({ host: one.host, port: one.raw.remotePort ?? 0 });
+    const message = `${remote} did not finish its handshake within ${HANDSHAKE_DEADLINE_MS} ms.`;
+    const error = new FtError('FT_ERR_GREETING_TIMEOUT', message, { remote });
+    if (one.connection !== undefined) {
+      one.connection.close(error);
+      return;
+    }
+    this.turnedAway += 1;
+    this.onTrouble(error);
+    this.drop(one);
+  }
+
+  private makeRoom(): void {
+    const counts = new Map<string, number>();
+    for (const { host } of this.waiting) {
+      counts.set(placeOf(host), (counts.get(placeOf(host)) ?? 0) + 1);
+    }
+    const most = Math.max(...counts.values());
+    const oldest = [...this.waiting].find(({ host }) => counts.get(placeOf(host)) === most);
+    if (oldest === undefined) return;
+    const error = this.tooMany(oldest.host);
+    oldest.connection?.close(error);
+    this.drop(oldest);
+  }
+
+  private tooMany(host: string): FtError {
+    this.turnedAway += 1;
+    const message =
+      `A connection from ${host} is turned away: too many come at once without finishing a ` +
+      'handshake. If no node of this pair is there, a firewall should keep that host off this port.';
+    const facts = { remote: host, waitingMax: WAITING_MAX };
+    const error = new FtError('FT_ERR_TOO_MANY_HANDSHAKES', message, facts);
+    this.onTrouble(error);
+    return error;
+  }
+
+  private drop(one: Waiting): void {
+    this.release(one);
+    cutOff(one.raw);
+  }
+
+  private release(one: Waiting): void {
+    clearTimeout(one.deadline);
+    this.waiting.delete(one);
+  }
+}
+
+/** Whoever is not of our authority hears no names. */
+function refuseMessage(error: FtError, trusted: boolean): Refuse {
+  const message =
+    trusted || error.code === 'FT_ERR_TLS_PLAINTEXT'
+      ? error.message
+      : 'This node does not believe the certificate that it was shown; its log says why.';
+  return { code: error.code, field: 'certificate', ours: '', theirs: '', message };
 }
 
 function listenError(address: Address, error: NodeJS.ErrnoException): FtError {

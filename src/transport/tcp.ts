@@ -9,6 +9,7 @@
  *    └──reset, timeout ───────────────────────────────────▶ closed: onClose(…CONNECTION_LOST)
  */
 import { connect, type Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import { type Address, formatAddress } from '../common/address';
 import { assert } from '../common/assert';
 import { crc32c } from '../common/crc32c';
@@ -34,6 +35,8 @@ import {
   type StreamEvents,
 } from './byte-stream';
 import type { Connection } from './connection';
+import type { TlsMaterial } from './tls';
+import { secureDialled } from './tls-dial';
 
 /** bytesQueued falling under this calls onDrain. */
 export const LOW_WATER_BYTES = 256 * 1024;
@@ -48,6 +51,16 @@ export interface TcpOptions {
   readonly checksum?: Checksum;
   /** Opens sockets for RawStream; Node's own streams without. */
   readonly openRaw?: OpenRawSocket | undefined;
+  /** Every connection is TLS 1.3, each side known by its certificate; in the clear without. */
+  readonly tls?: TlsMaterial | undefined;
+}
+
+/** What a secured connection is made of beside the socket that is read and written. */
+export interface Secured {
+  /** The socket below, which alone can be cut off at once. */
+  readonly raw: Socket;
+  /** The node named in the peer's certificate. */
+  readonly peerNode: string | undefined;
 }
 
 interface PendingWrite {
@@ -59,6 +72,7 @@ const noop = (): void => {};
 
 export class TcpConnection implements Connection {
   readonly remote: string;
+  readonly peerNode: string | undefined;
   onClose: (error: FtError | undefined) => void = noop;
   onDrain: () => void = noop;
   onTurn: () => void = noop;
@@ -82,19 +96,21 @@ export class TcpConnection implements Connection {
   private closeReason: FtError | undefined;
   private closeTimer: NodeJS.Timeout | undefined;
   private frameHandler: ((frame: Frame) => void) | undefined;
-  private handshakeDone: () => void = noop;
+  private handshakeDone: (done: boolean) => void = noop;
 
   /** Takes over a connected socket. Reading begins when `onFrame` is set. */
-  constructor(socket: Socket, options: TcpOptions = {}) {
+  constructor(socket: Socket, options: TcpOptions = {}, secured?: Secured) {
+    this.peerNode = secured?.peerNode;
     this.checksum = options.checksum ?? crc32c;
     this.decoder = new FrameDecoder(this.checksum);
     this.remote = formatAddress({
       host: socket.remoteAddress ?? 'unknown',
       port: socket.remotePort ?? 0,
     });
-    socket.setNoDelay(true);
-    socket.setKeepAlive(true, KEEP_ALIVE_MS);
-    this.stream = openStream(socket, options, {
+    const raw = secured?.raw ?? socket;
+    raw.setNoDelay(true);
+    raw.setKeepAlive(true, KEEP_ALIVE_MS);
+    this.stream = openStream(socket, raw, options, {
       onData: (chunk, placed) => this.received(chunk, placed),
       gap: () => this.decoder.gap,
       onEnd: () => this.ended(),
@@ -158,7 +174,7 @@ export class TcpConnection implements Connection {
 
   setMaxBodyBytes(bytes: number): void {
     this.decoder.setMaxBodyBytes(bytes);
-    this.handshakeDone();
+    this.handshakeDone(true);
   }
 
   close(error?: FtError): void {
@@ -176,8 +192,8 @@ export class TcpConnection implements Connection {
     this.closeTimer.unref();
   }
 
-  /** For the listener: called at the first setMaxBodyBytes and on every later one. */
-  whenHandshakeDone(call: () => void): void {
+  /** For the listener: called with true at each setMaxBodyBytes, with false at the end. */
+  whenHandshakeDone(call: (done: boolean) => void): void {
     this.handshakeDone = call;
   }
 
@@ -262,26 +278,34 @@ export class TcpConnection implements Connection {
     this.decoder.stop();
     if (this.closeTimer !== undefined) clearTimeout(this.closeTimer);
     this.stream.destroy(error !== undefined && !ending);
-    this.handshakeDone();
+    this.handshakeDone(false);
     // On a turn of its own, so that nobody is called back from within close() or send().
     queueMicrotask(() => this.onClose(error));
   }
 }
 
-function openStream(socket: Socket, options: TcpOptions, events: StreamEvents): ByteStream {
-  const fd = options.openRaw === undefined ? undefined : descriptorOf(socket);
-  if (options.openRaw === undefined || fd === undefined) return new NodeStream(socket, events);
+function openStream(
+  socket: Socket,
+  raw: Socket,
+  options: TcpOptions,
+  events: StreamEvents,
+): ByteStream {
+  // A TLS socket tells the descriptor of the socket below it, where only ciphertext passes.
+  const plain = options.openRaw !== undefined && !(socket instanceof TLSSocket);
+  const fd = plain ? descriptorOf(socket) : undefined;
+  if (options.openRaw === undefined || fd === undefined) return new NodeStream(socket, raw, events);
   try {
     return new RawStream(socket, fd, options.openRaw, events);
   } catch {
     // The process has no descriptor to spare; Node's own stream needs none.
-    return new NodeStream(socket, events);
+    return new NodeStream(socket, raw, events);
   }
 }
 
 /**
- * Connects to `address`. Rejects with FT_ERR_DIAL_REFUSED (nobody listens there),
- * FT_ERR_DIAL_TIMEOUT, or FT_ERR_DIAL with the system's reason.
+ * Connects to `address`, and with TLS makes sure who is there. Rejects with FT_ERR_DIAL_REFUSED
+ * (nobody listens there), FT_ERR_DIAL_TIMEOUT, FT_ERR_DIAL with the system's reason, or an
+ * FT_ERR_TLS_… that says why the peer is none of ours.
  */
 export function dial(
   address: Address,
@@ -292,26 +316,42 @@ export function dial(
   return new Promise((resolve, reject) => {
     const socket = connect({ host: address.host, port: address.port, noDelay: true });
     const timer = setTimeout(() => {
-      failed('FT_ERR_DIAL_TIMEOUT', `${where} did not answer within ${timeoutMs} ms.`);
+      const message = `${where} did not answer within ${timeoutMs} ms.`;
+      failed(new FtError('FT_ERR_DIAL_TIMEOUT', message, { address: where }));
     }, timeoutMs);
-    const failed = (code: string, message: string, cause?: Error): void => {
-      clearTimeout(timer);
-      socket.removeAllListeners();
-      socket.on('error', noop);
-      socket.destroy();
-      reject(new FtError(code, message, { address: where }, cause));
-    };
-    socket.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNREFUSED') {
-        failed('FT_ERR_DIAL_REFUSED', `Nobody listens at ${where}.`, error);
-      } else {
-        failed('FT_ERR_DIAL', `Cannot connect to ${where}: ${error.message}.`, error);
-      }
-    });
-    socket.once('connect', () => {
+    const failed = (error: FtError): void => {
       clearTimeout(timer);
       socket.removeAllListeners('error');
-      resolve(new TcpConnection(socket, options));
+      socket.on('error', noop);
+      socket.destroy();
+      reject(error);
+    };
+    socket.once('error', (error: NodeJS.ErrnoException) => failed(dialError(where, error)));
+    socket.once('connect', () => {
+      socket.removeAllListeners('error');
+      if (options.tls === undefined) {
+        clearTimeout(timer);
+        resolve(new TcpConnection(socket, options));
+        return;
+      }
+      secureDialled(socket, options.tls, where, (outcome) => {
+        if (outcome instanceof FtError) {
+          failed(outcome);
+          return;
+        }
+        clearTimeout(timer);
+        const secured = { raw: socket, peerNode: outcome.node };
+        resolve(new TcpConnection(outcome.socket, options, secured));
+      });
     });
   });
+}
+
+function dialError(where: string, error: NodeJS.ErrnoException): FtError {
+  const facts = { address: where };
+  if (error.code === 'ECONNREFUSED') {
+    return new FtError('FT_ERR_DIAL_REFUSED', `Nobody listens at ${where}.`, facts, error);
+  }
+  const message = `Cannot connect to ${where}: ${error.message}.`;
+  return new FtError('FT_ERR_DIAL', message, facts, error);
 }

@@ -14,6 +14,9 @@ import { FtError } from '../common/errors';
 
 const PAIR_PREFIX = 'romulus:pair:';
 const NODE_PREFIX = 'romulus:node:';
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const PAIRS_MAX = 64;
+const TEXT_CHARS_MAX = 160;
 
 /** Who holds a certificate. */
 export interface CertificateNames {
@@ -35,10 +38,20 @@ export function namesOf(certificate: X509Certificate): CertificateNames {
   const after = (prefix: string): string[] =>
     uris.filter((uri) => uri.startsWith(prefix)).map((uri) => uri.slice(prefix.length));
   return {
-    subject: certificate.subject.replace(/\n/g, ', '),
-    pairs: after(PAIR_PREFIX),
+    subject: printable(certificate.subject),
+    pairs: after(PAIR_PREFIX)
+      .filter((name) => NAME.test(name))
+      .slice(0, PAIRS_MAX),
     node: after(NODE_PREFIX)[0],
   };
+}
+
+/** A stranger's certificate says what it likes: it is not to break a line of the log, or fill it. */
+function printable(text: string): string {
+  return text
+    .replace(/\n/g, ', ')
+    .replace(/[^\x20-\x7e]/g, '?')
+    .slice(0, TEXT_CHARS_MAX);
 }
 
 /**
@@ -128,7 +141,7 @@ function isAboutTime(code: string): boolean {
 
 function chainFault(certificate: X509Certificate, cause: string, remote: string): FtError {
   const { subject } = namesOf(certificate);
-  const facts = { remote, subject, issuer: certificate.issuer.replace(/\n/g, ', '), cause };
+  const facts = { remote, subject, issuer: printable(certificate.issuer), cause };
   if (cause === 'INVALID_PURPOSE') {
     const message =
       `The certificate of ${remote} (${subject}) is not made for both ends of a link; its extended ` +

@@ -1,5 +1,6 @@
 /** Certificates for a test, made by openssl: an authority of its own, and what it signs. */
 import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 /** Paths of PEM files. */
@@ -43,6 +44,41 @@ export class TestAuthority {
     );
     return { cert, key };
   }
+
+  /** A node's certificate, as `ftctl pki node` names it. */
+  issueNode(node: string, pair: string, file = node): CertificateFiles {
+    return this.issue(file, nodeNames(node, pair));
+  }
+
+  /** The same key in a certificate that was valid in January 2020, or that will be in 2090. */
+  issueNodeAt(node: string, pair: string, year: 2020 | 2090): CertificateFiles {
+    const { key } = this.issueNode(node, pair, `${node}-${year}`);
+    const file = (suffix: string): string =>
+      path.join(this.folder, `${this.name}-${node}-${year}.${suffix}`);
+    const config = file('cnf');
+    writeFileSync(file('index'), '');
+    writeFileSync(file('serial'), '1001\n');
+    writeFileSync(
+      config,
+      [
+        ...['[ca]', 'default_ca=one', '[one]', `database=${file('index')}`],
+        ...[`serial=${file('serial')}`, 'policy=any', 'default_md=sha256'],
+        ...['copy_extensions=copyall', `new_certs_dir=${this.folder}`, 'unique_subject=no'],
+        ...['[any]', 'commonName=supplied', ''],
+      ].join('\n'),
+    );
+    const cert = file('dated.pem');
+    openssl(
+      ...['ca', '-batch', '-notext', '-config', config, '-cert', this.ca, '-keyfile', this.key],
+      ...['-startdate', `${year}0101000000Z`, '-enddate', `${year}0201000000Z`],
+      ...['-in', file('csr'), '-out', cert],
+    );
+    return { cert, key };
+  }
+}
+
+export function nodeNames(node: string, pair: string): readonly string[] {
+  return ['IP:127.0.0.1', `URI:romulus:pair:${pair}`, `URI:romulus:node:${node}`];
 }
 
 function openssl(...words: string[]): void {
