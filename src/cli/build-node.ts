@@ -146,7 +146,7 @@ async function assemble(
   );
   journal.moment = () => momentOf(node);
   if (config.http !== undefined) {
-    const http = await openHttp(config.http, node, journal, undefined, logger);
+    const http = await openHttp(config.http, node, journal, tls?.material, logger);
     opened.push(() => http.close());
   }
   await openControl(config.control, node, opened, logger);

@@ -241,7 +241,7 @@ describe('a listener with a certificate', () => {
     const near = await reach(undefined);
     const refusals: unknown[] = [];
     near.onFrame = (frame) => refusals.push(unpackRefuse(frame.body));
-    near.send({ ...HEADER, type: FrameType.hello }, allocFrameBuffer(0), 0);
+    near.send({ ...HEADER, type: FrameType.hello, epoch: 0 }, allocFrameBuffer(0), 0);
     await until(() => refusals.length === 1);
     expect(refusals[0]).toMatchObject({ code: 'FT_ERR_TLS_PLAINTEXT' });
     near.close();
