@@ -9,6 +9,7 @@ import { FtError } from '../../common/errors';
 export function openssl(words: readonly string[]): void {
   const { status, signal, stderr, error } = spawnSync('openssl', words, {
     encoding: 'utf8',
+    env: { ...process.env, LC_ALL: 'C' },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   if (status === 0) return;
