@@ -3,6 +3,8 @@
  * parts that do not know each other.
  *
  *   GET /livez /readyz /primary /standby     open      200 or 503, and nothing else
+ *   GET /  /assets/…                         open      the page: no figure is in it
+ *   GET /access                              open      { "reader": whether the next two are open }
  *   GET /metrics                             reader    for Prometheus
  *   GET /feed                                reader    WebSocket, for the page
  */
@@ -16,12 +18,14 @@ import { copyFigures } from '../node/figures';
 import type { Journal } from '../node/journal';
 import { LiveSamples } from '../node/live-samples';
 import type { RunningNode } from '../node/running-node';
+import { pageRoutes } from '../observe/dashboard/assets';
 import { Feed } from '../observe/dashboard/feed';
 import { HEALTH_PATHS, isHealthy } from '../observe/health';
 import { HttpAccess, TokenFile } from '../observe/http-access';
 import { type HttpRoute, HttpServer, type HttpTls, plain } from '../observe/http-server';
 import { NodeMetrics } from '../observe/metrics';
 import { newNodeFigures } from '../observe/node-figures';
+import { namesOf } from '../transport/tls-names';
 import { version } from './version';
 
 const FEED_PATH = '/feed';
@@ -52,6 +56,8 @@ export async function openHttp(
     token,
     peers,
     host: config.address.host,
+    // Our authority may have signed for other pairs as well.
+    isReader: (certificate) => namesOf(certificate).pairs.includes(node.settings.pair),
   });
   const metrics = openMetrics(node, tls);
   const samples = new LiveSamples(node, journal, peers, systemClock);
@@ -60,7 +66,12 @@ export async function openHttp(
   const server = new HttpServer({
     access,
     tls: config.tls ? tls : undefined,
-    routes: new Map([...healthRoutes(node), metricsRoute(metrics)]),
+    routes: new Map([
+      ...healthRoutes(node),
+      ...pageRoutes(peers),
+      accessRoute(access),
+      metricsRoute(metrics),
+    ]),
     feedPath: FEED_PATH,
     onFeed: (request, socket, head) => feed.accept(request, socket, head),
   });
@@ -94,6 +105,15 @@ function openMetrics(node: RunningNode, tls: HttpTls | undefined): NodeMetrics {
     figures.tlsExpirySeconds = tls?.expirySeconds;
   };
   return metrics;
+}
+
+/** How the page learns whether it must ask for a token, without an error in the browser's console. */
+function accessRoute(access: HttpAccess): [string, HttpRoute] {
+  const answer: HttpRoute['answer'] = (request) => {
+    const body = JSON.stringify({ reader: access.isReader(request) });
+    return { status: 200, type: 'application/json', body };
+  };
+  return ['/access', { access: 'open', answer }];
 }
 
 function metricsRoute(metrics: NodeMetrics): [string, HttpRoute] {

@@ -8,12 +8,12 @@
  *   reader   metrics and feed: anybody where there is neither TLS nor a token (loopback, --insecure);
  *            else a client certificate of our authority, or the token.
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash, timingSafeEqual, type X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
-import type { PeerCertificate, TLSSocket } from 'node:tls';
+import type { TLSSocket } from 'node:tls';
 import { isLoopback } from '../common/address';
 import { FtError, toFtError } from '../common/errors';
 
@@ -86,7 +86,7 @@ export interface HttpAccessOptions {
   /** The host that the server was told to listen at. */
   readonly host: string;
   /** Judges a client certificate that our authority signed; all are good if absent. */
-  readonly isReader?: (certificate: PeerCertificate) => boolean;
+  readonly isReader?: (certificate: X509Certificate) => boolean;
 }
 
 export class HttpAccess {
@@ -129,9 +129,10 @@ export class HttpAccess {
   private hasCertificate(request: IncomingMessage): boolean {
     if (!this.options.tls) return false;
     const socket = request.socket as TLSSocket;
-    if (!socket.authorized) return false;
+    const certificate = socket.getPeerX509Certificate();
+    if (!socket.authorized || certificate === undefined) return false;
     const { isReader } = this.options;
-    return isReader === undefined || isReader(socket.getPeerCertificate());
+    return isReader === undefined || isReader(certificate);
   }
 
   private hasToken(request: IncomingMessage): boolean {
