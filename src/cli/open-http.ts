@@ -25,7 +25,7 @@ import { HttpAccess, TokenFile } from '../observe/http-access';
 import { type HttpRoute, HttpServer, type HttpTls, plain } from '../observe/http-server';
 import { NodeMetrics } from '../observe/metrics';
 import { newNodeFigures } from '../observe/node-figures';
-import { namesOf } from '../transport/tls-names';
+import { mayRead } from '../transport/tls-names';
 import { version } from './version';
 
 const FEED_PATH = '/feed';
@@ -57,7 +57,7 @@ export async function openHttp(
     peers,
     host: config.address.host,
     // Our authority may have signed for other pairs as well.
-    isReader: (certificate) => namesOf(certificate).pairs.includes(node.settings.pair),
+    isReader: (certificate) => mayRead(certificate, node.settings.pair),
   });
   const metrics = openMetrics(node, tls);
   const samples = new LiveSamples(node, journal, peers, systemClock);

@@ -6,6 +6,10 @@
  *   romulus:pair:NAME   the pair it belongs to; needed; several when it serves several pairs
  *   romulus:node:NAME   the node itself; where it is there, it must be the name that the node gives
  *
+ * Somebody who may read a pair's metrics and dashboard, and is no node, has
+ *
+ *   romulus:reader:NAME   the pair that may be read
+ *
  * Host names and addresses in it are for browsers and for Prometheus: a node is not believed to be a
  * node because of where it is.
  */
@@ -14,6 +18,7 @@ import { FtError } from '../common/errors';
 
 const PAIR_PREFIX = 'romulus:pair:';
 const NODE_PREFIX = 'romulus:node:';
+const READER_PREFIX = 'romulus:reader:';
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const PAIRS_MAX = 64;
 const TEXT_CHARS_MAX = 160;
@@ -33,10 +38,20 @@ export interface TlsOwner {
   readonly node: string;
 }
 
+/** Whether a certificate of our authority may read the pair's figures: a node's, or a reader's. */
+export function mayRead(certificate: X509Certificate, pair: string): boolean {
+  const { pairs } = namesOf(certificate);
+  return pairs.includes(pair) || namesAfter(READER_PREFIX, certificate).includes(pair);
+}
+
+function namesAfter(prefix: string, certificate: X509Certificate): string[] {
+  return uriNames(certificate.subjectAltName ?? '')
+    .filter((uri) => uri.startsWith(prefix))
+    .map((uri) => uri.slice(prefix.length));
+}
+
 export function namesOf(certificate: X509Certificate): CertificateNames {
-  const uris = uriNames(certificate.subjectAltName ?? '');
-  const after = (prefix: string): string[] =>
-    uris.filter((uri) => uri.startsWith(prefix)).map((uri) => uri.slice(prefix.length));
+  const after = (prefix: string): string[] => namesAfter(prefix, certificate);
   return {
     subject: printable(certificate.subject),
     pairs: after(PAIR_PREFIX)

@@ -8,6 +8,7 @@ import { readCtlWords } from '../../src/cli/ctl/read-words';
 import { CTL_COMMANDS } from '../../src/cli/ctl/table';
 import { FtError } from '../../src/common/errors';
 import { TlsMaterial, type TlsPaths } from '../../src/transport/tls';
+import { mayRead } from '../../src/transport/tls-names';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'ft-pki-'));
 const authority = path.join(folder, 'web');
@@ -68,6 +69,7 @@ test('an authority, two nodes that fit each other, and a reader that is no node'
   expect(load).toThrow(/names no pair/);
   const certificate = new X509Certificate(readFileSync(filesOf('prometheus').cert));
   expect(certificate.checkIssued(ca)).toBe(true);
+  expect([mayRead(certificate, 'web'), mayRead(certificate, 'other')]).toEqual([true, false]);
   expect(readdirSync(authority).filter((name) => name.startsWith('.'))).toEqual([]);
 });
 

@@ -136,7 +136,10 @@ function extensionsOf(holder: Holder, pair: string): string[] {
     'subjectKeyIdentifier=hash',
     'authorityKeyIdentifier=keyid',
   ];
-  if (holder.kind === 'reader') return [...always, 'extendedKeyUsage=clientAuth'];
+  if (holder.kind === 'reader') {
+    const name = `subjectAltName=URI:romulus:reader:${pair}`;
+    return [...always, 'extendedKeyUsage=clientAuth', name];
+  }
   const names = [
     `URI:romulus:pair:${pair}`,
     `URI:romulus:node:${holder.name}`,
