@@ -13,7 +13,9 @@ set -euo pipefail
 
 # A control group in every hierarchy of the machine, and this process in it.
 join_group() {
-  local name=$1 number controllers path folder
+  local name=$1 groups number controllers path folder
+  # As a whole before the first step: it changes with each.
+  groups=$(</proc/self/cgroup)
   while IFS=: read -r number controllers path; do
     case $number:$controllers in
       0:) folder=/sys/fs/cgroup/unified && [ -d $folder ] || folder=/sys/fs/cgroup ;;
@@ -26,7 +28,7 @@ join_group() {
       cat "$folder/cpuset.mems" >"$folder/$name/cpuset.mems"
     fi
     echo $$ >"$folder/$name/cgroup.procs"
-  done </proc/self/cgroup
+  done <<<"$groups"
 }
 
 # The hierarchies as seen from that group: what is above it is out of sight and out of reach.

@@ -89,8 +89,13 @@ export class SystemdHost {
   }
 
   kill(): void {
-    if (this.pid > 0) process.kill(this.pid, 'SIGKILL');
+    const { pid } = this;
     this.pid = 0;
+    try {
+      if (pid > 0) process.kill(pid, 'SIGKILL');
+    } catch {
+      // It has ended by itself.
+    }
   }
 
   private answers(): boolean {
