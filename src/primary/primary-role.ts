@@ -425,7 +425,8 @@ export class PrimaryRole {
     const from = this.current;
     this.current = to;
     this.halts.stateIs(to);
-    const facts = { event: 'state', role: 'primary', from, to, why, epoch: this.commit.acked };
+    const epoch = this.stats.epochCommitted;
+    const facts = { event: 'state', role: 'primary', from, to, why, epoch };
     this.options.logger.info(`primary: ${from} → ${to}`, { ...facts, generation: this.generation });
     this.handlers.onState(from, to);
   }

@@ -4,7 +4,7 @@
  * replication of which host its own image comes.
  */
 import { assert } from '../../src/common/assert';
-import type { FtError } from '../../src/common/errors';
+import type { Facts, FtError } from '../../src/common/errors';
 import type { Logger } from '../../src/common/logger';
 import type { SimulatedDisk } from '../../src/machine/simulated-disk';
 import { type MachineFault, SimulatedMachine } from '../../src/machine/simulated-machine';
@@ -77,6 +77,8 @@ export class SimHost {
   readonly node: RunningNode;
   readonly states: StateEvent[] = [];
   readonly said: string[] = [];
+  /** The facts of each line that was said. */
+  readonly logged: Facts[] = [];
   end: NodeEnd | undefined;
   refused: FtError | undefined;
   /** Thrown when the machine of a later life is asked for. */
@@ -168,11 +170,11 @@ export class SimHost {
 
   private makeNode(options: WorldOptions): RunningNode {
     const { world, name } = this;
-    const logger: Logger = {
-      info: (message) => this.said.push(message),
-      warn: (message) => this.said.push(message),
-      error: (message) => this.said.push(message),
+    const say = (message: string, facts: Facts = {}): void => {
+      this.said.push(message);
+      this.logged.push(facts);
     };
+    const logger: Logger = { info: say, warn: say, error: say };
     let session = 0;
     const witness = world.witness.seenBy(name, this.gate);
     return new RunningNode(

@@ -1,0 +1,138 @@
+/**
+ * Debian's own Prometheus looks at a real pair, across a failover: it holds the figures of both
+ * nodes, and the alert for an unprotected guest fires and clears. And its tools judge the rules.
+ */
+import { Pair, type PairNode, type Slot } from '../../src/drill/pair/pair';
+import { until } from '../../src/drill/process/time';
+import { kvmDescribe } from '../support/kvm';
+import { PrometheusServer, promtool } from '../support/prometheus';
+
+const portOf = (slot: Pick<Slot, 'name'>): number => (slot.name === 'a' ? 9101 : 9102);
+const targetOf = (slot: Pick<Slot, 'name'>): string => `127.0.0.1:${portOf(slot)}`;
+
+describe("promtool's judgement", () => {
+  test('of the rules, and of the example of a configuration', () => {
+    expect(promtool(['check', 'rules', 'dashboards/romulus.rules.yml'])).toMatchObject({ code: 0 });
+    const config = promtool(['check', 'config', 'dashboards/prometheus.example.yml']);
+    expect([config.code, config.text]).toEqual([0, expect.stringContaining('SUCCESS')]);
+  });
+
+  test('of each alert: it fires when it should, and not else', () => {
+    const { code, text } = promtool(['test', 'rules', 'dashboards/romulus.rules.test.yml']);
+    expect([code, text]).toEqual([0, expect.stringContaining('SUCCESS')]);
+  });
+});
+
+kvmDescribe('Prometheus', () => {
+  let pair: Pair;
+  let prometheus: PrometheusServer | undefined;
+
+  beforeEach(() => {
+    pair = new Pair({
+      machine: 'kvm',
+      name: 'prometheus',
+      flags: ['--log-format', 'json'],
+      slotFlags: (slot) => ['--http', targetOf(slot)],
+    });
+  });
+
+  afterEach(async () => {
+    await prometheus?.close();
+    prometheus = undefined;
+    await pair.close();
+  });
+
+  const begin = async (forSeconds: number): Promise<PrometheusServer> => {
+    if (pair.netns === undefined) throw new Error('The pair has no namespace.');
+    await pair.start();
+    prometheus = await PrometheusServer.start(pair.netns, pair.slots.map(targetOf), forSeconds);
+    return prometheus;
+  };
+
+  const nodes = (server: PrometheusServer, expr: string): string[] =>
+    server
+      .query(expr)
+      .map(({ labels, value }) => `${labels['pair']}/${labels['node']} ${value}`)
+      .sort();
+
+  test('holds a pair across a failover; "unprotected" fires and clears', async () => {
+    const server = await begin(1);
+    await until('both nodes', () => nodes(server, 'ft_protected == 1').length === 2, 10_000);
+    expect(nodes(server, 'ft_role{role="primary"} == 1')).toEqual(['drill/a1 1']);
+    expect(nodes(server, 'ft_state{state="ready"} == 1')).toEqual(['drill/b0 1']);
+    expect(nodes(server, 'ft_generation')).toEqual(['drill/a1 1', 'drill/b0 1']);
+    await until(
+      'rates',
+      () => server.query('instance:ft_epochs_committed:rate1m > 100').length === 1,
+      10_000,
+    );
+    expect(server.firing()).toEqual([]);
+
+    await pair.killActive();
+    await until('the alert', () => server.firing().includes('RomulusUnprotected'), 15_000);
+    await until('the other alert', () => server.firing().includes('RomulusNodeDown'), 15_000);
+    expect(nodes(server, 'ft_failovers_total{cause="closed"} == 1')).toEqual(['drill/b0 1']);
+    expect(nodes(server, 'ft_role{role="primary"} == 1')).toEqual(['drill/b0 1']);
+
+    await pair.rejoin();
+    await until('that it clears', () => server.firing().length === 0, 15_000);
+    expect(nodes(server, 'ft_protected == 1')).toEqual(['drill/a2 1', 'drill/b0 1']);
+    expect(nodes(server, 'ft_generation')).toEqual(['drill/a2 2', 'drill/b0 2']);
+
+    // What the dead node counted is still there, and what the other one did since.
+    const committed = server.query('max_over_time(ft_epochs_committed_total[10m])');
+    const held = committed.map(({ labels }) => labels['node']).sort();
+    expect(held).toEqual(['a1', 'a2', 'b0']);
+    for (const node of ['a1', 'b0']) {
+      expect(committed.find(({ labels }) => labels['node'] === node)?.value).toBeGreaterThan(500);
+    }
+    const story = 'max_over_time(ft_state{node="b0",state=~"ready|solo|protected"}[10m])';
+    expect(server.query(story).map(({ value }) => value)).toEqual([1, 1, 1]);
+  });
+
+  test('finds the page of a running node without fault, on either side', async () => {
+    const server = await begin(60);
+    for (const slot of pair.slots) {
+      const page = server.page(targetOf(slot));
+      expect(promtool(['check', 'metrics'], page)).toEqual({ code: 0, text: '' });
+    }
+    const exits = server
+      .page(targetOf(pair.slots[0]))
+      .match(/^ft_guest_exits_total\{.*\} [1-9]\d*$/gm);
+    expect(exits?.length).toBeGreaterThan(1);
+  });
+
+  test('JSON logs: a line for each change of state, with generation and epoch', async () => {
+    await pair.start();
+    const [a, b] = [pair.active, pair.standby];
+    await pair.killActive();
+    await until('alone', () => b?.state === 'solo', 10_000);
+    for (const node of [a, b]) {
+      const told = statesTold(node);
+      expect(told.length).toBeGreaterThan(2);
+      expect(statesLogged(node)).toEqual(told);
+    }
+  });
+
+  const fieldsOf = (source: Readonly<Record<string, unknown>>): unknown[] =>
+    ['role', 'from', 'to', 'generation', 'epoch'].map((name) => source[name]);
+
+  /** From the status lines. */
+  const statesTold = (node: PairNode | undefined): unknown[][] =>
+    (node?.process.lines ?? [])
+      .filter(({ fields }) => fields['event'] === 'state')
+      .map(({ fields }) => fieldsOf(fields));
+
+  /** From the log, of which every line must be JSON. */
+  const statesLogged = (node: PairNode | undefined): unknown[][] =>
+    (node?.process.stderrTail ?? '')
+      .trimEnd()
+      .split('\n')
+      .map((line): Record<string, unknown> => JSON.parse(line) as Record<string, unknown>)
+      .filter((line) => {
+        expect(line).toMatchObject({ pair: 'drill', node: node?.nodeId });
+        expect(String(line['time'])).toMatch(/^\d{4}-\d\d-\d\dT/);
+        return line['event'] === 'state';
+      })
+      .map(fieldsOf);
+});
