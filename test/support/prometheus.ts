@@ -7,7 +7,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { NetworkNamespace } from '../../src/drill/lan/netns';
-import { projectRoot, TestProcess } from '../../src/drill/process/process';
+import { projectRoot, WatchedProcess } from '../../src/drill/process/process';
 import { atExit } from '../../src/drill/process/process-exit';
 import { until } from '../../src/drill/process/time';
 
@@ -33,7 +33,7 @@ export class PrometheusServer {
   private constructor(
     private readonly netns: NetworkNamespace,
     private readonly folder: string,
-    private readonly process: TestProcess,
+    private readonly process: WatchedProcess,
   ) {}
 
   /**
@@ -56,7 +56,7 @@ export class PrometheusServer {
       scrape_configs: [{ job_name: 'romulus', static_configs: [{ targets }] }],
     });
     writeFileSync(config, words);
-    const child = new TestProcess({
+    const child = new WatchedProcess({
       name: 'prometheus',
       command: 'prometheus',
       args: [
