@@ -20,7 +20,7 @@ ARGS ?=
 MORE_PARTS := $(basename $(notdir $(wildcard $(addprefix bench/,limits.ts peers.ts sync.ts switchover.ts))))
 PARTS ?= $(if $(ARGS),epochs,epochs $(MORE_PARTS))
 
-.PHONY: help setup setup-root build typescript native guest demo test test-linux bench drills sim lint \
+.PHONY: help setup setup-root build package typescript native guest demo test test-linux bench drills sim lint \
   format clean
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo 'make drills      RUNS=100 faults on real pairs, and DISK_RUNS=50 with a disk (as root);'
 	@echo '                 SCENARIO=NAME for one kind alone; SCENARIO=? lists them'
 	@echo 'make sim         runs SEEDS=2000 simulated schedules; SEED=n replays one and explains it'
+	@echo 'make package     one file for npm install -g, in build/package/, with all that a host needs'
 	@echo 'make build       TypeScript to dist/, native addon and fixture guest to build/'
 	@echo 'make lint        checks the form of TypeScript and C++; make format puts it right'
 	@echo 'make setup       installs what is missing (Debian packages only as root)'
@@ -56,6 +57,9 @@ guest: setup
 	@mkdir -p build/guest
 	@$(MAKE) -s -C guest/beacon
 	@$(MAKE) -s -C guest/hostile
+
+package: build
+	@tools/make-package
 
 demo: setup-root build
 	@$(NODE) dist/demo/demo.js $(ARGS)
