@@ -130,7 +130,7 @@ async function assemble(
       logger,
       makeMachine: (role) => openMachine(config.guest, role, console),
       witness,
-      dials: config.standbys.map((address) => dialTo(address, tcp)),
+      dials: config.standbys.map((address) => dialTo(address, tcp, outside.log)),
       compressor: new Lz4Compressor(),
       decompressor: new Lz4Decompressor(),
       drawSession: () => randomBytes(12).toString('hex'),
@@ -188,12 +188,15 @@ async function openListener(
   return listener;
 }
 
-function dialTo(address: Address, tcp: TcpOptions): Dial {
+function dialTo(address: Address, tcp: TcpOptions, log: NodeLog): Dial {
+  const waitMs = tcp.tls === undefined ? DIAL_MS : DIAL_TLS_MS;
   return (onOpen, onFail) => {
-    dial(address, tcp.tls === undefined ? DIAL_MS : DIAL_TLS_MS, tcp).then(
-      onOpen,
-      (thrown: unknown) => onFail(toFtError(thrown)),
-    );
+    dial(address, waitMs, tcp).then(onOpen, (thrown: unknown) => {
+      const error = toFtError(thrown);
+      const facts = { address: formatAddress(address), code: error.code, cause: error.message };
+      log.debug('no standby answers', facts);
+      onFail(error);
+    });
   };
 }
 
