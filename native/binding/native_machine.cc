@@ -69,6 +69,7 @@ Napi::Function NativeMachine::define(Napi::Env env) {
                          InstanceMethod("cpuFeatures", &Self::cpu_features),
                          InstanceMethod("boot", &Self::boot),
                          InstanceMethod("beginReplication", &Self::begin_replication),
+                         InstanceMethod("setCutInterval", &Self::set_cut_interval),
                          InstanceMethod("endReplication", &Self::end_replication),
                          InstanceMethod("notedSince", &Self::noted_since),
                          InstanceMethod("catchUpMap", &Self::catch_up_map),
@@ -251,7 +252,17 @@ void NativeMachine::begin_replication(const Napi::CallbackInfo& info) {
                                                   info[8].ToBoolean());
   if (!status.ok()) throw_error(info.Env(), status.error());
   interval_us_ = policy.interval_us;
+  syncing_ = true;
   clock_->set(std::max(interval_us_, kSyncIntervalUs));
+}
+
+// Argument: µs.
+void NativeMachine::set_cut_interval(const Napi::CallbackInfo& info) {
+  if (!alive(info)) return;
+  const uint32_t interval_us = info[0].ToNumber().Uint32Value();
+  if (!machine_->set_cut_interval(interval_us)) return;
+  interval_us_ = interval_us;
+  clock_->set(syncing_ ? std::max(interval_us_, kSyncIntervalUs) : interval_us_);
 }
 
 // Argument: whether changes are noted from here on.
@@ -289,6 +300,7 @@ Napi::Value NativeMachine::scan_progress(const Napi::CallbackInfo& info) {
 void NativeMachine::hold_output(const Napi::CallbackInfo& info) {
   if (!alive(info)) return;
   machine_->hold_output();
+  syncing_ = false;
   clock_->set(interval_us_);
 }
 

@@ -42,6 +42,7 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   Napi::Value cpu_features(const Napi::CallbackInfo& info);
   void boot(const Napi::CallbackInfo& info);
   void begin_replication(const Napi::CallbackInfo& info);
+  void set_cut_interval(const Napi::CallbackInfo& info);
   void end_replication(const Napi::CallbackInfo& info);
   Napi::Value noted_since(const Napi::CallbackInfo& info);
   Napi::Value catch_up_map(const Napi::CallbackInfo& info);
@@ -87,6 +88,7 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   std::unique_ptr<Machine> machine_;
   std::unique_ptr<CutClock> clock_;
   uint32_t interval_us_ = 0;  // the policy's, of the replication that goes on
+  bool syncing_ = false;      // its sync goes on: cuts come no more often than kSyncIntervalUs
   Napi::Reference<Napi::Float64Array> facts_ref_;
   double* facts_ = nullptr;
   std::unique_ptr<LoopWaker> cut_waker_;

@@ -103,6 +103,8 @@ class Cutter {
   bool waits_for_lock() const { return waits_for_lock_.load(); }
   /// A standby is being made, and nobody waits for a cut yet: output is not held.
   bool syncing() const { return active() && !policy_.floor && base_.load() == 0; }
+  /// Event loop: the replication that goes on is paced from outside (CutPolicy::paced).
+  bool paced() const { return policy_.paced; }
   /// Output waits, nothing is in flight, and the policy says not to wait for the timer then.
   bool output_wants_cut() const;
 

@@ -105,6 +105,8 @@ class Machine {
   Status boot();
   Status begin_replication(const CutPolicy& policy, uint64_t first_epoch,
                            const DiskSet::Maps& peer_disk_maps, bool catch_up = false);
+  /// Another time between cuts than the policy's. False without replication: nothing changes.
+  bool set_cut_interval(uint32_t interval_us);
   Status end_replication(bool note_changes = false);
   std::optional<uint64_t> noted_since();
   size_t catch_up_map(std::span<uint8_t> out) const;

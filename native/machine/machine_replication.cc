@@ -71,6 +71,14 @@ Status Machine::begin_replication(const CutPolicy& policy, uint64_t first_epoch,
   return Ok{};
 }
 
+bool Machine::set_cut_interval(uint32_t interval_us) {
+  if (!cutter_->active()) return false;
+  // The leader keeps account of the intervals that it owes: it stands still meanwhile.
+  const VcpuThreads::Parked parked(*threads_);
+  threads_->set_interval(interval_us, cutter_->paced());
+  return true;
+}
+
 Status Machine::end_replication(bool note_changes) {
   if (!cutter_->active() && !changes_->watching()) return Ok{};
   const VcpuThreads::Parked parked(*threads_);

@@ -39,6 +39,7 @@ import type { Witness } from '../witness/witness';
 import { diskFiles } from './disk-files';
 import { openHttp } from './open-http';
 import { openTls, troubleTo } from './open-tls';
+import type { Reloader } from './reloader';
 import { version } from './version';
 
 const DIAL_MS = 1000;
@@ -51,6 +52,8 @@ export interface Outside {
   writeLine(line: string): void;
   /** Where the node's log goes; its level may change meanwhile. */
   readonly log: NodeLog;
+  /** Whoever reads files again says so here. */
+  readonly reloader: Reloader;
   onState(event: StateEvent): void;
   onEnd(end: NodeEnd): void;
 }
@@ -59,8 +62,10 @@ export interface BuiltNode {
   readonly node: RunningNode;
   /** What happened so far, in the words of the log. */
   readonly journal: Journal;
-  /** Undefined when nobody asked for status lines. */
-  readonly lines: StatusLines | undefined;
+  /** What it says to programs, if anybody asked for that. */
+  readonly lines: StatusLines;
+  /** Its log, which the journal hears too. */
+  readonly logger: Logger;
   /** Starts the role. Rejects with an FtError. */
   start(): Promise<void>;
   /** Lets go of listener, witness, HTTP server and console; the node was stopped before. */
@@ -99,10 +104,8 @@ async function assemble(
   const tls = openTls(config, logger);
   if (tls !== undefined) opened.push(() => tls.close());
   if (config.guest.kind === 'kvm') keepMemory(logger);
-  const lines =
-    config.statusIntervalMs === undefined
-      ? undefined
-      : new StatusLines((line) => outside.writeLine(line));
+  const lines = new StatusLines((line) => outside.writeLine(line));
+  lines.on = config.statusIntervalMs !== undefined;
   const tcp: TcpOptions = {
     checksum: checksumFor(config.guest),
     openRaw: config.guest.kind === 'kvm' ? nativeSockets() : undefined,
@@ -137,11 +140,11 @@ async function assemble(
     },
     {
       onState: (event) => {
-        lines?.state(event);
+        lines.state(event);
         outside.onState(event);
       },
       onEnd: outside.onEnd,
-      onRefused: (error) => lines?.refused(error),
+      onRefused: (error) => lines.refused(error),
     },
   );
   journal.moment = () => momentOf(node);
@@ -154,6 +157,7 @@ async function assemble(
     node,
     journal,
     lines,
+    logger,
     start: () => startRole(node, config, listener, logger),
     close: () => closeAll(opened),
   };

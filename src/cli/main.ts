@@ -4,7 +4,7 @@
  *   read flags ─▶ build ─▶ start ─▶ running ── signal ─▶ stopping ─▶ exit 0
  *       │ 2         │ 3      │ 3, 5     └── the node's own end ─▶ exit 3, 4, 6, 7, 8, 70
  */
-import { systemClock } from '../common/clock';
+import { assert } from '../common/assert';
 import { FtError, toFtError } from '../common/errors';
 import type { LogLevel } from '../common/logger';
 import {
@@ -16,15 +16,19 @@ import {
 } from '../config/config';
 import type { CommandName } from '../config/flags';
 import { ExitCode, helpText } from '../config/help';
+import type { ReloadOutcome } from '../config/reload';
 import { notifySupervisor } from '../machine';
 import type { NodeEnd, StateEvent } from '../node/running-node';
 import { stateSentence } from '../node/state-words';
-import { StatusReporter } from '../node/status';
 import { type NodeLog, openLog } from '../observe/logger';
 import { type BuiltNode, buildNode } from './build-node';
 import { exitCodeOfEnd, exitCodeOfStart, sentenceOfEnd } from './exit-codes';
 import { LineWriter } from './line-writer';
+import { liveSettings } from './live-settings';
+import { type Reading, Reloader, reloadWords } from './reloader';
+import { StatusTicker } from './status-ticker';
 import { Supervisor } from './supervisor';
+import { Terminal } from './terminal';
 import { version } from './version';
 
 /** How long an orderly end may take to reach the peers. */
@@ -56,20 +60,36 @@ export async function main(command: CommandName, words: readonly string[]): Prom
     return;
   }
   if (request.kind !== 'run') return;
-  await new Running(command, request.config).run();
+  const read = (): Reading => readAgain(command, words);
+  await new Running(command, request, new Reloader(request.flags, read)).run();
+}
+
+function readConfig(command: CommandName, words: readonly string[]): Request<Config> {
+  return command === 'ft-primary'
+    ? readPrimaryConfig(words, process.env)
+    : readStandbyConfig(words, process.env);
+}
+
+/** The same words and environment, and the file as it is now. Throws FT_ERR_CONFIG. */
+function readAgain(command: CommandName, words: readonly string[]): Reading {
+  const request = readConfig(command, words);
+  assert(request.kind === 'run', 'the words that started this process start it again');
+  return request;
 }
 
 function readRequest(command: CommandName, words: readonly string[]): Request<Config> | undefined {
   try {
-    return command === 'ft-primary'
-      ? readPrimaryConfig(words, process.env)
-      : readStandbyConfig(words, process.env);
+    return readConfig(command, words);
   } catch (thrown) {
     const error = toFtError(thrown);
     process.stderr.write(`${command}: ${error.message}\n`);
     process.exitCode = exitCodeOfStart(error);
     return undefined;
   }
+}
+
+function tooEarly(): FtError {
+  return new FtError('FT_ERR_RELOAD', 'This node is still starting; ask again when it runs.');
 }
 
 /** One command from its start to its exit. */
@@ -82,19 +102,26 @@ class Running {
     send: notifySupervisor,
     onTrouble: ({ message, code }) => this.say('warn', `${message}; it is told again.`, code),
   });
-  private statusTimer: NodeJS.Timeout | undefined;
+  private ticker: StatusTicker | undefined;
+  private readonly config: Config;
+  private readonly terminal = new Terminal();
+  private started = false;
   private ending = false;
   private deferredSignal: string | undefined;
 
   constructor(
     private readonly command: CommandName,
-    private readonly config: Config,
-  ) {}
+    request: Reading,
+    private readonly reloader: Reloader,
+  ) {
+    this.config = request.config;
+  }
 
   async run(): Promise<void> {
     process.on('uncaughtException', (thrown) => this.crash(thrown));
     process.on('SIGTERM', () => this.signalled('SIGTERM'));
     process.on('SIGINT', () => this.signalled('SIGINT'));
+    process.on('SIGHUP', () => this.hungUp());
     try {
       const { log: form, nodeId: node, pair } = this.config;
       const write = (line: string): void => this.errors.put(line);
@@ -102,6 +129,7 @@ class Running {
       this.built = await buildNode(this.config, {
         writeLine: (line) => this.out.put(line),
         log: this.log,
+        reloader: this.reloader,
         onState: (event) => this.stateChanged(event),
         onEnd: (end) => this.nodeEnded(end),
       });
@@ -109,9 +137,10 @@ class Running {
         this.close();
         return;
       }
-      this.startStatus(this.built);
+      this.startLive(this.built, this.log);
       await this.built.start();
       this.tellState(this.built);
+      this.started = true;
       this.supervisor?.ready();
     } catch (thrown) {
       const error = toFtError(thrown);
@@ -121,11 +150,31 @@ class Running {
     }
   }
 
-  private startStatus(built: BuiltNode): void {
-    const { statusIntervalMs } = this.config;
-    if (statusIntervalMs === undefined) return;
-    const reporter = new StatusReporter(built.node, systemClock);
-    this.statusTimer = setInterval(() => built.lines?.status(reporter.next()), statusIntervalMs);
+  private startLive({ node, lines }: BuiltNode, log: NodeLog): void {
+    this.ticker = new StatusTicker(node, lines);
+    this.ticker.set(this.config.statusIntervalMs);
+    for (const setting of liveSettings(node, log, this.ticker)) this.reloader.addSetting(setting);
+  }
+
+  /** SIGHUP says two things: a terminal is gone, or the settings shall be read again. */
+  private hungUp(): void {
+    if (this.terminal.isGone) this.signalled('SIGHUP');
+    else this.reload();
+  }
+
+  private reload(): ReloadOutcome | FtError {
+    if (this.started) this.supervisor?.reloading();
+    const outcome = this.started ? this.reloader.reload() : tooEarly();
+    if (this.started) this.supervisor?.ready();
+    const logger = this.built?.logger;
+    if (outcome instanceof FtError) {
+      const { message, code } = outcome;
+      const text = `the settings stay as they were, since they cannot be read again: ${message}`;
+      logger?.error(text, { event: 'reload', code });
+    } else {
+      logger?.info(reloadWords(outcome), { event: 'reload' });
+    }
+    return outcome;
   }
 
   private signalled(signal: string): void {
@@ -165,7 +214,8 @@ class Running {
   }
 
   private nodeEnded(end: NodeEnd): void {
-    if (end.kind === 'guest-ended' && this.config.onGuestEnd === 'hold') {
+    const { onGuestEnd } = this.built?.node.settings ?? this.config;
+    if (end.kind === 'guest-ended' && onGuestEnd === 'hold') {
       this.say('warn', `${sentenceOfEnd(end)} This process stays (--on-guest-end hold).`);
       return;
     }
@@ -179,8 +229,8 @@ class Running {
     process.exitCode = code;
     this.supervisor?.stopping(sentence);
     if (kind !== 'start-failed') this.say(code === ExitCode.ok ? 'info' : 'fatal', sentence, kind);
-    this.built?.lines?.end(kind, sentence);
-    if (this.statusTimer !== undefined) clearInterval(this.statusTimer);
+    this.built?.lines.end(kind, sentence);
+    this.ticker?.stop();
     this.close();
     // Whoever still holds the loop after that has had its time.
     setTimeout(() => {

@@ -11,8 +11,11 @@ interface SpecBase {
   readonly repeats?: true;
   /** Commands that know the flag; both when absent. */
   readonly only?: CommandName;
-  /** A changed value is taken over by a running node; else it needs a restart. */
-  readonly reload?: true;
+  /**
+   * What a running node takes over when its settings are read again: a changed value (true), or the
+   * contents of the file that is named (while another path needs a restart). Absent: nothing.
+   */
+  readonly reload?: true | 'contents';
   /** An order for one start: it may stand neither in a file nor in the environment. */
   readonly commandLineOnly?: true;
   /** Names the file itself: on the command line or in the environment, not in the file. */

@@ -70,6 +70,7 @@ export const OPERATION_FLAGS: readonly FlagSpec[] = [
     name: 'http-token-file',
     value: 'PATH',
     type: { kind: 'path' },
+    reload: 'contents',
     help:
       'file whose first line opens metrics and dashboard; off loopback that or a client certificate ' +
       'is needed',

@@ -58,6 +58,7 @@ export const PAIR_FLAGS: readonly FlagSpec[] = [
     name: 'tls-ca',
     value: 'PATH',
     type: { kind: 'path' },
+    reload: 'contents',
     help: 'authorities that sign the certificates of both nodes, in PEM; with it the link is TLS 1.3',
   },
   {
@@ -65,6 +66,7 @@ export const PAIR_FLAGS: readonly FlagSpec[] = [
     name: 'tls-cert',
     value: 'PATH',
     type: { kind: 'path' },
+    reload: 'contents',
     help: "this node's certificate, in PEM; it names the pair (ftctl pki makes such)",
   },
   {
@@ -72,6 +74,7 @@ export const PAIR_FLAGS: readonly FlagSpec[] = [
     name: 'tls-key',
     value: 'PATH',
     type: { kind: 'path' },
+    reload: 'contents',
     help: 'the key of that certificate, in PEM',
   },
   {

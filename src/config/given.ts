@@ -97,6 +97,13 @@ export class Flags {
     return [...this.given.keys()];
   }
 
+  /** These settings, but for those called `names`, which are as `other` has them. */
+  withSome(names: ReadonlySet<string>, other: Flags): Flags {
+    const ours = [...this.given].filter(([name]) => !names.has(name));
+    const theirs = [...other.given].filter(([name]) => names.has(name));
+    return new Flags(new Map([...ours, ...theirs]), this.specs);
+  }
+
   private valueFlag(name: string): ValueFlag {
     const spec = this.specs.get(name);
     assert(spec?.value !== undefined, 'the table has the flag, with a value');

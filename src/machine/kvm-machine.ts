@@ -174,6 +174,10 @@ export class KvmMachine implements Machine {
     );
   }
 
+  setCutInterval(intervalUs: number): void {
+    natively(() => this.#native.setCutInterval(intervalUs));
+  }
+
   endReplication(noteChanges = false): void {
     natively(() => this.#native.endReplication(noteChanges));
   }

@@ -228,6 +228,9 @@ export interface Machine {
     peerDiskMaps: readonly (Uint8Array | undefined)[],
     catchUp?: boolean,
   ): void;
+  /** Another time between cuts than the policy's, for the replication that goes on; µs. Nothing
+   * happens without one. */
+  setCutInterval(intervalUs: number): void;
   /**
    * Stops logging and cutting; waiting cuts are forgotten. The guest runs. Output mode and
    * lease unchanged.

@@ -64,6 +64,7 @@ export interface NativeMachine {
     peerDiskMaps: readonly (Uint8Array | undefined)[],
     catchUp: boolean,
   ): void;
+  setCutInterval(intervalUs: number): void;
   endReplication(noteChanges: boolean): void;
   notedSince(): number | undefined;
   catchUpMap(into: Uint8Array): number;

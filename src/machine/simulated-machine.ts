@@ -147,6 +147,10 @@ export class SimulatedMachine implements Machine {
     this.scheduleCut();
   }
 
+  setCutInterval(intervalUs: number): void {
+    if (this.policy !== undefined) this.policy = { ...this.policy, intervalUs };
+  }
+
   endReplication(noteChanges = false): void {
     const noting = noteChanges && this.policy !== undefined;
     this.policy = undefined;
@@ -416,9 +420,8 @@ export class SimulatedMachine implements Machine {
   // ── the cut ────────────────────────────────────────────────────────────────────────────────────
 
   private scheduleCut(): void {
-    const policy = this.policy;
-    if (policy === undefined) return;
-    this.cutTimer = this.options.clock.after(policy.intervalUs / 1000, () => {
+    if (this.policy === undefined) return;
+    this.cutTimer = this.options.clock.after(this.policy.intervalUs / 1000, () => {
       this.cutTimer = undefined;
       this.cutDue = true;
       this.tryCut();

@@ -24,7 +24,7 @@ import type { BodyCompressor } from '../primary/frame-sender';
 import type { StandbyLossPolicy } from '../primary/guest-halt';
 import type { Dial } from '../primary/link-types';
 import { PrimaryRole } from '../primary/primary-role';
-import type { PrimaryEnd, PrimaryState } from '../primary/primary-types';
+import type { PrimaryChange, PrimaryEnd, PrimaryState } from '../primary/primary-types';
 import type { SwitchoverDone } from '../primary/switchover';
 import type { WitnessLossPolicy } from '../primary/witness-loss';
 import type { BodyDecompressor } from '../standby/checkpoint-applier';
@@ -57,6 +57,11 @@ export interface NodeSettings {
   readonly onWitnessLoss: WitnessLossPolicy;
   /** Whether a node whose guest lives on elsewhere joins as standby, or ends. */
   readonly onFenced: 'rejoin' | 'exit';
+}
+
+/** What may be changed of a node that runs. */
+export interface NodeChange extends PrimaryChange {
+  readonly onGuestEnd: NodeSettings['onGuestEnd'];
 }
 
 export interface NodeParts {
@@ -119,10 +124,23 @@ export class RunningNode {
   private stopped = false;
 
   constructor(
-    readonly settings: NodeSettings,
+    private currentSettings: NodeSettings,
     readonly parts: NodeParts,
     private readonly handlers: NodeHandlers,
   ) {}
+
+  get settings(): NodeSettings {
+    return this.currentSettings;
+  }
+
+  /** Takes over other policies, and another time between cuts, at once and for later lives. */
+  change({ onGuestEnd, onStandbyLoss, onWitnessLoss, intervalUs }: NodeChange): void {
+    const policy = { ...this.settings.policy, intervalUs };
+    const policies = { onGuestEnd, onStandbyLoss, onWitnessLoss };
+    this.currentSettings = { ...this.settings, ...policies, policy };
+    this.standby?.change({ onStandbyLoss });
+    this.primary?.change({ onStandbyLoss, onWitnessLoss, intervalUs });
+  }
 
   /**
    * Boots the guest, or, where the newest generation is another node's and this one rejoins, waits

@@ -10,6 +10,9 @@ import type { StateEvent } from './running-node';
 import type { StatusLine } from './status-now';
 
 export class StatusLines {
+  /** False: nothing is written, since nobody asked for it (--status-interval-ms). */
+  on = false;
+
   /** `write` takes whole lines. */
   constructor(private readonly write: (line: string) => void) {}
 
@@ -30,6 +33,7 @@ export class StatusLines {
   }
 
   private put(fields: object): void {
+    if (!this.on) return;
     this.write(`${JSON.stringify(fields)}\n`);
   }
 }

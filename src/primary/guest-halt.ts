@@ -16,10 +16,11 @@ export type StandbyLossPolicy = 'continue' | 'pause';
 export class GuestHalt {
   private readonly reasons = new Set<HaltReason>();
   private wasProtected = false;
+  private state: PrimaryState = 'starting';
 
   constructor(
     private readonly machine: Pick<Machine, 'haltGuest' | 'resumeGuest'>,
-    private readonly onStandbyLoss: StandbyLossPolicy,
+    private onStandbyLoss: StandbyLossPolicy,
   ) {}
 
   /** The reasons that hold, "" for a guest that runs. */
@@ -40,12 +41,23 @@ export class GuestHalt {
 
   /** Told of every state of the primary: the policy counts from the first "protected" on. */
   stateIs(state: PrimaryState): void {
+    this.state = state;
     if (state === 'protected') {
       this.wasProtected = true;
       this.resume('standby-loss');
-    } else if ((state === 'solo' || state === 'suspended') && this.waitsForStandby) {
-      this.halt('standby-loss');
+    } else if (state === 'solo' || state === 'suspended') {
+      if (this.waitsForStandby) this.halt('standby-loss');
+      else this.resume('standby-loss');
     }
+  }
+
+  /**
+   * Another policy counts from now on. While a standby is being made nothing changes: a guest that
+   * stands still runs on when the standby holds it, or is lost again.
+   */
+  setOnStandbyLoss(policy: StandbyLossPolicy): void {
+    this.onStandbyLoss = policy;
+    this.stateIs(this.state);
   }
 
   /** The policy says that nothing goes on, and nothing is said, before a standby holds the base. */

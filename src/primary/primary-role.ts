@@ -54,7 +54,7 @@ import type { LinkDown, LinkOptions, LinkPeer } from './link-types';
 import type { OutputCommit } from './output-commit';
 import { DISK_REST_MS } from './peer-disks';
 import { PrimaryStats } from './primary-stats';
-import type { PrimaryHandlers, PrimaryOptions, PrimaryState } from './primary-types';
+import type { PrimaryChange, PrimaryHandlers, PrimaryOptions, PrimaryState } from './primary-types';
 import { Replication } from './replication';
 import { Switchover, type SwitchoverDone, SwitchoverError } from './switchover';
 import { SwitchoverRequest } from './switchover-request';
@@ -197,6 +197,19 @@ export class PrimaryRole {
    */
   switchover(): Promise<SwitchoverDone | FtError> {
     return this.switchoverRequest.make();
+  }
+
+  /** Other policies count from now on (docs/policies.md), and another time between cuts. */
+  change({ onStandbyLoss, onWitnessLoss, intervalUs }: PrimaryChange): void {
+    if (this.over) return;
+    this.replication.setInterval(intervalUs);
+    const waited = this.halts.waitsForStandby;
+    this.halts.setOnStandbyLoss(onStandbyLoss);
+    // The guest's output waited with it: see toSolo.
+    if (this.current === 'solo' && waited && !this.halts.waitsForStandby) {
+      this.options.machine.openOutput();
+    }
+    this.witnessLoss.setPolicy(onWitnessLoss);
   }
 
   private beginSwitchover(): Promise<SwitchoverDone | FtError> {

@@ -38,6 +38,13 @@ export interface PrimaryOptions
   readonly onWitnessLoss: WitnessLossPolicy;
 }
 
+/** What may be changed while the role is played. */
+export interface PrimaryChange {
+  readonly onStandbyLoss: StandbyLossPolicy;
+  readonly onWitnessLoss: WitnessLossPolicy;
+  readonly intervalUs: number;
+}
+
 /** Why a primary came to its end. */
 export type PrimaryEnd =
   | {

@@ -42,6 +42,7 @@ export class Replication {
   private generation = 0;
   private connection: Connection | undefined;
   private peer: LinkPeer | undefined;
+  private intervalUs: number;
 
   constructor(
     private readonly options: PrimaryOptions,
@@ -49,6 +50,7 @@ export class Replication {
     handlers: ReplicationHandlers,
   ) {
     const { clock, logger, machine, pool, compressor } = options;
+    this.intervalUs = options.policy.intervalUs;
     const sender = new FrameSender(clock, pool, compressor, stats);
     this.catchUp = new CatchUp(clock, logger, machine, stats);
     this.lease = new Lease(machine, logger);
@@ -106,13 +108,20 @@ export class Replication {
     if (connection === undefined || peer === undefined) return undefined;
     try {
       const leaseUs = this.lease.begin(peer.suspectAfterMs);
-      const policy = { ...this.options.policy, leaseUs };
+      const policy = { ...this.options.policy, intervalUs: this.intervalUs, leaseUs };
       this.catchUp.begin(connection, generation, policy, this.firstEpoch, peer);
     } catch (thrown) {
       return toFtError(thrown, 'FT_ERR_MACHINE');
     }
     this.sync.start(connection, generation);
     return undefined;
+  }
+
+  /** Another time between cuts, for the session that goes on and those to come. */
+  setInterval(intervalUs: number): void {
+    if (intervalUs === this.intervalUs) return;
+    this.intervalUs = intervalUs;
+    if (this.connection !== undefined) this.options.machine.setCutInterval(intervalUs);
   }
 
   /** 0…1: of memory or disks, whichever is behind. */

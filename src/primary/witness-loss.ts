@@ -22,12 +22,13 @@ const ANSWER_MS = 1000;
 
 export class WitnessLoss {
   private timer: Timer | undefined;
-  private out = false;
+  /** What keeps the witness from answering; undefined while it is not known to be out of reach. */
+  private outOfReach: FtError | undefined;
 
   constructor(
     private readonly clock: Clock,
     private readonly logger: Logger,
-    private readonly policy: WitnessLossPolicy,
+    private policy: WitnessLossPolicy,
     private readonly halts: GuestHalt,
     /** "stop" is the policy: the guest shall end. */
     private readonly onStop: (error: FtError) => void,
@@ -45,22 +46,34 @@ export class WitnessLoss {
   /** The witness decided, or nobody asks any more. */
   end(): void {
     this.timer?.cancel();
-    this.out = false;
+    this.outOfReach = undefined;
   }
 
   /** A claim's outcome is unknown, after so many tries. */
   unknown(error: FtError, tries: number): void {
     this.timer?.cancel();
-    if (!this.out || (tries & (tries - 1)) === 0) {
+    const known = this.outOfReach !== undefined;
+    if (!known || (tries & (tries - 1)) === 0) {
       const facts = { code: error.code, cause: error.message, tries, policy: this.policy };
       const message = 'the witness cannot be reached; output stays held';
       this.logger.warn(message, { event: 'witness', ...facts });
     }
-    if (this.out) return;
-    this.out = true;
+    if (known) return;
+    this.outOfReach = error;
+    this.act(error);
+  }
+
+  /** Another policy counts from now on, for a witness that is out of reach already too. */
+  setPolicy(policy: WitnessLossPolicy): void {
+    if (policy === this.policy) return;
+    this.policy = policy;
+    if (this.outOfReach !== undefined) this.act(this.outOfReach);
+  }
+
+  private act(error: FtError): void {
     if (this.policy === 'stop') this.onStop(error);
     else if (this.policy === 'pause') this.halts.halt('witness-loss');
     // A guest that stood still to be handed over need not wait for a witness that is away.
-    else this.halts.resume('switchover');
+    else this.halts.resume('switchover', 'witness-loss');
   }
 }

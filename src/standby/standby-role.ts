@@ -55,12 +55,15 @@ export class StandbyRole {
   private readonly auditAlarm: AuditAlarm;
   private readonly applier: CheckpointApplier;
   private readonly doorkeeper: Doorkeeper;
+  /** As StandbyOptions has it, until change(). */
+  private onStandbyLoss: 'continue' | 'pause';
 
   constructor(
     private readonly options: StandbyOptions,
     private readonly handlers: StandbyHandlers,
   ) {
     const { clock, logger, machine, decompressor } = options;
+    this.onStandbyLoss = options.onStandbyLoss;
     this.takeover = new Takeover(clock, this.stats);
     this.auditAlarm = new AuditAlarm(clock, logger, this.stats);
     this.newestGeneration = options.newestGeneration ?? 0;
@@ -97,6 +100,11 @@ export class StandbyRole {
       onDisksSynced: () => undefined,
       onDiskFailed: (error) => this.diskFailed(error),
     });
+  }
+
+  /** Another policy counts from now on, for a guest that is promoted here later. */
+  change({ onStandbyLoss }: Pick<StandbyOptions, 'onStandbyLoss'>): void {
+    this.onStandbyLoss = onStandbyLoss;
   }
 
   get state(): StandbyState {
@@ -369,8 +377,8 @@ export class StandbyRole {
     this.promotion = undefined;
     this.newestGeneration = generation;
     this.become('promoting', `won generation ${generation}`);
-    const { machine, onStandbyLoss } = this.options;
-    const clock = this.disks.error ?? resumeGuest(this.applier, machine, onStandbyLoss);
+    const { machine } = this.options;
+    const clock = this.disks.error ?? resumeGuest(this.applier, machine, this.onStandbyLoss);
     if (clock instanceof FtError) {
       this.promotionFailed(clock, generation);
       return;

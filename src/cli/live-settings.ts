@@ -1,0 +1,39 @@
+/** Which settings a running node takes over, and how: docs/configuration.md lists them. */
+
+import type { RunningNode } from '../node/running-node';
+import type { NodeLog } from '../observe/logger';
+import { TlsMaterial } from '../transport/tls';
+import type { OpenTls } from './open-tls';
+import type { LiveFiles, LiveSetting } from './reloader';
+import type { StatusTicker } from './status-ticker';
+
+/** Everything with `reload: true` in the table of settings. */
+export function liveSettings(
+  node: Pick<RunningNode, 'change'>,
+  log: Pick<NodeLog, 'level'>,
+  ticker: Pick<StatusTicker, 'set'>,
+): readonly LiveSetting[] {
+  return [
+    {
+      flags: ['log-level'],
+      apply: (next) => {
+        log.level = next.log.level;
+      },
+    },
+    { flags: ['status-interval-ms'], apply: (next) => ticker.set(next.statusIntervalMs) },
+    {
+      flags: ['on-standby-loss', 'on-witness-loss', 'on-guest-end', 'interval-us'],
+      apply: (next) => node.change({ ...next, intervalUs: next.policy.intervalUs }),
+    },
+  ];
+}
+
+/** The certificate, its key and the authorities. */
+export function tlsFiles(tls: OpenTls): LiveFiles {
+  const { paths, owner } = tls.material;
+  return {
+    flags: ['tls-ca', 'tls-cert', 'tls-key'],
+    check: () => void TlsMaterial.load(paths, owner),
+    reload: () => tls.reload(),
+  };
+}

@@ -1,0 +1,14 @@
+/** Tells a SIGHUP that somebody sent from the one of a terminal that was closed. */
+import { isatty } from 'node:tty';
+
+const STANDARD_FDS = [0, 1, 2];
+
+/** The terminal, if any, that the process was started at. */
+export class Terminal {
+  private readonly fds = STANDARD_FDS.filter((fd) => isatty(fd));
+
+  /** It was there at the start and answers no more. */
+  get isGone(): boolean {
+    return this.fds.length > 0 && this.fds.every((fd) => !isatty(fd));
+  }
+}
