@@ -422,7 +422,6 @@ export class SimulatedMachine implements Machine {
   private scheduleCut(): void {
     if (this.policy === undefined) return;
     this.cutTimer = this.options.clock.after(this.policy.intervalUs / 1000, () => {
-      this.cutTimer = undefined;
       this.cutDue = true;
       this.tryCut();
     });
