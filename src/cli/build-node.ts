@@ -10,6 +10,7 @@ import { crc32c } from '../common/crc32c';
 import { FtError, toFtError } from '../common/errors';
 import type { Logger } from '../common/logger';
 import type { ConsoleConfig, GuestConfig, PrimaryConfig, StandbyConfig } from '../config/config';
+import type { ReloadOutcome } from '../config/reload';
 import type { WitnessConfig } from '../config/witness';
 import {
   createKvmMachine,
@@ -37,6 +38,7 @@ import { FileWitness } from '../witness/file';
 import { NoneWitness } from '../witness/none';
 import type { Witness } from '../witness/witness';
 import { diskFiles } from './disk-files';
+import { tlsFiles, tokenFiles } from './live-settings';
 import { openHttp } from './open-http';
 import { openTls, troubleTo } from './open-tls';
 import type { Reloader } from './reloader';
@@ -54,6 +56,8 @@ export interface Outside {
   readonly log: NodeLog;
   /** Whoever reads files again says so here. */
   readonly reloader: Reloader;
+  /** Reads the settings again, as SIGHUP does, and says so in the log. An FtError: nothing changed. */
+  reload(): ReloadOutcome | FtError;
   onState(event: StateEvent): void;
   onEnd(end: NodeEnd): void;
 }
@@ -102,7 +106,10 @@ async function assemble(
   const logger = journal.tee(outside.log);
   warnOfFaults(config.guest, logger);
   const tls = openTls(config, logger);
-  if (tls !== undefined) opened.push(() => tls.close());
+  if (tls !== undefined) {
+    opened.push(() => tls.close());
+    outside.reloader.addFiles(tlsFiles(tls));
+  }
   if (config.guest.kind === 'kvm') keepMemory(logger);
   const lines = new StatusLines((line) => outside.writeLine(line));
   lines.on = config.statusIntervalMs !== undefined;
@@ -149,8 +156,10 @@ async function assemble(
   );
   journal.moment = () => momentOf(node);
   if (config.http !== undefined) {
+    const { tokenFile } = config.http;
     const http = await openHttp(config.http, node, journal, tls?.material, logger);
     opened.push(() => http.close());
+    if (tokenFile !== undefined) outside.reloader.addFiles(tokenFiles(tokenFile, http));
   }
   await openControl(config.control, node, opened, logger);
   return {

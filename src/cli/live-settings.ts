@@ -1,8 +1,10 @@
 /** Which settings a running node takes over, and how: docs/configuration.md lists them. */
 
 import type { RunningNode } from '../node/running-node';
+import { TokenFile } from '../observe/http-access';
 import type { NodeLog } from '../observe/logger';
 import { TlsMaterial } from '../transport/tls';
+import type { OpenHttp } from './open-http';
 import type { OpenTls } from './open-tls';
 import type { LiveFiles, LiveSetting } from './reloader';
 import type { StatusTicker } from './status-ticker';
@@ -35,5 +37,14 @@ export function tlsFiles(tls: OpenTls): LiveFiles {
     flags: ['tls-ca', 'tls-cert', 'tls-key'],
     check: () => void TlsMaterial.load(paths, owner),
     reload: () => tls.reload(),
+  };
+}
+
+/** The secret that opens the reader's paths of the HTTP server. */
+export function tokenFiles(path: string, http: OpenHttp): LiveFiles {
+  return {
+    flags: ['http-token-file'],
+    check: () => void TokenFile.load(path),
+    reload: () => http.reloadToken(),
   };
 }

@@ -130,6 +130,7 @@ class Running {
         writeLine: (line) => this.out.put(line),
         log: this.log,
         reloader: this.reloader,
+        reload: () => this.reload(),
         onState: (event) => this.stateChanged(event),
         onEnd: (end) => this.nodeEnded(end),
       });
