@@ -35,7 +35,8 @@ export interface CtlOutcome {
 export class Equals {
   readonly netns: NetworkNamespace;
   readonly guest = { host: GUEST_ADDRESS, port: BEACON_PORT };
-  private readonly folder: string;
+  /** Where the witness, the images and the control sockets are. */
+  readonly folder: string;
   private readonly hosts = new Map<string, EqualHost>();
   private readonly all: WatchedProcess[] = [];
 
@@ -44,6 +45,8 @@ export class Equals {
     readonly names: readonly string[],
     /** A disk of this size: an image for each host, blank at first; 0: none. */
     readonly diskBytes = 0,
+    /** More flags for a host. */
+    readonly moreFlags: (name: string) => readonly string[] = () => [],
   ) {
     this.netns = NetworkNamespace.make(names.length);
     this.folder = mkdtempSync(path.join(os.tmpdir(), 'ft-equals-'));
@@ -145,6 +148,7 @@ export class Equals {
       ...['--suspect-after-ms', `${SUSPECT_AFTER_MS}`, '--status-interval-ms', '100'],
       ...['--control', this.controlOf(name)],
       ...(this.diskBytes === 0 ? [] : ['--disk', this.imagePath(name)]),
+      ...this.moreFlags(name),
     ];
   }
 }

@@ -23,6 +23,7 @@ import { WINDOW_S } from './model.js';
  * @property {string} about What it means, for who does not know.
  * @property {(value: number | undefined) => string} format
  * @property {boolean} isLog Values over many decades, none of them 0.
+ * @property {number} roomFor What the scale has room for at least.
  * @property {LineSpec[]} lines
  */
 
@@ -46,6 +47,7 @@ const PAIR_PLOTS = [
     about: 'States of the guest that the standby acknowledged.',
     format: counted('a second'),
     isLog: false,
+    roomFor: 10,
     lines: [line('acknowledged', 'epochsPerSecond', 'first')],
   },
   {
@@ -54,7 +56,8 @@ const PAIR_PLOTS = [
     about: 'How long the guest stood still for an epoch.',
     format: duration,
     isLog: true,
-    lines: [line('half below', 'pauseUsP50', 'first'), line('99 % below', 'pauseUsP99', 'second')],
+    roomFor: 0,
+    lines: [line('median', 'pauseUsP50', 'first'), line('99 %', 'pauseUsP99', 'second')],
   },
   {
     id: 'output',
@@ -62,9 +65,10 @@ const PAIR_PLOTS = [
     about: 'How long output was held until its epoch was safe.',
     format: duration,
     isLog: true,
+    roomFor: 0,
     lines: [
-      line('half below', 'outputDelayUsP50', 'first'),
-      line('99 % below', 'outputDelayUsP99', 'second'),
+      line('median', 'outputDelayUsP50', 'first'),
+      line('99 %', 'outputDelayUsP99', 'second'),
     ],
   },
   {
@@ -73,7 +77,8 @@ const PAIR_PLOTS = [
     about: 'From a cut to the word that the standby holds it.',
     format: duration,
     isLog: true,
-    lines: [line('half below', 'ackUsP50', 'first'), line('99 % below', 'ackUsP99', 'second')],
+    roomFor: 0,
+    lines: [line('median', 'ackUsP50', 'first'), line('99 %', 'ackUsP99', 'second')],
   },
   {
     id: 'pages',
@@ -81,6 +86,7 @@ const PAIR_PLOTS = [
     about: 'Pages of 4 KiB that the guest wrote to, for each epoch.',
     format: counted('an epoch'),
     isLog: false,
+    roomFor: 10,
     lines: [line('written', 'dirtyPagesPerEpoch', 'first')],
   },
   {
@@ -89,9 +95,10 @@ const PAIR_PLOTS = [
     about: 'What replication sent, and what the pages would have been unshortened.',
     format: rate,
     isLog: false,
+    roomFor: 10000,
     lines: [
-      line('on the wire', 'wireBytesPerSecond', 'first'),
-      line('in pages', 'rawBytesPerSecond', 'second'),
+      line('sent', 'wireBytesPerSecond', 'first'),
+      line('pages', 'rawBytesPerSecond', 'second'),
     ],
   },
   {
@@ -100,6 +107,7 @@ const PAIR_PLOTS = [
     about: 'Output of the guest that waits for its epoch to be safe.',
     format: bytes,
     isLog: false,
+    roomFor: 1000,
     lines: [line('held', 'outboxBytes', 'first')],
   },
 ];
@@ -113,6 +121,7 @@ function loopPlot(model) {
     about: 'The longest that a node’s process was away from its work.',
     format: duration,
     isLog: true,
+    roomFor: 0,
     lines: model.nodes.slice(0, 2).map((node, at) => ({
       label: node.title,
       style: styles[at] ?? 'second',
@@ -305,7 +314,7 @@ class Plot {
 
   /** @returns {uPlot.Options} */
   #options() {
-    const { format, isLog } = this.spec;
+    const { format, isLog, roomFor } = this.spec;
     const axis = {
       stroke: () => color('--muted'),
       font: '12px system-ui, sans-serif',
@@ -320,7 +329,7 @@ class Plot {
       cursor: { sync: { key: 'romulus' }, y: false, drag: { x: false, y: false } },
       scales: {
         x: { time: true },
-        y: isLog ? { distr: 3, range: decades } : { range: rangeFromZero },
+        y: isLog ? { distr: 3, range: decades } : { range: fromZero(roomFor) },
       },
       axes: [
         { ...axis, size: 26, space: 72, values: times },
@@ -382,9 +391,9 @@ const HEIGHT = 150;
 /** Narrower than this no plot gets, however new the page is. */
 const WINDOW_S_MIN = 60;
 
-/** @param {unknown} _plot @param {number} _min @param {number} max @returns {[number, number]} */
-function rangeFromZero(_plot, _min, max) {
-  return [0, Math.max(max || 0, 1) * 1.1];
+/** @param {number} room @returns {(plot: unknown, min: number, max: number) => [number, number]} */
+function fromZero(room) {
+  return (_plot, _min, max) => [0, Math.max(max || 0, room) * 1.1];
 }
 
 /**

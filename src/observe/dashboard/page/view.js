@@ -166,18 +166,20 @@ const TILES = [
   [
     'Pause',
     'pause',
-    (node) => [
-      duration(node.number('pauseUsP50')),
-      `99 % below ${duration(node.number('pauseUsP99'))}`,
-    ],
+    (node) => {
+      const [median, high] = [node.number('pauseUsP50'), node.number('pauseUsP99')];
+      if (high === undefined || high === 0) return ['–', 'no epoch was cut'];
+      return [duration(median), `99 % below ${duration(high)}`];
+    },
   ],
   [
     'Output delay',
     'output',
-    (node) => [
-      duration(node.number('outputDelayUsP50')),
-      `99 % below ${duration(node.number('outputDelayUsP99'))}`,
-    ],
+    (node) => {
+      const [median, high] = [node.number('outputDelayUsP50'), node.number('outputDelayUsP99')];
+      if (high === undefined || high === 0) return ['–', 'there was no output'];
+      return [duration(median), `99 % below ${duration(high)}`];
+    },
   ],
   [
     'Outbox',
