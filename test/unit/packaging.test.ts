@@ -14,7 +14,6 @@ import {
 import os from 'node:os';
 import path from 'node:path';
 import { parse } from 'yaml';
-import { readPrimaryConfig } from '../../src/config/config';
 import { FLAGS } from '../../src/config/flags';
 import { ExitCode } from '../../src/config/help';
 
@@ -31,17 +30,6 @@ const anchorOf = (heading: string): string =>
 function anchorsOf(markdown: string): string[] {
   return [...markdown.matchAll(/^#{1,6} (.+)$/gm)].map((match) => anchorOf(match[1] ?? ''));
 }
-
-describe('the example of a file of settings', () => {
-  test('is one that a node takes', () => {
-    const file = path.join(root, 'packaging/examples/web.yaml');
-    const request = readPrimaryConfig(['--config', file]);
-    expect(request).toMatchObject({
-      kind: 'run',
-      config: { pair: 'web', control: '/run/romulus/web/control.sock' },
-    });
-  });
-});
 
 describe('the units', () => {
   const verifies = existsSync('/usr/bin/systemd-analyze') ? test : test.skip;
