@@ -11,6 +11,7 @@ BIN := node_modules/.bin
 RUNS ?= 100
 SCENARIO ?=
 DISK_RUNS ?= $(if $(SCENARIO),0,50)
+COMMA := ,
 # How many schedules `make sim` runs; SEED= replays one.
 SEEDS ?= 2000
 SEED ?=
@@ -20,16 +21,17 @@ ARGS ?=
 MORE_PARTS := $(basename $(notdir $(wildcard $(addprefix bench/,limits.ts peers.ts sync.ts switchover.ts))))
 PARTS ?= $(if $(ARGS),epochs,epochs $(MORE_PARTS))
 
-.PHONY: help setup setup-root build package typescript native guest demo test test-linux bench drills sim lint \
+.PHONY: help setup setup-root build package typescript native guest demo pair test test-linux bench drills sim lint \
   format clean
 
 help:
 	@echo 'make demo        shows the main job: a guest survives the death of its host (as root)'
+	@echo 'make pair        a protected guest with its dashboards that stays up until Ctrl-C (as root)'
 	@echo 'make test        sets up, builds, lints and runs every test (as root)'
 	@echo 'make test-linux  a Linux kernel survives its host; builds it first, once (as root)'
 	@echo 'make bench       measures; tables on the terminal and JSON in build/bench/ (as root)'
 	@echo 'make drills      RUNS=100 faults on real pairs, and DISK_RUNS=50 with a disk (as root);'
-	@echo '                 SCENARIO=NAME for one kind alone; SCENARIO=? lists them'
+	@echo '                 SCENARIO=NAME for one kind alone; ft-drill list names them'
 	@echo 'make sim         runs SEEDS=2000 simulated schedules; SEED=n replays one and explains it'
 	@echo 'make package     one file for npm install -g, in build/package/, with all that a host needs'
 	@echo 'make build       TypeScript to dist/, native addon and fixture guest to build/'
@@ -64,6 +66,10 @@ package: build
 demo: setup-root build
 	@$(NODE) dist/demo/demo.js $(ARGS)
 
+# A sandbox pair that stays up: ft-drill sandbox, with the flags in ARGS.
+pair: setup-root build
+	@$(NODE) dist/src/cli/ft-drill.js sandbox $(ARGS)
+
 test: setup-root build lint
 	@tools/run-tests
 
@@ -77,7 +83,8 @@ bench: setup-root build
 
 drills: setup-root build
 	@code=0; \
-	$(NODE) dist/test/drill/main.js --runs $(RUNS) --scenario '$(SCENARIO)' || code=$$?; \
+	$(NODE) dist/src/cli/ft-drill.js run $(or $(subst $(COMMA), ,$(SCENARIO)),all) --drills $(RUNS) \
+	  --json build/drills.json --html build/drills.html || code=$$?; \
 	if [ $(DISK_RUNS) -gt 0 ]; then \
 	  DISK_RUNS=$(DISK_RUNS) tools/run-tests --project drill-long || code=$$?; \
 	fi; exit $$code

@@ -4,14 +4,10 @@
  * protected again each time. `make drills` does the same many times over.
  */
 
-import {
-  Matrix,
-  type MatrixOptions,
-  matrixDefaults,
-  type ScenarioResult,
-} from '../../src/drill/matrix';
+import { Matrix, type MatrixOptions, matrixDefaults } from '../../src/drill/matrix';
 import { reportOf, reportText } from '../../src/drill/report/drill-report';
 import { writeReport } from '../../src/drill/report/report';
+import type { ScenarioResult } from '../../src/drill/results';
 import { scenarios } from '../../src/drill/scenarios/scenarios';
 import { kvmDescribe, kvmTest } from '../support/kvm';
 
@@ -21,6 +17,7 @@ const runs = Number(process.env['FT_DRILL_RUNS'] ?? 1);
 kvmDescribe('drill matrix', () => {
   // A machine that builds and tests beside it stalls for longer than a host of its own would.
   const options: MatrixOptions = { ...matrixDefaults, suspectAfterMs: 100 };
+  const subject = { pair: 'sandbox', parameters: { ...options }, endedEarly: undefined } as const;
   const results: ScenarioResult[] = [];
   let matrix: Matrix;
 
@@ -30,7 +27,7 @@ kvmDescribe('drill matrix', () => {
 
   afterAll(async () => {
     await matrix?.close();
-    const report = reportOf(options, results);
+    const report = reportOf(subject, results);
     writeReport('drills-short.json', report);
     process.stdout.write(`${reportText(report)}\n`);
   });
@@ -40,7 +37,7 @@ kvmDescribe('drill matrix', () => {
     async (name, scenario) => {
       const result = await matrix.run(scenario, runs);
       results.push(result);
-      const figures = reportOf(options, [result]).scenarios[name];
+      const figures = reportOf(subject, [result]).scenarios[name];
       expect(figures?.stories).toEqual([]);
       expect(figures).toMatchObject({ runs, violations: 0, dualActive: 0, failures: 0 });
       expect(figures?.requests).toBeGreaterThan(50);

@@ -6,7 +6,7 @@
  * `make test-linux` only.
  */
 import { mkdirSync } from 'node:fs';
-import { logFolder } from '../../src/drill/process/process';
+import { processSettings } from '../../src/drill/process/process';
 import { kvmDescribe } from '../support/kvm';
 import { EXT4_BYTES, EXT4_ROOT, ext4Faults, firstDifference, makeExt4Image } from './ext4-image';
 import { findLinuxImages, LINUX_CMDLINE } from './linux-guest';
@@ -28,7 +28,7 @@ kvmDescribe('a Linux guest with a disk', () => {
   test(
     `keeps its file system whole when its primary is killed, ${kills} times in one boot`,
     async () => {
-      mkdirSync(logFolder, { recursive: true });
+      mkdirSync(processSettings.logFolder, { recursive: true });
       const images = findLinuxImages();
       const guest = new LinuxPair('linux-disk', {
         kernel: images.vmlinux,

@@ -6,7 +6,7 @@
  * unpacks itself in the guest. By `make test-linux` only, which builds the kernel first.
  */
 import { mkdirSync } from 'node:fs';
-import { logFolder } from '../../src/drill/process/process';
+import { processSettings } from '../../src/drill/process/process';
 import { sleep } from '../../src/drill/process/time';
 import { kvmDescribe } from '../support/kvm';
 import { findLinuxImages, LINUX_CMDLINE, type LinuxImages } from './linux-guest';
@@ -34,7 +34,7 @@ kvmDescribe('a Linux guest', () => {
 
   beforeAll(() => {
     images = findLinuxImages();
-    mkdirSync(logFolder, { recursive: true });
+    mkdirSync(processSettings.logFolder, { recursive: true });
   });
 
   afterEach(async () => {

@@ -6,7 +6,7 @@ import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { GUEST_ADDRESS, type NetworkNamespace } from '../../src/drill/lan/netns';
 import { Pair, type PairOptions } from '../../src/drill/pair/pair';
-import { logFolder } from '../../src/drill/process/process';
+import { processSettings } from '../../src/drill/process/process';
 import { monotonicUs, until } from '../../src/drill/process/time';
 import { ASK_UPTIME, LinuxConsole } from './linux-guest';
 
@@ -48,7 +48,7 @@ export class LinuxPair {
   readonly netns: NetworkNamespace;
 
   constructor(name: string, guest: Pick<PairOptions, 'kernel' | 'kernelFlags' | 'diskBytes'>) {
-    this.console = new LinuxConsole(path.join(logFolder, `${name}-console.log`));
+    this.console = new LinuxConsole(path.join(processSettings.logFolder, `${name}-console.log`));
     rmSync(this.console.file, { force: true });
     this.pair = new Pair({
       machine: 'kvm',

@@ -17,6 +17,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { monotonicUs } from '../process/time';
+import type { Deed } from '../timeline';
 import { BRIDGE_ADDRESS, NetworkNamespace } from './netns';
 
 export type HostName = 'a' | 'b';
@@ -40,6 +41,7 @@ interface Port {
 }
 
 const BLACKHOLE = ['blackhole'] as const;
+const DEEDS_MAX = 100;
 
 export class Lan {
   readonly hosts: Readonly<Record<HostName, LanHost>>;
@@ -48,6 +50,8 @@ export class Lan {
   private readonly namespaces: readonly NetworkNamespace[];
   private readonly hostNamespaces: Readonly<Record<HostName, NetworkNamespace>>;
   private readonly changed = new Map<string, Port>();
+  /** When cables became whole again; the newest DEEDS_MAX. */
+  readonly deeds: Deed[] = [];
 
   private constructor() {
     const made: NetworkNamespace[] = [];
@@ -127,7 +131,10 @@ export class Lan {
     for (const { netns, device } of this.changed.values()) {
       tc(netns, [['qdisc', 'del', 'dev', device, 'root']]);
     }
+    if (this.changed.size === 0) return;
     this.changed.clear();
+    this.deeds.push({ atUs: monotonicUs(), text: 'every cable is whole again' });
+    if (this.deeds.length > DEEDS_MAX) this.deeds.shift();
   }
 
   close(): void {

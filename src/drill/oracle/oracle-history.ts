@@ -7,6 +7,7 @@ import { ANSWER_BYTES, At, REQUEST_BYTES } from './oracle-layout';
 
 const SLAB_RECORDS = 4096;
 const STRAYS_MAX = 100;
+const TIMES_MAX = 20_000;
 
 interface Slab {
   readonly requests: Buffer;
@@ -124,6 +125,23 @@ export class History {
   /** The first answer's sequence number, or 0 without an answer. */
   sequence(index: number): number {
     return Number(this.answerField(index, At.sequence));
+  }
+
+  /**
+   * [when sent, µs until the first answer or -1] of the requests that were sent in a stretch of time,
+   * in their order; the newest TIMES_MAX at most.
+   */
+  between(fromUs: number, toUs: number): [number, number][] {
+    const times: [number, number][] = [];
+    for (let index = this.records - 1; index >= 0 && times.length < TIMES_MAX; index--) {
+      const slab = this.slab(index);
+      const at = index % SLAB_RECORDS;
+      const sentUs = slab.sentUs[at] ?? 0;
+      if (sentUs < fromUs) break;
+      const answeredUs = slab.answeredUs[at] ?? 0;
+      if (sentUs <= toUs) times.push([sentUs, answeredUs === 0 ? -1 : answeredUs - sentUs]);
+    }
+    return times.reverse();
   }
 
   private slab(index: number): Slab {

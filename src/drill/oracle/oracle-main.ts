@@ -76,6 +76,8 @@ async function perform(clients: OracleClients, command: OracleCommand): Promise<
           command.withinMs,
         ),
       };
+    case 'timeline':
+      return { requests: clients.history.between(command.fromUs, command.toUs) };
     case 'stats':
       return readStats(await clients.ask1({ op: Op.stats }, command.timeoutMs));
     case 'load': {

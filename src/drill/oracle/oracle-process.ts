@@ -16,6 +16,7 @@ export type OracleCommand =
       readonly withinMs: number;
       readonly ofDisk?: boolean;
     }
+  | { readonly command: 'timeline'; readonly fromUs: number; readonly toUs: number }
   | { readonly command: 'stats'; readonly timeoutMs: number }
   | { readonly command: 'vcpu'; readonly index: number; readonly timeoutMs: number }
   | ({ readonly command: 'load'; readonly timeoutMs: number } & GuestLoad)
@@ -23,6 +24,9 @@ export type OracleCommand =
   | { readonly command: 'disk-figures'; readonly timeoutMs: number }
   | ({ readonly command: 'judge-disk' } & DiskJudging)
   | { readonly command: 'finish'; readonly timeoutMs: number; readonly judge?: JudgeOptions };
+
+/** One request: when it was sent, monotonic µs, and until its answer came; -1 without an answer. */
+export type RequestTime = readonly [sentUs: number, latencyUs: number];
 
 /** What the guest shall write by itself. */
 export interface GuestLoad {
@@ -136,6 +140,12 @@ export class OracleProcess {
   async silence(fromUs: number, withinMs: number, ofDisk = false): Promise<Silence | undefined> {
     const result = await this.call({ command: 'silence', fromUs, withinMs, ofDisk });
     return (result as { silence?: Silence }).silence;
+  }
+
+  /** The requests that were sent in a stretch of time, in their order; the newest 20,000 at most. */
+  async timeline(fromUs: number, toUs: number): Promise<readonly RequestTime[]> {
+    const result = await this.call({ command: 'timeline', fromUs, toUs });
+    return (result as { requests: RequestTime[] }).requests;
   }
 
   async stats(timeoutMs = ANSWER_TIMEOUT_MS): Promise<BeaconStats> {

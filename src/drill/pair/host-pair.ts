@@ -20,6 +20,7 @@ import { BEACON_PORT } from '../oracle/oracle-layout';
 import { type Line, projectRoot, WatchedProcess } from '../process/process';
 import { atExit } from '../process/process-exit';
 import { monotonicUs, sleep } from '../process/time';
+import type { Deed, StateChange } from '../timeline';
 import { ACTIVE_STATES, stateOf } from './node-process';
 import { beaconPath, PairNode, VCPU_FLAGS } from './pair';
 
@@ -50,6 +51,8 @@ export interface Sides {
 
 export class HostPair {
   readonly guest = { host: GUEST_ADDRESS, port: BEACON_PORT };
+  /** When processes were started. */
+  readonly deeds: Deed[] = [];
   private readonly nodes: PairNode[] = [];
   private readonly living: Partial<Record<HostName, PairNode>> = {};
   private readonly folder = mkdtempSync(path.join(os.tmpdir(), 'ft-hosts-'));
@@ -166,6 +169,22 @@ export class HostPair {
     );
   }
 
+  /** The changes of state since a moment, of all nodes, in the order of time. */
+  changes(fromUs: number): StateChange[] {
+    const word = (value: unknown): string => (typeof value === 'string' ? value : '');
+    const changes = this.nodes.flatMap((node) =>
+      node.process.lines
+        .filter(({ atUs, fields }) => atUs >= fromUs && fields['event'] === 'state')
+        .map(
+          ({ atUs, fields: { role, from, to } }): StateChange => ({
+            ...{ atUs, host: hostOf(node) },
+            ...{ role: word(role), from: word(from), to: word(to) },
+          }),
+        ),
+    );
+    return changes.sort((x, y) => x.atUs - y.atUs);
+  }
+
   /** Starts a node on a host. */
   launch(
     host: HostName,
@@ -197,6 +216,7 @@ export class HostPair {
     const node = new PairNode(child, { name: host, tap: here.tap, port: PORT }, host);
     this.nodes.push(node);
     this.living[host] = node;
+    this.deeds.push({ atUs: monotonicUs(), text: `host ${host} starts ${command}` });
     return node;
   }
 

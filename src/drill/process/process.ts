@@ -1,8 +1,8 @@
 /**
- * A process under test: started (in a network namespace, if asked), its stdout read as JSON lines,
- * its stderr kept in a log file and as a tail for error messages, ended by its own pid.
+ * A process that is watched: started (in a network namespace, if asked), its stdout read as JSON
+ * lines, its stderr kept in a log file and as a tail for error messages, ended by its own pid.
  *
- * Every process that is still alive when this one exits is killed: a test that fails leaves nobody
+ * Every process that is still alive when this one exits is killed: a drill that fails leaves nobody
  * behind.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -13,7 +13,19 @@ import { monotonicUs } from './time';
 
 /** The project's root: the nearest folder upwards with a package.json that is not dist/. */
 export const projectRoot = findRoot(__dirname);
-export const logFolder = path.join(projectRoot, 'build', 'logs');
+
+/** How processes are started from now on, for a command that knows better than the defaults. */
+export interface ProcessSettings {
+  /** Where each process has its log file. */
+  logFolder: string;
+  /** Each process is a group of its own, so that Ctrl-C at the terminal reaches this one alone. */
+  ownGroups: boolean;
+}
+
+export const processSettings: ProcessSettings = {
+  logFolder: path.join(projectRoot, 'build', 'logs'),
+  ownGroups: false,
+};
 
 const STDERR_TAIL_CHARS = 16_000;
 const STORY_CHARS = 2500;
@@ -59,6 +71,8 @@ export class WatchedProcess {
   stderrTail = '';
   /** Called for each JSON line. */
   onLine: (line: Line) => void = () => undefined;
+  /** Called for each other line of stdout. */
+  onText: (line: string) => void = () => undefined;
   private readonly child: ChildProcess;
   private readonly log: WriteStream;
   private readonly waiters = new Set<Waiter>();
@@ -75,6 +89,7 @@ export class WatchedProcess {
     this.child = spawn(command, args, {
       stdio: [options.stdin === true ? 'pipe' : 'ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...options.env },
+      detached: processSettings.ownGroups,
     });
     alive.add(this);
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => this.readStdout(text));
@@ -193,6 +208,7 @@ export class WatchedProcess {
       const fields = parseObject(piece);
       if (fields === undefined) {
         this.keepText(`${piece}\n`);
+        this.onText(piece);
         continue;
       }
       this.log.write(`${piece}\n`);
@@ -221,11 +237,13 @@ function inNamespace(options: ProcessOptions): [string, string[]] {
 
 function openLog(name: string): WriteStream {
   try {
-    mkdirSync(logFolder, { recursive: true });
+    mkdirSync(processSettings.logFolder, { recursive: true });
   } catch {
     // The stream says the same, asynchronously.
   }
-  return createWriteStream(path.join(logFolder, `${name}-${process.pid}.log`), { flags: 'a' });
+  return createWriteStream(path.join(processSettings.logFolder, `${name}-${process.pid}.log`), {
+    flags: 'a',
+  });
 }
 
 function parseObject(text: string): Record<string, unknown> | undefined {

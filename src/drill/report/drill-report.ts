@@ -1,7 +1,6 @@
-/** The drill matrix's results by scenario: build/drills.json, and a table for people. */
-
-import type { MatrixOptions, Run, ScenarioResult } from '../matrix';
+/** The results of drills by scenario: for a machine (build/drills.json), and as a table for people. */
 import { quantileOf } from '../oracle/oracle-meter';
+import type { KeptTimeline, Run, ScenarioResult } from '../results';
 import { describeSite, figure, type Site, table } from './report';
 
 export interface ScenarioFigures {
@@ -40,38 +39,62 @@ export interface ScenarioFigures {
   readonly stories: readonly string[];
 }
 
-export interface MatrixReport extends Site {
+/** What was drilled, and how the report calls it. */
+export interface Subject {
+  /** A pair that the drill made itself, or one that was there. */
+  readonly pair: 'sandbox' | 'live';
   readonly parameters: Readonly<Record<string, unknown>>;
+  /** A signal, or a pair that could not be drilled further, ended the drills early: why. */
+  readonly endedEarly: string | undefined;
+}
+
+export interface DrillReport extends Site {
+  readonly pair: Subject['pair'];
+  readonly parameters: Readonly<Record<string, unknown>>;
+  readonly endedEarly: string | null;
   readonly runs: number;
   readonly violations: number;
   readonly dualActive: number;
   readonly failures: number;
   readonly scenarios: Readonly<Record<string, ScenarioFigures>>;
+  /** Each drill, without the words of one that failed: they are among its scenario's stories. */
+  readonly drills: readonly Omit<Run, 'failure'>[];
 }
 
-export function reportOf(options: MatrixOptions, results: readonly ScenarioResult[]): MatrixReport {
-  const { onRun: _onRun, ...parameters } = options;
+/** The pictures of one scenario, by its name. */
+export type Timelines = Readonly<Record<string, readonly KeptTimeline[]>>;
+
+export function reportOf(subject: Subject, results: readonly ScenarioResult[]): DrillReport {
   const figures = results.map((result) => [result.scenario.name, figuresOf(result)] as const);
   const sum = (name: 'runs' | 'violations' | 'dualActive' | 'failures'): number =>
     figures.reduce((total, [, one]) => total + one[name], 0);
   return {
     ...describeSite(),
-    parameters,
+    pair: subject.pair,
+    parameters: subject.parameters,
+    endedEarly: subject.endedEarly ?? null,
     runs: sum('runs'),
     violations: sum('violations'),
     dualActive: sum('dualActive'),
     failures: sum('failures'),
     scenarios: Object.fromEntries(figures),
+    drills: results.flatMap(({ runs }) => runs.map(({ failure: _failure, ...run }) => run)),
   };
 }
 
-function figuresOf({
-  scenario,
-  runs,
-  verdicts,
-  dualActive,
-  framesSeen,
-}: ScenarioResult): ScenarioFigures {
+export function timelinesOf(results: readonly ScenarioResult[]): Timelines {
+  return Object.fromEntries(results.map(({ scenario, timelines }) => [scenario.name, timelines]));
+}
+
+/** True when a promise was broken, or a pair did not mend itself. */
+export function isBroken(
+  report: Pick<DrillReport, 'violations' | 'dualActive' | 'failures'>,
+): boolean {
+  return report.violations + report.dualActive + report.failures > 0;
+}
+
+function figuresOf(result: ScenarioResult): ScenarioFigures {
+  const { scenario, runs, verdicts, dualActive, framesSeen } = result;
   const count = (is: (run: Run) => boolean): number => runs.filter(is).length;
   const total = (of: 'lost' | 'regressed' | 'requests' | 'retries'): number =>
     verdicts.reduce((sum, verdict) => sum + verdict[of], 0);
@@ -104,12 +127,16 @@ function figuresOf({
     requests: total('requests'),
     retries: total('retries'),
     framesSeen,
-    stories: [
-      ...verdicts.flatMap((verdict) => verdict.violations.map((violation) => violation.story)),
-      ...dualActive.map((moment) => `two active sides: ${moment.story}`),
-      ...runs.flatMap((run) => (run.failure === undefined ? [] : [`run ${run.n}: ${run.failure}`])),
-    ],
+    stories: storiesOf(result),
   };
+}
+
+function storiesOf({ verdicts, dualActive, runs }: ScenarioResult): string[] {
+  return [
+    ...verdicts.flatMap((verdict) => verdict.violations.map((violation) => violation.story)),
+    ...dualActive.map((moment) => `two active sides: ${moment.story}`),
+    ...runs.flatMap((run) => (run.failure === undefined ? [] : [`run ${run.n}: ${run.failure}`])),
+  ];
 }
 
 function bytesOf(kind: string): (run: Run) => number | undefined {
@@ -117,7 +144,7 @@ function bytesOf(kind: string): (run: Run) => number | undefined {
 }
 
 /** One line for each scenario, then what went wrong. */
-export function reportText(report: MatrixReport): string {
+export function reportText(report: DrillReport): string {
   const ms = (value: number | null): string => (value === null ? '–' : figure(value, 1));
   const rows = Object.entries(report.scenarios).map(([name, one]) => [
     name,
@@ -141,11 +168,26 @@ export function reportText(report: MatrixReport): string {
   const stories = Object.entries(report.scenarios).flatMap(([name, one]) =>
     one.stories.map((story) => `  ${name}: ${story}`),
   );
-  const { runs, violations, dualActive, failures } = report;
+  const { runs, violations, dualActive, failures, endedEarly } = report;
   return [
     table(heads, rows),
     `${runs} drills: ${violations} client violations, ${dualActive} moments with two active sides, ` +
       `${failures} drills that did not come to their end`,
+    ...(endedEarly === null ? [] : [`Ended early: ${endedEarly}`]),
     ...stories,
   ].join('\n');
+}
+
+/** One drill in a line, as it ends. */
+export function runText(run: Run, of: number): string {
+  const took = (what: string, ms: number | undefined): string =>
+    ms === undefined ? '' : `, ${what} after ${figure(ms, 1)} ms`;
+  const first = run.failure?.split('\n')[0];
+  const how =
+    first === undefined
+      ? `${took('runs', run.promotedMs)}${took('answers', run.failoverMs)}` +
+        `${run.guestLost ? ', guest lost with both hosts' : ''}` +
+        `, protected again in ${figure(run.reprotectedMs)} ms`
+      : `, FAILED: ${first}`;
+  return `${run.scenario} ${run.n + 1} of ${of}${how}`;
 }

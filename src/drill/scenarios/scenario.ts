@@ -10,7 +10,8 @@ import { sleep, until } from '../process/time';
 export interface Scene {
   readonly lan: Lan;
   readonly pair: HostPair;
-  readonly etcd: LocalEtcd;
+  /** The witness, where it is one that can be stopped. */
+  readonly etcd: LocalEtcd | undefined;
   readonly oracle: OracleProcess;
   /** A number from 0 to below 1, drawn from the drill's seed. */
   readonly random: () => number;
@@ -40,6 +41,8 @@ export interface Scenario {
   readonly name: string;
   /** One line: what is done. */
   readonly what: string;
+  /** It stops the witness, or cuts it off from one host: a directory cannot be had that way. */
+  readonly needsEtcd?: true;
   readonly act: (scene: Scene, sides: Sides) => Promise<Outcome>;
 }
 

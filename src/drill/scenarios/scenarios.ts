@@ -70,6 +70,7 @@ async function slow(scene: Scene): Promise<Outcome> {
 /** Without the witness a protected pair goes on, and a survivor waits until it is back. */
 async function witnessDown(scene: Scene, { active, standby }: Sides): Promise<Outcome> {
   const { etcd, oracle, pair, run } = scene;
+  if (etcd === undefined) throw new Error('This witness cannot be stopped.');
   const isKilled = run % 4 === 3;
   if (isKilled) await etcd.kill();
   else etcd.signal('SIGSTOP');
@@ -160,16 +161,19 @@ export const scenarios: readonly Scenario[] = [
   {
     name: 'witness-down',
     what: 'the witness is down, then the primary is killed; measured from the witness’s return',
+    needsEtcd: true,
     act: witnessDown,
   },
   {
     name: 'witness-cut-from-primary',
     what: 'the primary loses the witness, then the link',
+    needsEtcd: true,
     act: (scene, { active }) => witnessCut(scene, hostOf(active)),
   },
   {
     name: 'witness-cut-from-standby',
     what: 'the standby loses the witness, then the link',
+    needsEtcd: true,
     act: (scene, { standby }) => witnessCut(scene, hostOf(standby)),
   },
   {
