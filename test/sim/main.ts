@@ -4,6 +4,7 @@
  *   node dist/test/sim/main.js --seeds 2000 [--first 1]   runs that many schedules on all cores
  *   node dist/test/sim/main.js --seed 17                  replays one: its history, and if it fails,
  *                                                         the smallest plan that still does
+ *   … --seconds-max 180                                   a schedule that takes longer never ends
  *   … --mutation NAME                                     with a planted bug; NAME "all": each of them,
  *                                                         until the simulator has found it
  *
@@ -15,7 +16,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { type MutationName, mutationNames, mutations } from './mutations';
 import { drawPlan, tellStep } from './plan';
-import { catchAll, runMany, type Totals } from './runner';
+import { catchAll, type RunMany, runMany, type Totals } from './runner';
 import { runPlan } from './schedule';
 import { shrink } from './shrink';
 
@@ -44,12 +45,12 @@ function report(totals: Totals, seconds: number, first: number): object {
   };
 }
 
-async function many(first: number, count: number, out: string): Promise<boolean> {
+async function many(what: RunMany, out: string): Promise<boolean> {
+  const { first, count } = what;
   const startMs = performance.now();
   let toldMs = startMs;
   const totals = await runMany({
-    first,
-    count,
+    ...what,
     onProgress: (sofar) => {
       if (performance.now() - toldMs < PROGRESS_MS) return;
       toldMs = performance.now();
@@ -130,6 +131,8 @@ async function main(): Promise<void> {
       seed: { type: 'string' },
       mutation: { type: 'string' },
       out: { type: 'string' },
+      'seconds-max': { type: 'string' },
+      'stall-at': { type: 'string' },
     },
   });
   const { seed, mutation, out } = values;
@@ -140,7 +143,16 @@ async function main(): Promise<void> {
   else if (all || planted !== undefined) {
     const names = planted === undefined ? mutationNames : [planted];
     good = await plantAll(names, out ?? 'build/sim-mutations.json');
-  } else good = await many(Number(values.first), Number(values.seeds), out ?? 'build/sim.json');
+  } else {
+    const [secondsMax, stallAt] = [values['seconds-max'], values['stall-at']];
+    const what = {
+      first: Number(values.first),
+      count: Number(values.seeds),
+      ...(secondsMax === undefined ? {} : { secondsMax: Number(secondsMax) }),
+      ...(stallAt === undefined ? {} : { stallAt: Number(stallAt) }),
+    };
+    good = await many(what, out ?? 'build/sim.json');
+  }
   process.exitCode = good ? 0 : 1;
 }
 

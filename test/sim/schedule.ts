@@ -20,7 +20,7 @@ import {
 } from './plan';
 import { Random } from './random';
 import { beaconRequest } from './sim-lan';
-import { type SimHost, World, type WorldOptions } from './world';
+import { NeverEnds, type SimHost, World, type WorldOptions } from './world';
 
 export interface ScheduleOutcome {
   readonly violations: readonly string[];
@@ -32,6 +32,8 @@ export interface ScheduleOutcome {
 const WHEN_MS = 60;
 /** The longest waits between two tries of anything are a second. */
 const MEND_MS = 8000;
+/** Of the history, in the words of a schedule that had to be broken off. */
+const TAIL_LINES = 8;
 
 export interface RunOptions extends WorldOptions {
   /** Keeps a history of all that happens; without, only what the plan does. */
@@ -40,7 +42,14 @@ export interface RunOptions extends WorldOptions {
 
 export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<ScheduleOutcome> {
   const run = new Schedule(plan, options);
-  await run.run();
+  try {
+    await run.run();
+  } catch (error) {
+    const what = error instanceof Error ? error.message : String(error);
+    const tail = run.story.slice(-TAIL_LINES).join(' · ');
+    const said = error instanceof NeverEnds ? what : `it threw: ${what}`;
+    run.world.judge.accuse(`${said}; before that: ${tail}`);
+  }
   // What a promise threw is told only after a turn of the real event loop; see runner.ts.
   return { violations: run.world.violations, story: run.story, chaos: run.chaos };
 }

@@ -12,6 +12,7 @@ import path from 'node:path';
 import type { Chaos } from './chaos';
 import { mutationNames } from './mutations';
 import { drawPlan, type Plan, tellStep } from './plan';
+import type { Failure } from './runner';
 import { runPlan, runSeed } from './schedule';
 import { shrink } from './shrink';
 
@@ -80,6 +81,20 @@ test('a seed gives the same history each time', async () => {
   const [one, other] = [await runSeed(11, { tellAll: true }), await runSeed(11, { tellAll: true })];
   expect(one.story.length).toBeGreaterThan(20);
   expect(other.story).toEqual(one.story);
+});
+
+test('a schedule that never ends is a violation of its own kind, with what came before', async () => {
+  const { violations } = await runSeed(11, { eventsMax: 300 });
+  expect(violations).toHaveLength(1);
+  expect(violations[0]).toMatch(/^never ends: 301 events by .* ms.*; a is .* before that: .* ms: /);
+});
+
+test('a schedule that lets nobody in is broken off, and the rest is done', () => {
+  const { results, code } = simulate('--seeds', '4', '--stall-at', '2', '--seconds-max', '5');
+  const { schedules, failures } = results as { schedules: number; failures: readonly Failure[] };
+  expect(schedules).toBe(4);
+  expect(failures).toEqual([{ seed: 2, violations: ['never ends: it was under way for 5 s'] }]);
+  expect(code).toBe(1);
 });
 
 test('a failing plan is made smaller, and still fails', async () => {

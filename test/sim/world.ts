@@ -17,7 +17,12 @@ import { SimWitness } from './sim-witness';
 
 export { SimHost } from './sim-host';
 
+/** More happened than in any world that comes to an end. */
+export class NeverEnds extends Error {}
+
 export interface WorldOptions extends HostOptions {
+  /** So many events are a world that never comes to rest: NeverEnds is thrown. */
+  readonly eventsMax?: number;
   /** Nobody may speak once another generation runs: what the lease on the release path promises. */
   readonly judgeLease?: boolean;
   /** For frames of all worlds, so that none is made for each. */
@@ -27,6 +32,8 @@ export interface WorldOptions extends HostOptions {
 }
 
 const SETTLE_EVENTS = 16;
+/** Some ten times what the longest schedule takes. */
+export const EVENTS_MAX = 200_000;
 /** Eight regions. */
 const DISK_BYTES = 512 * 1024;
 
@@ -195,8 +202,18 @@ export class World {
     this.judge.look();
     const more = this.clock.runNext(endUs);
     this.events += 1;
+    if (this.events > (this.options.eventsMax ?? EVENTS_MAX)) throw this.neverEnds();
     this.judge.look();
     return more;
+  }
+
+  private neverEnds(): NeverEnds {
+    const ms = (this.clock.nowUs() / 1000 - 1000).toFixed(2);
+    const hosts = [...this.hosts.values()].map(
+      ({ name, state, gate }) => `${name} is ${state} after ${gate.counts.event} events`,
+    );
+    const where = `${this.events} events by ${ms} ms, and ${this.clock.timers} timers are set`;
+    return new NeverEnds(`never ends: ${where}; ${hosts.join(', ') || 'no host is left'}`);
   }
 
   /**
