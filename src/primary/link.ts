@@ -14,7 +14,6 @@
  */
 import type { Timer } from '../common/clock';
 import { FtError } from '../common/errors';
-import { Pulse } from '../common/pulse';
 import type { Connection } from '../transport/connection';
 import { allocFrameBuffer, allocHeaderBuffer } from '../wire/buffer-pool';
 import {
@@ -24,7 +23,6 @@ import {
   FrameType,
   PROTOCOL_VERSION,
 } from '../wire/frame';
-import { HEARTBEAT_BYTES, readHeartbeat, writeHeartbeat } from '../wire/heartbeat';
 import {
   type Bye,
   type CatchUpFrom,
@@ -35,6 +33,7 @@ import {
   unpackWelcome,
   type Welcome,
 } from '../wire/messages';
+import { LinkBeats } from './link-beats';
 import type { LinkDown, LinkHandlers, LinkOptions, LinkPeer } from './link-types';
 import { diskMapsFault } from './peer-disks';
 
@@ -66,11 +65,7 @@ export class Link {
   };
   private replication: Connection | undefined;
   private heartbeat: Connection | undefined;
-  private readonly pulse: Pulse;
-  private readonly beatBuffer = allocFrameBuffer(HEARTBEAT_BYTES);
-  private readonly ours = { sequence: 0, echo: 0 };
-  private readonly theirs = { sequence: 0, echo: 0 };
-  private beatBusy = false;
+  private readonly beats: LinkBeats;
   /** What each candidate was last heard to say against a session, by its place in the list. */
   private readonly refusedBefore = new Map<number, string>();
 
@@ -78,12 +73,10 @@ export class Link {
     private readonly options: LinkOptions,
     private readonly handlers: LinkHandlers,
   ) {
-    this.pulse = new Pulse({
-      clock: options.clock,
-      intervalMs: options.heartbeatIntervalMs,
-      suspectAfterMs: options.suspectAfterMs,
-      beat: () => this.beat(),
-      onSuspect: (why, silentMs) => this.suspected(why, silentMs),
+    this.beats = new LinkBeats(options, {
+      onBeat: () => handlers.onBeat(),
+      onEcho: (sequence) => handlers.onEcho(sequence),
+      onLost: (error) => this.down({ kind: 'lost', error }, error),
     });
   }
 
@@ -93,7 +86,7 @@ export class Link {
 
   /** Heartbeats of the standby that came late. */
   get lateHeartbeats(): number {
-    return this.pulse.detector.late;
+    return this.beats.late;
   }
 
   /** Dials until a standby answers. Without candidates the link stays idle. */
@@ -309,29 +302,26 @@ export class Link {
     replication.onClose = (error) => this.closed(error);
     heartbeat.onFrame = (frame) => this.heardBeat(frame);
     heartbeat.onClose = (error) => this.closed(error);
-    this.ours.echo = 0;
-    this.pulse.start();
+    this.beats.begin(replication, heartbeat);
     this.handlers.onUp(replication, this.peer);
   }
 
   private received(frame: Frame): void {
     if (this.state !== 'up') return;
-    this.pulse.detector.heard();
+    this.beats.sign();
     if (frame.type === FrameType.bye) this.saidBye(frame);
     else this.handlers.onFrame(frame);
   }
 
   private heardBeat(frame: Frame): void {
     if (this.state !== 'up') return;
-    this.pulse.detector.heard();
+    this.beats.sign();
     if (frame.type === FrameType.bye) this.saidBye(frame);
     else if (frame.type !== FrameType.heartbeat) {
       const message = `A frame of type ${frame.type} came on the heartbeat connection.`;
       this.fail(new FtError('FT_ERR_FRAME_UNEXPECTED', message, { type: frame.type }));
     } else {
-      const damaged = readHeartbeat(frame.body, this.theirs);
-      this.ours.echo = this.theirs.sequence;
-      const error = damaged ?? this.handlers.onEcho(this.theirs.echo);
+      const error = this.beats.heard(frame);
       if (error !== undefined) this.fail(error);
     }
   }
@@ -356,30 +346,6 @@ export class Link {
       const error = new FtError('FT_ERR_GAVE_UP', message, { generation });
       this.down({ kind: 'gave-up', generation, error }, undefined);
     } else this.down({ kind: 'bye', reason: bye.reason }, undefined);
-  }
-
-  private beat(): void {
-    const connection = this.heartbeat;
-    if (connection === undefined || this.beatBusy) return;
-    this.beatBusy = true;
-    const { generation, epoch } = this.options;
-    const header = {
-      type: FrameType.heartbeat,
-      flags: 0,
-      generation: generation(),
-      epoch: epoch(),
-    };
-    this.ours.sequence = this.handlers.onBeat();
-    const bytes = writeHeartbeat(this.ours, this.beatBuffer.body);
-    connection.send(header, this.beatBuffer, bytes, () => {
-      this.beatBusy = false;
-    });
-  }
-
-  private suspected(why: 'silence' | 'closed', silentMs: number): void {
-    const message = `The standby has been silent for ${silentMs.toFixed(1)} ms.`;
-    const error = new FtError('FT_ERR_PEER_SILENT', message, { silentMs, why });
-    this.down({ kind: 'lost', error }, error);
   }
 
   private closed(error: FtError | undefined): void {
@@ -418,7 +384,7 @@ export class Link {
     this.attempt += 1;
     this.timer?.cancel();
     this.timer = undefined;
-    this.pulse.stop();
+    this.beats.stop();
     const { replication, heartbeat } = this;
     this.replication = undefined;
     this.heartbeat = undefined;

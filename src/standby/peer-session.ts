@@ -146,7 +146,7 @@ export class PeerSession {
   join(heartbeat: Connection): void {
     this.heartbeat = heartbeat;
     this.joinTimer?.cancel();
-    this.signs.begin(heartbeat);
+    this.signs.begin(heartbeat, this.replication);
     heartbeat.onFrame = (frame) => this.heardBeat(frame);
     heartbeat.onClose = (error) => this.closed(error);
     this.pulse.start();

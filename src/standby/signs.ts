@@ -17,7 +17,10 @@ import type { FtError } from '../common/errors';
 import type { Connection } from '../transport/connection';
 import { allocFrameBuffer } from '../wire/buffer-pool';
 import { FrameType } from '../wire/frame';
-import { HEARTBEAT_BYTES, readHeartbeat, writeHeartbeat } from '../wire/heartbeat';
+import { HEARTBEAT_BYTES, noHeartbeat, readHeartbeat, writeHeartbeat } from '../wire/heartbeat';
+
+/** What a beat tells of the session's other connection. */
+export type ReplicationBytes = Pick<Connection, 'bytesReceived' | 'bytesSent'>;
 
 export interface SignsOptions {
   readonly generation: number;
@@ -27,20 +30,22 @@ export interface SignsOptions {
 
 export class Signs {
   private connection: Connection | undefined;
+  private replication: ReplicationBytes = { bytesReceived: 0, bytesSent: 0 };
   private hushed = false;
   /** A beat is with the connection, and its buffer too. */
   private busy = false;
   /** A beat was heard while the answer to an earlier one was not away yet. */
   private answerDue = false;
   private readonly buffer = allocFrameBuffer(HEARTBEAT_BYTES);
-  private readonly ours = { sequence: 0, echo: 0 };
-  private readonly theirs = { sequence: 0, echo: 0 };
+  private readonly ours = noHeartbeat();
+  private readonly theirs = noHeartbeat();
 
   constructor(private readonly options: SignsOptions) {}
 
   /** The session's heartbeat connection is there. */
-  begin(connection: Connection): void {
+  begin(connection: Connection, replication: ReplicationBytes): void {
     this.connection = connection;
+    this.replication = replication;
   }
 
   /** No new sign is given from here on. */
@@ -77,6 +82,8 @@ export class Signs {
     this.answerDue = false;
     const { generation, epoch } = this.options;
     this.ours.sequence += 1;
+    this.ours.received = this.replication.bytesReceived;
+    this.ours.sent = this.replication.bytesSent;
     const header = { type: FrameType.heartbeat, flags: 0, generation, epoch: epoch() };
     const bytes = writeHeartbeat(this.ours, this.buffer.body);
     connection.send(header, this.buffer, bytes, this.away);

@@ -24,6 +24,10 @@ export interface Connection {
   readonly peerNode?: string | undefined;
   /** Bytes handed over with send and not yet taken by the system. */
   readonly bytesQueued: number;
+  /** Bytes of frames handed over with send so far, whether or not they have left. */
+  readonly bytesSent: number;
+  /** Bytes that the peer sent and that were read here so far; in the end its bytesSent. */
+  readonly bytesReceived: number;
 
   /**
    * Sends one frame. `buffer` holds the body at FRAME_HEADER_BYTES (see FrameBuffer); the header is

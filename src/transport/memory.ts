@@ -121,6 +121,7 @@ export class MemoryConnection implements Connection {
   private outgoing: Parcel[] = [];
   private timerSet = false;
   private queued = 0;
+  private sentBytes = 0;
   private isClosed = false;
   /** Closed with an error: whoever still sends to this end learns that it is gone. */
   private isReset = false;
@@ -143,6 +144,14 @@ export class MemoryConnection implements Connection {
     return this.queued;
   }
 
+  get bytesSent(): number {
+    return this.sentBytes;
+  }
+
+  get bytesReceived(): number {
+    return this.decoder.bytesTaken;
+  }
+
   get onFrame(): (frame: Frame) => void {
     return this.frameHandler ?? noop;
   }
@@ -161,6 +170,7 @@ export class MemoryConnection implements Connection {
     }
     const frameBytes = encodeFrame(header, buffer, bodyBytes, this.checksum);
     this.queued += frameBytes;
+    this.sentBytes += frameBytes;
     this.post(Buffer.from(buffer.bytes.subarray(0, frameBytes)), onFlushed);
   }
 

@@ -83,6 +83,7 @@ export class TcpConnection implements Connection {
   private readonly pending: PendingWrite[] = [];
   private pendingHead = 0;
   private queued = 0;
+  private sentBytes = 0;
   private state: 'open' | 'closing' | 'closed' = 'open';
   private corked = false;
   /**
@@ -127,6 +128,14 @@ export class TcpConnection implements Connection {
     return this.queued;
   }
 
+  get bytesSent(): number {
+    return this.sentBytes;
+  }
+
+  get bytesReceived(): number {
+    return this.decoder.bytesTaken;
+  }
+
   get onFrame(): (frame: Frame) => void {
     return this.frameHandler ?? noop;
   }
@@ -146,6 +155,7 @@ export class TcpConnection implements Connection {
     }
     const frameBytes = encodeFrame(header, buffer, bodyBytes, this.checksum);
     this.queued += frameBytes;
+    this.sentBytes += frameBytes;
     this.pending.push({ bytes: frameBytes, onFlushed });
     this.handingOver = true;
     this.stream.write(buffer.bytes, frameBytes);

@@ -68,6 +68,7 @@ export class FrameDecoder {
   private stopped = false;
   private pushing = false;
   private frameCount = 0;
+  private byteCount = 0;
 
   /** `bodyBytesMax` bounds every body, compressed and raw; small until the handshake is done. */
   constructor(checksum: Checksum, bodyBytesMax = BODY_BYTES_MAX_HANDSHAKE) {
@@ -83,6 +84,11 @@ export class FrameDecoder {
   /** Frames handed out so far. */
   get frames(): number {
     return this.frameCount;
+  }
+
+  /** Bytes of the stream that were pushed so far. */
+  get bytesTaken(): number {
+    return this.byteCount;
   }
 
   /** Holds from the next header on, even if it is already in the chunk being pushed. */
@@ -117,6 +123,7 @@ export class FrameDecoder {
   push(chunk: Buffer, onFrame: (frame: Frame) => void, placed = 0): FtError | undefined {
     assert(!this.pushing, 'onFrame does not push into the decoder that called it');
     this.pushing = true;
+    this.byteCount += placed + chunk.length;
     if (placed > 0) this.takePlaced(placed, onFrame);
     let at = 0;
     while (this.dead === undefined && !this.stopped) {

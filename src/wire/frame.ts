@@ -18,7 +18,7 @@
  */
 
 export const FRAME_MAGIC = 0x534c4d52; // "RMLS" read as u32 little-endian
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 export const FRAME_HEADER_BYTES = 40;
 
 /** Bodies accepted before the handshake is done. */

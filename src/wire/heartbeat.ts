@@ -1,20 +1,31 @@
 /**
- * The body of a heartbeat: a number of its own, and the number of the newest one heard. Little-endian.
+ * The body of a heartbeat: a number of its own, the number of the newest one heard, and how the other
+ * connection of the session stands, as seen from here. Little-endian.
  *
  *   off size field
  *     0   8  sequence   u64, 1 and up (at most 2^53 − 1), counted by each side in each session
  *     8   8  echo       the newest `sequence` of the other side that this side took note of; 0: none
+ *    16   8  received   bytes of the replication connection that have arrived here, from its first on
+ *    24   8  sent       bytes that were handed to the replication connection here, likewise
  *
  * An echo is a promise (docs/adr/031-lease-on-the-release-path.md), so a standby that may be about
- * to promote echoes nothing new, although it still beats.
+ * to promote echoes nothing new, although it still beats. The two counts promise nothing: they tell a
+ * side that hears heartbeats that the other connection brings nothing any more (primary/link-watch.ts).
  */
 import { FtError } from '../common/errors';
 
-export const HEARTBEAT_BYTES = 16;
+export const HEARTBEAT_BYTES = 32;
 
 export interface Heartbeat {
   sequence: number;
   echo: number;
+  received: number;
+  sent: number;
+}
+
+/** One of which nothing is known yet. */
+export function noHeartbeat(): Heartbeat {
+  return { sequence: 0, echo: 0, received: 0, sent: 0 };
 }
 
 const TWO_TO_32 = 2 ** 32;
@@ -23,6 +34,8 @@ const TWO_TO_32 = 2 ** 32;
 export function writeHeartbeat(beat: Heartbeat, body: Buffer): number {
   put(body, beat.sequence, 0);
   put(body, beat.echo, 8);
+  put(body, beat.received, 16);
+  put(body, beat.sent, 24);
   return HEARTBEAT_BYTES;
 }
 
@@ -34,12 +47,17 @@ export function readHeartbeat(body: Uint8Array, into: Heartbeat): FtError | unde
   }
   const sequence = take(body, 0);
   const echo = take(body, 8);
-  if (sequence === 0 || !Number.isSafeInteger(sequence) || !Number.isSafeInteger(echo)) {
+  const received = take(body, 16);
+  const sent = take(body, 24);
+  const exact = Number.isSafeInteger(sequence) && Number.isSafeInteger(echo);
+  if (sequence === 0 || !exact || !Number.isSafeInteger(received) || !Number.isSafeInteger(sent)) {
     const message = `A heartbeat is numbered ${sequence} and echoes ${echo}, which cannot be.`;
-    return new FtError('FT_ERR_MESSAGE', message, { sequence, echo });
+    return new FtError('FT_ERR_MESSAGE', message, { sequence, echo, received, sent });
   }
   into.sequence = sequence;
   into.echo = echo;
+  into.received = received;
+  into.sent = sent;
   return undefined;
 }
 

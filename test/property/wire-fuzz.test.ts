@@ -87,7 +87,8 @@ function frameOf(random: Random): Buffer {
     );
   } else if (kind === 3) {
     header.type = random.below(2) === 0 ? FrameType.ack : FrameType.heartbeat;
-    const beat = { sequence: 1 + random.below(1 << 30), echo: random.below(1 << 30) };
+    const [echo, received, sent] = [random.below(1 << 30), random.below(9), random.below(9)];
+    const beat = { sequence: 1 + random.below(1 << 30), echo, received, sent };
     bytes = header.type === FrameType.ack ? 0 : writeHeartbeat(beat, buffer.body);
   } else if (kind === 4) {
     const raw = Buffer.alloc(1024 + random.below(8000), random.below(256));

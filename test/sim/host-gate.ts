@@ -215,6 +215,14 @@ export class GatedConnection implements Connection {
     return this.inner.bytesQueued;
   }
 
+  get bytesSent(): number {
+    return this.inner.bytesSent;
+  }
+
+  get bytesReceived(): number {
+    return this.inner.bytesReceived;
+  }
+
   get onFrame(): (frame: Frame) => void {
     return this.frameHandler ?? (() => undefined);
   }

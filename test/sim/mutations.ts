@@ -264,6 +264,15 @@ export const mutations = {
       },
     },
   },
+  'trust-heartbeats-alone': {
+    what: 'a replication connection that brings nothing counts as well while heartbeats pass',
+    plant: {
+      primary: (role) => {
+        const beats = member<object>(member<object>(role, 'link'), 'beats');
+        replace(member<object>(beats, 'watch'), 'look', () => undefined);
+      },
+    },
+  },
   'forget-what-was-never-acknowledged': {
     what: 'after a lost link only what changes from then on is noted, not the epochs under way',
     plant: {

@@ -217,8 +217,8 @@ test('a standby whose disk is known to be broken takes nothing over, and claims 
   const { a, b } = await world.protectedPair();
   const seen = await halting(world, a);
   // As if the word of it had come in the same turn as the hand-over.
-  const inside = b.node.standby as unknown as { diskError: FtError };
-  inside.diskError = new FtError('FT_ERR_DISK_IO', 'The image cannot be written.');
+  const inside = b.node.standby as unknown as { disks: { failed(error: FtError): void } };
+  inside.disks.failed(new FtError('FT_ERR_DISK_IO', 'The image cannot be written.'));
   await world.until('an outcome', () => seen.outcome !== undefined);
   expect([a.state, codeOf(seen.outcome)]).toEqual(['solo', 'FT_ERR_SWITCHOVER_FAILED']);
   await answersFrom(world, 'a');

@@ -5,7 +5,12 @@ import { Signs } from '../../src/standby/signs';
 import { type Connection, closedByPeer } from '../../src/transport/connection';
 import { allocFrameBuffer } from '../../src/wire/buffer-pool';
 import type { FrameBuffer, FrameHeader } from '../../src/wire/frame';
-import { readHeartbeat, writeHeartbeat } from '../../src/wire/heartbeat';
+import {
+  HEARTBEAT_BYTES,
+  noHeartbeat,
+  readHeartbeat,
+  writeHeartbeat,
+} from '../../src/wire/heartbeat';
 import { ManualClock } from '../support/manual-clock';
 
 interface Sent {
@@ -16,14 +21,18 @@ interface Sent {
 
 class Wire {
   readonly sent: Sent[] = [];
+  /** What each beat told of the replication connection: bytes received, and sent. */
+  readonly counts: [number, number][] = [];
   /** Frames wait here for the system when it does not take them at once. */
   readonly waiting: (() => void)[] = [];
   takes = true;
   readonly connection = {
     send: (header: FrameHeader, buffer: FrameBuffer, bytes: number, onFlushed?: () => void) => {
-      const beat = { sequence: 0, echo: 0 };
+      const beat = noHeartbeat();
       expect(readHeartbeat(buffer.body.subarray(0, bytes), beat)).toBeUndefined();
-      this.sent.push({ epoch: header.epoch, ...beat });
+      const { sequence, echo } = beat;
+      this.sent.push({ epoch: header.epoch, sequence, echo });
+      this.counts.push([beat.received, beat.sent]);
       if (this.takes) onFlushed?.();
       else if (onFlushed !== undefined) this.waiting.push(onFlushed);
     },
@@ -31,15 +40,17 @@ class Wire {
 }
 
 function beat(sequence: number): Uint8Array {
-  const { body } = allocFrameBuffer(16);
-  writeHeartbeat({ sequence, echo: 0 }, body);
+  const { body } = allocFrameBuffer(HEARTBEAT_BYTES);
+  writeHeartbeat({ ...noHeartbeat(), sequence }, body);
   return body;
 }
+
+const replication = { bytesReceived: 0, bytesSent: 0 };
 
 function speaking(): { wire: Wire; signs: Signs } {
   const wire = new Wire();
   const signs = new Signs({ generation: 3, epoch: () => 7 });
-  signs.begin(wire.connection);
+  signs.begin(wire.connection, replication);
   return { wire, signs };
 }
 
@@ -93,6 +104,17 @@ describe('signs', () => {
     signs.hush();
     wire.waiting.shift()?.();
     expect(wire.sent).toHaveLength(1);
+  });
+
+  test('each beat tells how the replication connection stands', () => {
+    const { wire, signs } = speaking();
+    signs.beat();
+    Object.assign(replication, { bytesReceived: 2 ** 40 + 5, bytesSent: 46 });
+    signs.beat();
+    expect(wire.counts).toEqual([
+      [0, 0],
+      [2 ** 40 + 5, 46],
+    ]);
   });
 
   test('what is no heartbeat is an error', () => {
