@@ -23,6 +23,7 @@ import { shrink } from './shrink';
 /** A planted bug must be found within so many schedules. */
 export const MUTATION_SCHEDULES_MAX = 10_000;
 const FAILURES_KEPT = 100;
+const FAILURES_TOLD = 10;
 const PROGRESS_MS = 10_000;
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
@@ -49,9 +50,15 @@ async function many(what: RunMany, out: string): Promise<boolean> {
   const { first, count } = what;
   const startMs = performance.now();
   let toldMs = startMs;
+  let told = 0;
   const totals = await runMany({
     ...what,
     onProgress: (sofar) => {
+      // At once: a long run need not come to its end before somebody looks into them.
+      for (; told < Math.min(sofar.failures.length, FAILURES_TOLD); told += 1) {
+        const failure = sofar.failures[told];
+        print(`seed ${failure?.seed}: ${failure?.violations.join('; ')}`);
+      }
       if (performance.now() - toldMs < PROGRESS_MS) return;
       toldMs = performance.now();
       print(`${sofar.schedules} of ${count} schedules, ${sofar.failures.length} with violations`);
@@ -59,9 +66,6 @@ async function many(what: RunMany, out: string): Promise<boolean> {
   });
   const seconds = (performance.now() - startMs) / 1000;
   write(out, report(totals, seconds, first));
-  for (const failure of totals.failures.slice(0, 10)) {
-    print(`seed ${failure.seed}: ${failure.violations.join('; ')}`);
-  }
   const rate = (totals.schedules / seconds).toFixed(1);
   print(
     `${totals.schedules} schedules, ${totals.failures.length} with violations, ${rate} a second`,

@@ -63,8 +63,8 @@ test('in the midst of a sync: the sync begins anew', async () => {
   await world.advance(STUCK_MS / 2);
   expect(a.state).toBe('syncing');
   await world.until('protected', () => a.state === 'protected', 3000);
-  // Nobody could have taken over, so nobody was asked.
-  expect(world.witness.owners).toEqual(['a']);
+  // The base epoch may have been under way, so the witness was asked; nobody else can have been.
+  expect(new Set(world.witness.owners)).toEqual(new Set(['a']));
   expect(world.violations).toEqual([]);
 });
 

@@ -17,6 +17,17 @@ function before(left: Entry, right: Entry): boolean {
   return left.dueUs < right.dueUs || (left.dueUs === right.dueUs && left.order < right.order);
 }
 
+/** Steps of time in a microsecond; a power of two, so that every moment is an exact number. */
+const STEPS_PER_US = 1024;
+
+/**
+ * The first step that is not before `us`. Moments that lay anywhere between two numbers would be lost
+ * in rounding: whoever waits for what is left until some moment could find the same rest for ever.
+ */
+function step(us: number): number {
+  return Math.ceil(us * STEPS_PER_US) / STEPS_PER_US;
+}
+
 /** Entries by due time, then by the order in which they were asked for. */
 class Heap {
   private readonly items: Entry[] = [];
@@ -73,7 +84,7 @@ export class ManualClock implements Clock {
   private queue: (() => void)[] = [];
 
   constructor(startUs = 1_000_000) {
-    this.now = startUs;
+    this.now = step(startUs);
   }
 
   nowUs(): number {
@@ -123,7 +134,7 @@ export class ManualClock implements Clock {
     this.settle();
     const next = this.earliest();
     if (next === undefined || next.dueUs > endUs) {
-      this.now = Math.max(this.now, endUs);
+      this.now = Math.max(this.now, step(endUs));
       return false;
     }
     this.now = Math.max(this.now, next.dueUs);
@@ -132,7 +143,7 @@ export class ManualClock implements Clock {
       next.live = false;
       this.liveTimers -= 1;
     } else {
-      next.dueUs += next.everyUs;
+      next.dueUs = step(next.dueUs + next.everyUs);
       this.heap.push(next);
     }
     next.fn();
@@ -141,7 +152,7 @@ export class ManualClock implements Clock {
   }
 
   private add(delayMs: number, everyUs: number | undefined, fn: () => void): Timer {
-    const dueUs = this.now + Math.max(delayMs, 0) * 1000;
+    const dueUs = delayMs > 0 ? this.laterBy(delayMs * 1000) : this.now;
     const entry: Entry = { dueUs, order: this.order++, everyUs, fn, live: true };
     this.heap.push(entry);
     this.liveTimers += 1;
@@ -152,6 +163,11 @@ export class ManualClock implements Clock {
         this.liveTimers -= 1;
       },
     };
+  }
+
+  /** However short the wait is, time moves on by it. */
+  private laterBy(us: number): number {
+    return Math.max(step(this.now + us), this.now + 1 / STEPS_PER_US);
   }
 
   /** Cancelled ones are let go of when they come up. */

@@ -27,6 +27,26 @@ test('a cancelled timer does not run, also when cancelled by one that runs', () 
   expect([runs, clock.timers]).toEqual([1, 0]);
 });
 
+test('who waits for what is left until a moment comes to it, wherever the moment lies', () => {
+  for (let at = 0; at < 2000; at += 1) {
+    const clock = new ManualClock(1_000_000 + at / 7);
+    clock.advance(at / 997);
+    const dueUs = clock.nowUs() + at / 13;
+    let waits = 0;
+    const wait = (): void => {
+      const leftMs = (dueUs - clock.nowUs()) / 1000;
+      if (leftMs <= 0) return;
+      waits += 1;
+      // Wakes early each time, as timers do.
+      clock.after(leftMs / 2, wait);
+    };
+    wait();
+    for (let events = 0; events < 10_000 && clock.timers > 0; events += 1) clock.runNext(1e9);
+    expect([at, clock.timers, clock.nowUs() >= dueUs]).toEqual([at, 0, true]);
+    expect(waits).toBeLessThan(100);
+  }
+});
+
 test('what soon() adds runs before time moves', () => {
   const clock = new ManualClock(0);
   const times: number[] = [];
