@@ -1,6 +1,7 @@
 #include "binding/native_machine.h"
 
 #include "binding/machine_disks.h"
+#include "binding/machine_options.h"
 #include "binding/raw_socket.h"
 #include "core/crc32c.h"
 
@@ -21,39 +22,6 @@ Napi::Object error_object(Napi::Env env, const Error& error) {
   object.Set("code", Napi::String::New(env, error.code));
   object.Set("errno", Napi::Number::New(env, error.sys_errno));
   return object;
-}
-
-Console::Options read_console(const std::string& kind, std::string path, double file) {
-  if (kind == "file") return {Console::Kind::kFile, static_cast<int>(file), {}};
-  if (kind == "stdio") return {Console::Kind::kStdio, -1, {}};
-  if (kind == "unix") return {Console::Kind::kUnix, -1, std::move(path)};
-  return {};
-}
-
-MachineOptions read_options(const Napi::Object& from) {
-  const auto number = [&](const char* key) { return from.Get(key).ToNumber().DoubleValue(); };
-  const auto text = [&](const char* key) { return from.Get(key).ToString().Utf8Value(); };
-  MachineOptions options;
-  options.memory_bytes = static_cast<uint64_t>(number("memoryBytes"));
-  options.vcpus = static_cast<uint32_t>(number("vcpus"));
-  options.cpu_model = text("cpuModel");
-  options.kernel_path = text("kernelPath");
-  options.initrd_path = text("initrdPath");
-  options.cmdline = text("cmdline");
-  options.disks = read_disk_options(from.Get("disks"));
-  options.tap_name = text("tapName");
-  options.netns = text("netns");
-  const auto mac = bytes_of(from.Get("mac"));
-  std::copy_n(mac.begin(), std::min(mac.size(), options.mac.size()), options.mac.begin());
-  options.console = read_console(text("consoleKind"), text("consolePath"), number("consoleFd"));
-  options.first_cpu = static_cast<int>(number("vcpuCpu"));
-  options.outbox_bytes_max = static_cast<uint64_t>(number("outboxBytesMax"));
-  options.kvm_path = text("kvmPath");
-  options.paced = true;
-  options.floor_interval_us = static_cast<uint32_t>(number("floorIntervalUs"));
-  options.faults.hide_dirty_page = from.Get("hideDirtyPage").ToBoolean();
-  options.faults.release_early = from.Get("releaseEarly").ToBoolean();
-  return options;
 }
 
 }  // namespace
@@ -123,7 +91,7 @@ NativeMachine::NativeMachine(const Napi::CallbackInfo& info)
   on_disk_failed_ =
       Napi::ThreadSafeFunction::New(env, info[6].As<Napi::Function>(), "onDiskFailed", 0, 1);
   auto made = Machine::create(
-      read_options(info[0].As<Napi::Object>()),
+      read_machine_options(info[0].As<Napi::Object>()),
       MachineHooks{
           .on_cut = [this] { cut_waker_->notify(); },
           .on_guest_end = [this](GuestEnd how) { notify_guest_end(how); },

@@ -2,6 +2,7 @@
 import { FtError } from '../../src/common/errors';
 import type { Logger } from '../../src/common/logger';
 import { GuestHalt, type StandbyLossPolicy } from '../../src/primary/guest-halt';
+import type { PrimaryState } from '../../src/primary/primary-types';
 import { Switchover, type SwitchoverDone } from '../../src/primary/switchover';
 import { WitnessLoss, type WitnessLossPolicy } from '../../src/primary/witness-loss';
 import { settlePromises } from '../sim/world';
@@ -150,6 +151,47 @@ describe('a guest', () => {
   });
 });
 
+describe('another policy, while the guest is there', () => {
+  const at = (policy: StandbyLossPolicy, ...states: readonly PrimaryState[]) => {
+    const both = halts(policy);
+    for (const state of ['protected', ...states] as const) both.halt.stateIs(state);
+    return both;
+  };
+
+  test.each(['solo', 'suspended'] as const)('counts at once in %s', (state) => {
+    const { guest, halt } = at('pause', state);
+    expect(guest.runs).toBe(false);
+    halt.setOnStandbyLoss('continue');
+    expect([guest.runs, halt.waitsForStandby]).toEqual([true, false]);
+    halt.setOnStandbyLoss('pause');
+    expect([guest.runs, halt.waitsForStandby]).toEqual([false, true]);
+  });
+
+  test('changes nothing while a standby is made, and counts when that ends', () => {
+    const { guest, halt } = at('pause', 'solo', 'syncing');
+    halt.setOnStandbyLoss('continue');
+    expect(guest.runs).toBe(false);
+    halt.stateIs('solo');
+    expect(guest.runs).toBe(true);
+    const other = at('continue', 'solo', 'syncing');
+    other.halt.setOnStandbyLoss('pause');
+    expect(other.guest.runs).toBe(true);
+    other.halt.stateIs('solo');
+    expect(other.guest.runs).toBe(false);
+  });
+
+  test('is none of a guest that was never protected, and lets no other reason go', () => {
+    const { guest, halt } = halts();
+    halt.stateIs('solo');
+    halt.setOnStandbyLoss('pause');
+    expect(guest.runs).toBe(true);
+    const other = at('pause', 'suspended');
+    other.halt.halt('witness-loss');
+    other.halt.setOnStandbyLoss('continue');
+    expect([other.guest.runs, other.halt.why]).toEqual([false, 'witness-loss']);
+  });
+});
+
 describe('a witness that is out of reach', () => {
   const lose = (policy: WitnessLossPolicy) => {
     const clock = new ManualClock();
@@ -177,6 +219,26 @@ describe('a witness that is out of reach', () => {
     expect([guest.runs, stops]).toEqual([runs, stopped]);
     // Said at the first, second, fourth and eighth try.
     expect(said).toHaveLength(4);
+  });
+
+  test('another policy counts at once, and only while it is out of reach', () => {
+    const { guest, stops, loss } = lose('hold');
+    loss.setPolicy('pause');
+    expect(guest.runs).toBe(true);
+    loss.begin();
+    loss.unknown(error, 1);
+    expect(guest.runs).toBe(false);
+    loss.setPolicy('hold');
+    expect(guest.runs).toBe(true);
+    loss.setPolicy('pause');
+    loss.setPolicy('pause');
+    expect([guest.runs, stops]).toEqual([false, []]);
+    loss.setPolicy('stop');
+    expect(stops).toEqual(['FT_ERR_WITNESS_TEST']);
+    loss.end();
+    loss.setPolicy('hold');
+    loss.setPolicy('stop');
+    expect(stops).toHaveLength(1);
   });
 
   test('is one that does not answer within a second, too', () => {
