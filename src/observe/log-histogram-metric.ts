@@ -28,10 +28,19 @@ export interface LogHistogramOptions {
   readonly read: () => Histogram | ReadonlyMap<string, Histogram>;
 }
 
+/** One line of the page: its name, its labels without those that stand at every series. */
+interface Line {
+  readonly suffix: '_bucket' | '_sum' | '_count';
+  readonly labels: Readonly<Record<string, string | number>>;
+  readonly value: (histogram: Histogram) => number;
+}
+
 export class LogHistogramMetric extends PromHistogram<string> {
   private readonly shown: LogHistogramOptions;
-  /** Of each bucket: where ours ends, and what Prometheus is told. */
-  private readonly edges: readonly { readonly end: number; readonly le: number }[];
+  /** Of one histogram, in the order of the page. */
+  private readonly lines: readonly Line[];
+  /** Value of the label → what stands before each value; names and labels never change. */
+  private readonly heads = new Map<string, readonly string[]>();
 
   constructor(options: LogHistogramOptions) {
     const { name, help, registers, label, bounds = BOUNDS_US, whole = false } = options;
@@ -39,7 +48,17 @@ export class LogHistogramMetric extends PromHistogram<string> {
     const labelNames = label === undefined ? [] : [label];
     super({ name, help, registers, labelNames, buckets: edges.map(({ le }) => le) });
     this.shown = options;
-    this.edges = edges;
+    const buckets = edges.map(({ end, le }): Line => {
+      return { suffix: '_bucket', labels: { le }, value: (histogram) => histogram.countUpTo(end) };
+    });
+    const count = ({ count: all }: Histogram): number => all;
+    const sum = ({ sumUs }: Histogram): number => (whole ? sumUs : sumUs / 1e6);
+    this.lines = [
+      ...buckets,
+      { suffix: '_bucket', labels: { le: '+Inf' }, value: count },
+      { suffix: '_sum', labels: {}, value: sum },
+      { suffix: '_count', labels: {}, value: count },
+    ];
   }
 
   /** What the registry asks for when it writes the text page. */
@@ -48,11 +67,15 @@ export class LogHistogramMetric extends PromHistogram<string> {
   }
 
   override get(): Promise<Shown> {
-    const { name, help, label } = this.shown;
+    const { name, help } = this.shown;
     const values: Shown['values'] = [];
-    const read = this.shown.read();
-    if (label === undefined || !(read instanceof Map)) this.show(values, read as Histogram, {});
-    else for (const [key, one] of read) this.show(values, one, { [label]: key });
+    for (const [key, histogram] of this.histograms()) {
+      const more = this.labelOf(key);
+      for (const { suffix, labels, value } of this.lines) {
+        const all = { ...more, ...labels };
+        values.push({ labels: all, value: value(histogram), metricName: `${name}${suffix}` });
+      }
+    }
     const template: Omit<Shown, 'values'> = {
       name,
       help,
@@ -63,25 +86,46 @@ export class LogHistogramMetric extends PromHistogram<string> {
     return Promise.resolve({ ...template, values });
   }
 
-  private show(
-    values: Shown['values'],
-    histogram: Histogram,
-    labels: Readonly<Record<string, string>>,
-  ): void {
-    const { name, whole = false } = this.shown;
-    const bucket = `${name}_bucket`;
-    for (const { end, le } of this.edges) {
-      values.push({
-        labels: { ...labels, le },
-        value: histogram.countUpTo(end),
-        metricName: bucket,
-      });
+  /**
+   * The same as the registry would write, without making an object a line: most of a page is lines
+   * of histograms. `common` are the labels that stand at every series.
+   */
+  text(common: Readonly<Record<string, string>>): string {
+    const { name, help } = this.shown;
+    let text = `# HELP ${name} ${help}\n# TYPE ${name} histogram`;
+    for (const [key, histogram] of this.histograms()) {
+      const heads = this.heads.get(key) ?? this.makeHeads(key, common);
+      for (const [index, { value }] of this.lines.entries()) {
+        text += `\n${heads[index] ?? ''} ${value(histogram)}`;
+      }
     }
-    const { count, sumUs } = histogram;
-    values.push(
-      { labels: { ...labels, le: '+Inf' }, value: count, metricName: bucket },
-      { labels, value: whole ? sumUs : sumUs / 1e6, metricName: `${name}_sum` },
-      { labels, value: count, metricName: `${name}_count` },
-    );
+    return text;
   }
+
+  private histograms(): Iterable<readonly [string, Histogram]> {
+    const read = this.shown.read();
+    return read instanceof Map ? read : [['', read as Histogram]];
+  }
+
+  private labelOf(key: string): Record<string, string> {
+    const { label } = this.shown;
+    return label === undefined ? {} : { [label]: key };
+  }
+
+  private makeHeads(key: string, common: Readonly<Record<string, string>>): readonly string[] {
+    const more = { ...this.labelOf(key), ...common };
+    const heads = this.lines.map(({ suffix, labels }) => {
+      const words = Object.entries({ ...labels, ...more }).map(
+        ([label, value]) => `${label}="${escaped(`${value}`)}"`,
+      );
+      return `${this.shown.name}${suffix}${words.length === 0 ? '' : `{${words.join(',')}}`}`;
+    });
+    this.heads.set(key, heads);
+    return heads;
+  }
+}
+
+/** As the text format wants a label's value. */
+function escaped(value: string): string {
+  return value.replace(/\\/g, '\\\\').replace(/\n/g, '\\n').replace(/"/g, '\\"');
 }

@@ -27,7 +27,7 @@ export class NodeMetrics {
   /** `labels` stand at every series. */
   constructor(
     figures: NodeFigures = newNodeFigures(),
-    labels: Readonly<Record<string, string>> = {},
+    private readonly labels: Readonly<Record<string, string>> = {},
   ) {
     this.figures = figures;
     this.registry.setDefaultLabels({ ...labels });
@@ -77,7 +77,8 @@ export class NodeMetrics {
     const parts: string[] = [];
     let endMs = performance.now() + SLICE_MS;
     for (const metric of this.registry.getMetricsAsArray()) {
-      parts.push(await this.registry.getSingleMetricAsString(metric.name));
+      const own = metric instanceof LogHistogramMetric ? metric.text(this.labels) : undefined;
+      parts.push(own ?? (await this.registry.getSingleMetricAsString(metric.name)));
       if (performance.now() < endMs) continue;
       await new Promise((resolve) => setImmediate(resolve));
       endMs = performance.now() + SLICE_MS;

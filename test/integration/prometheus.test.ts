@@ -105,6 +105,8 @@ kvmDescribe('Prometheus', () => {
   test('JSON logs: a line for each change of state, with generation and epoch', async () => {
     await pair.start();
     const [a, b] = [pair.active, pair.standby];
+    // A kill leaves no time for a line that is just being written.
+    await a?.waitStatus('a line of its own', () => true, 5000);
     await pair.killActive();
     await until('alone', () => b?.state === 'solo', 10_000);
     for (const node of [a, b]) {

@@ -1,4 +1,5 @@
 /** Log lines and metrics. */
+import { Histogram } from '../../src/common/histogram';
 import { lineLogger } from '../../src/observe/logger';
 import { NodeMetrics } from '../../src/observe/metrics';
 import { newNodeFigures } from '../../src/observe/node-figures';
@@ -115,6 +116,49 @@ describe('NodeMetrics', () => {
     ]) {
       expect(text).toContain(`# HELP ${name} `);
     }
+  });
+
+  test('says of histograms what the registry would say', async () => {
+    const metrics = new NodeMetrics(newNodeFigures(), { pair: 'a "b"\\c', node: 'x' });
+    const { figures } = metrics;
+    for (const stage of ['wake', 'encode']) figures.stages.set(stage, new Histogram());
+    for (const us of [0, 1, 2, 63, 64, 65, 1e4, 1e9]) {
+      figures.epochPages.record(us);
+      figures.pauseUs.record(us);
+      figures.stages.get('wake')?.record(us);
+    }
+    /** Series with its labels in order → value. */
+    const seriesOf = (page: string): string[] =>
+      page
+        .split('\n')
+        .filter((line) => line !== '' && !line.startsWith('process_'))
+        .map((line) =>
+          line.replace(/\{(.*)\}/, (_all, labels: string) =>
+            labels
+              .split(/,(?=[a-z]+=)/)
+              .sort()
+              .join(),
+          ),
+        )
+        .sort();
+    const own = await metrics.text();
+    expect(seriesOf(own)).toEqual(seriesOf(await metrics.registry.metrics()));
+    // Pages are whole numbers: 63 is at most 63, and 64 is not.
+    expect(own).toMatch(/^ft_epoch_pages_bucket\{le="63",.*\} 4$/m);
+    expect(own).toMatch(/^ft_epoch_pages_bucket\{le="127",.*\} 6$/m);
+  });
+
+  test('who asks while a page is made gets the same; turns of the loop come between', async () => {
+    const metrics = new NodeMetrics();
+    let refreshed = 0;
+    metrics.refresh = () => {
+      refreshed += 1;
+    };
+    const pages = await Promise.all(Array.from({ length: 50 }, () => metrics.text()));
+    expect(new Set(pages).size).toBe(1);
+    expect(refreshed).toBe(1);
+    await metrics.text();
+    expect(refreshed).toBe(2);
   });
 
   test('two nodes in one process do not mix', async () => {
