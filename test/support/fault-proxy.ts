@@ -36,6 +36,8 @@ export class FaultProxy {
   delayMs = 0;
   /** Only requests that contain this text suffer the fault, with their answers. */
   only = '';
+  /** Only connections whose first piece contains this text suffer the fault. */
+  onlyBegunWith = '';
   private readonly server: net.Server;
   private readonly sockets = new Set<net.Socket>();
   private readonly timers = new Set<NodeJS.Timeout>();
@@ -84,8 +86,11 @@ export class FaultProxy {
     }
     /** What the newest request on this connection suffers. */
     let fault: Fault = 'pass';
+    let first: Buffer | undefined;
     client.on('data', (piece: Buffer) => {
-      fault = this.only === '' || piece.includes(this.only) ? this.fault : 'pass';
+      first ??= Buffer.from(piece);
+      const meant = piece.includes(this.only) && first.includes(this.onlyBegunWith);
+      fault = meant ? this.fault : 'pass';
       const deliver = (): void => {
         if (!upstream.destroyed) upstream.write(piece);
       };
