@@ -26,6 +26,7 @@ import { type HttpRoute, HttpServer, type HttpTls, plain } from '../observe/http
 import { NodeMetrics } from '../observe/metrics';
 import { newNodeFigures } from '../observe/node-figures';
 import { mayRead } from '../transport/tls-names';
+import { httpThrottle } from './http-throttle';
 import { version } from './version';
 
 const FEED_PATH = '/feed';
@@ -74,6 +75,7 @@ export async function openHttp(
     ]),
     feedPath: FEED_PATH,
     onFeed: (request, socket, head) => feed.accept(request, socket, head),
+    throttle: httpThrottle(config.tls),
   });
   const address = await server.listen(config.address);
   metrics.startLoopProbe();
@@ -82,8 +84,9 @@ export async function openHttp(
   logger.info('the dashboard is served', { url: `${scheme}://${formatAddress(address)}/` });
   return {
     reloadToken: () => {
+      const before = token?.changes;
       const error = token?.reload();
-      if (token !== undefined && error === undefined) feed.dropAll('the token was read again');
+      if (token?.changes !== before) feed.dropAll('there is another token');
       return error;
     },
     close: () => {

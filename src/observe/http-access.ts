@@ -25,6 +25,8 @@ const BEARER = /^Bearer +([!-~]+)$/i;
 
 /** The secret of --http-token-file: its first line, without the spaces around it. */
 export class TokenFile {
+  /** How often another token took the place of the one before. */
+  changes = 0;
   private digest: Buffer;
 
   private constructor(
@@ -42,7 +44,9 @@ export class TokenFile {
   /** Reads the file again. What is wrong with it is returned, and the old token stays good. */
   reload(): FtError | undefined {
     try {
-      this.digest = digestOf(readToken(this.path));
+      const digest = digestOf(readToken(this.path));
+      if (!timingSafeEqual(this.digest, digest)) this.changes += 1;
+      this.digest = digest;
       return undefined;
     } catch (thrown) {
       return toFtError(thrown);

@@ -3,8 +3,10 @@
  * path answers is handed to it; here are the bounds that hold against whoever comes.
  *
  *   connection ── too many, in all or of one address ─▶ cut off
+ *        │  too often ─▶ waits in the lobby, for a second at most
  *        │  TLS 1.3 (off loopback), a client certificate is asked for and not demanded
  *   request head ── late, too long, nonsense ─▶ 4xx or cut off
+ *        │  too many requests of one address ─▶ 429
  *        │  GET or HEAD, no body ─▶ else 405, 413
  *        │  Host, Origin ─▶ else 403
  *        ├─ open route: health, page ─────────────────▶ answered
@@ -50,6 +52,22 @@ export interface HttpTls {
   readonly expirySeconds?: number;
 }
 
+/** Where connections wait that came too often; transport's Lobby is one. */
+export interface HttpLobby {
+  arrived(socket: Socket): void;
+  close(): void;
+}
+
+/** Against who comes too often; what it costs grows with neither their number nor their haste. */
+export interface HttpThrottle {
+  /** Makes the lobby; it hands over whoever may enter. */
+  lobby(onEnter: (socket: Socket) => void): HttpLobby;
+  /** Whether one more request from this address is answered now. */
+  admitsRequest(address: string): boolean;
+  /** Whoever asked from this address was a reader. */
+  proved(address: string): void;
+}
+
 export interface HttpServerOptions {
   readonly access: HttpAccess;
   readonly tls: HttpTls | undefined;
@@ -58,6 +76,8 @@ export interface HttpServerOptions {
   /** Where the feed is, and who takes the socket of a reader that asks for it. */
   readonly feedPath: string;
   readonly onFeed: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+  /** Undefined: nobody is slowed down. */
+  readonly throttle?: HttpThrottle | undefined;
 }
 
 /** Bounds; tests use others. */
@@ -90,6 +110,7 @@ const COMMON_HEADERS: Readonly<Record<string, string>> = {
 
 export class HttpServer {
   private server: Server | undefined;
+  private lobby: HttpLobby | undefined;
   private readonly perAddress = new Map<string, number>();
 
   constructor(
@@ -121,6 +142,7 @@ export class HttpServer {
   close(): Promise<void> {
     const { server } = this;
     this.server = undefined;
+    this.lobby?.close();
     server?.close();
     server?.closeAllConnections();
     return Promise.resolve();
@@ -140,7 +162,7 @@ export class HttpServer {
     server.maxRequestsPerSocket = REQUESTS_PER_CONNECTION_MAX;
     // Who does not read its answer is not waited for.
     server.timeout = 2 * limits.requestMsMax;
-    server.on('connection', (socket: Socket) => this.connected(socket));
+    this.guardDoor(server);
     server.on('request', (request: IncomingMessage, response: ServerResponse) =>
       this.received(request, response),
     );
@@ -167,20 +189,34 @@ export class HttpServer {
     return server;
   }
 
-  private connected(socket: Socket): void {
+  /** Puts bounds and lobby before what Node does with a connection. */
+  private guardDoor(server: Server): void {
+    const serve = server.listeners('connection');
+    server.removeAllListeners('connection');
+    const enter = (socket: Socket): void => {
+      for (const listener of serve) listener.call(server, socket);
+    };
+    this.lobby = this.options.throttle?.lobby(enter);
+    server.on('connection', (socket: Socket) => {
+      if (!this.hasRoom(socket)) socket.destroy();
+      else if (this.lobby === undefined) enter(socket);
+      else this.lobby.arrived(socket);
+    });
+  }
+
+  /** Counts a connection, unless its address has its share already. */
+  private hasRoom(socket: Socket): boolean {
     const address = socket.remoteAddress ?? '';
     const count = (this.perAddress.get(address) ?? 0) + 1;
     socket.on('error', () => undefined);
-    if (count > this.limits.connectionsPerAddressMax) {
-      socket.destroy();
-      return;
-    }
+    if (count > this.limits.connectionsPerAddressMax) return false;
     this.perAddress.set(address, count);
     socket.once('close', () => {
       const left = (this.perAddress.get(address) ?? 1) - 1;
       if (left > 0) this.perAddress.set(address, left);
       else this.perAddress.delete(address);
     });
+    return true;
   }
 
   private received(request: IncomingMessage, response: ServerResponse): void {
@@ -204,7 +240,13 @@ export class HttpServer {
   /** Why a request is not answered; undefined when it may be. */
   private refusal(request: IncomingMessage): HttpAnswer | undefined {
     const { method, headers } = request;
-    const { access, routes } = this.options;
+    const { access, routes, throttle } = this.options;
+    const address = request.socket.remoteAddress ?? '';
+    const isReader = access.isReader(request);
+    if (isReader && access.asksForProof) throttle?.proved(address);
+    else if (throttle?.admitsRequest(address) === false) {
+      return plain(429, 'Too many requests; try again in a second.', { 'Retry-After': '1' });
+    }
     if (method !== 'GET' && method !== 'HEAD') {
       return plain(405, 'Only GET and HEAD are answered here.', { Allow: 'GET, HEAD' });
     }
@@ -217,9 +259,7 @@ export class HttpServer {
     if (!access.originIsOurs(request)) {
       return plain(403, 'Pages of other sites are not answered (see --http-peer).');
     }
-    if (routes.get(pathOf(request))?.access === 'open' || access.isReader(request)) {
-      return undefined;
-    }
+    if (routes.get(pathOf(request))?.access === 'open' || isReader) return undefined;
     return plain(401, 'A client certificate or the token is needed.', {
       'WWW-Authenticate': 'Bearer realm="romulus"',
     });

@@ -5,6 +5,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { WebSocket } from 'ws';
+import { httpThrottle } from '../../src/cli/http-throttle';
 import { FEED_PROTOCOL, Feed } from '../../src/observe/dashboard/feed';
 import { HttpAccess, TokenFile } from '../../src/observe/http-access';
 import {
@@ -12,6 +13,7 @@ import {
   type HttpLimits,
   type HttpRoute,
   HttpServer,
+  type HttpThrottle,
   plain,
 } from '../../src/observe/http-server';
 
@@ -29,7 +31,13 @@ interface Served {
 
 /** A server as a node opens it, with two routes. */
 async function serve(
-  options: { token?: string; limits?: Partial<HttpLimits>; peers?: string[]; pingMs?: number } = {},
+  options: {
+    token?: string;
+    limits?: Partial<HttpLimits>;
+    peers?: string[];
+    pingMs?: number;
+    throttle?: HttpThrottle;
+  } = {},
 ): Promise<Served> {
   if (options.token !== undefined) writeFileSync(tokenPath, `${options.token}\n`);
   const token = options.token === undefined ? undefined : TokenFile.load(tokenPath);
@@ -53,6 +61,7 @@ async function serve(
       ]),
       feedPath: '/feed',
       onFeed: (asked, socket, head) => feed.accept(asked, socket, head),
+      throttle: options.throttle,
     },
     { ...HTTP_LIMITS, ...options.limits },
   );
@@ -304,6 +313,34 @@ describe('bounds', () => {
       return status === 200;
     });
     for (const socket of idle) socket.destroy();
+  });
+});
+
+describe('who comes too often', () => {
+  test('waits for its turn, with what it has sent already, and is answered then', async () => {
+    const limits = { connectionsPerAddressMax: 64 };
+    const { port } = await serve({ throttle: httpThrottle(false), limits });
+    const fromMs = performance.now();
+    const many = Array.from({ length: 60 }, () => ask(port, '/livez'));
+    const statuses = (await Promise.all(many)).map(({ status }) => status);
+    expect(statuses).toEqual(statuses.map(() => 200));
+    // 48 at once, then 40 a second, looked at every 100 ms.
+    expect(performance.now() - fromMs).toBeGreaterThan(200);
+  });
+
+  test('is not answered on one connection for ever, either; a reader with a token is', async () => {
+    const { port } = await serve({ token: TOKEN, throttle: httpThrottle(false) });
+    const flood = async (headers: string): Promise<string> => {
+      const one = `GET /livez HTTP/1.1\r\nHost: localhost\r\n${headers}\r\n`;
+      const last = `GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n${headers}\r\n`;
+      return raw(port, one.repeat(400) + last);
+    };
+    const stranger = await flood('');
+    expect(stranger.match(/HTTP\/1\.1 200/g)?.length).toBeGreaterThanOrEqual(200);
+    expect(stranger.match(/HTTP\/1\.1 200/g)?.length).toBeLessThan(400);
+    expect(stranger).toMatch(/HTTP\/1\.1 429/);
+    const reader = await flood(`Authorization: Bearer ${TOKEN}\r\n`);
+    expect(reader.match(/HTTP\/1\.1 200/g)?.length).toBe(401);
   });
 });
 

@@ -1,0 +1,34 @@
+/**
+ * How often strangers may come to a node's HTTP server: the same gate and lobby that stand before
+ * replication, with rates for browsers, probes and Prometheus. What the server spends on whoever has
+ * not proved to be a reader is bounded: some ten TLS handshakes a second, or some hundred requests.
+ */
+
+import type { HttpThrottle } from '../observe/http-server';
+import { Gate, type GateRates } from '../transport/gate';
+import { Lobby } from '../transport/lobby';
+
+/** Connections. A browser opens six at once, and two for the feeds. */
+const TLS_RATES: GateRates = {
+  perAddress: { burst: 16, perSecond: 6 },
+  strangers: { burst: 24, perSecond: 10 },
+};
+const PLAIN_RATES: GateRates = {
+  perAddress: { burst: 48, perSecond: 40 },
+  strangers: { burst: 48, perSecond: 40 },
+};
+/** Requests. A page is ten of them. */
+const REQUEST_RATES: GateRates = {
+  perAddress: { burst: 200, perSecond: 100 },
+  strangers: { burst: 400, perSecond: 150 },
+};
+
+export function httpThrottle(tls: boolean): HttpThrottle {
+  const connections = new Gate(tls ? TLS_RATES : PLAIN_RATES, performance.now());
+  const requests = new Gate(REQUEST_RATES, performance.now());
+  return {
+    lobby: (onEnter) => new Lobby(connections, onEnter, () => undefined),
+    admitsRequest: (address) => requests.admit(address, performance.now()),
+    proved: (address) => connections.proved(address),
+  };
+}
