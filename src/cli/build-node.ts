@@ -180,7 +180,12 @@ async function startRole(
 ): Promise<void> {
   if (listener !== undefined) {
     listener.onConnection = (connection) => node.accept(connection);
-    listener.onTrouble = troubleTo(logger);
+    const say = troubleTo(logger);
+    listener.onTrouble = (error) => {
+      // Whoever came had no certificate for it, or was one too many; else this host lacks something.
+      if (error.code !== 'FT_ERR_ACCEPT') node.tally.doorRefused();
+      say(error);
+    };
   }
   if (config.command === 'ft-primary') await node.startPrimary(config.forceClaim);
   else node.startStandby();

@@ -42,7 +42,7 @@ export class Tally {
   readonly switchovers = new Map<string, number>();
   /** Of the switchovers that were done. */
   readonly blackoutUs = new Histogram();
-  /** Whoever dialled this node while it was the primary. */
+  /** Whoever dialled this node while it was the primary, or was turned away before a word. */
   private refusedAtDoor = 0;
   private before: RareCounts = {
     ...{ auditMismatches: 0, linksLost: 0, connectionsRefused: 0, failovers: new Map() },

@@ -2,6 +2,12 @@
  * Debian's own Prometheus looks at a real pair, across a failover: it holds the figures of both
  * nodes, and the alert for an unprotected guest fires and clears. And its tools judge the rules.
  */
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { type Holder, issue, makeAuthority } from '../../src/cli/pki/authority';
+import { BRIDGE_ADDRESS } from '../../src/drill/lan/netns';
 import { Pair, type PairNode, type Slot } from '../../src/drill/pair/pair';
 import { until } from '../../src/drill/process/time';
 import { kvmDescribe } from '../support/kvm';
@@ -9,6 +15,11 @@ import { PrometheusServer, promtool } from '../support/prometheus';
 
 const portOf = (slot: Pick<Slot, 'name'>): number => (slot.name === 'a' ? 9101 : 9102);
 const targetOf = (slot: Pick<Slot, 'name'>): string => `127.0.0.1:${portOf(slot)}`;
+
+/** Where a node serves other machines, and who it and Prometheus are. */
+const TARGET = `${BRIDGE_ADDRESS}:9100`;
+const NODE: Holder = { kind: 'node', name: 'a0', hosts: [BRIDGE_ADDRESS] };
+const READER: Holder = { kind: 'reader', name: 'prometheus' };
 
 describe("promtool's judgement", () => {
   test('of the rules, and of the example of a configuration', () => {
@@ -45,7 +56,8 @@ kvmDescribe('Prometheus', () => {
   const begin = async (forSeconds: number): Promise<PrometheusServer> => {
     if (pair.netns === undefined) throw new Error('The pair has no namespace.');
     await pair.start();
-    prometheus = await PrometheusServer.start(pair.netns, pair.slots.map(targetOf), forSeconds);
+    const job = { job_name: 'romulus', static_configs: [{ targets: pair.slots.map(targetOf) }] };
+    prometheus = await PrometheusServer.start(pair.netns, [job], forSeconds);
     return prometheus;
   };
 
@@ -137,4 +149,68 @@ kvmDescribe('Prometheus', () => {
         return line['event'] === 'state';
       })
       .map(fieldsOf);
+});
+
+kvmDescribe('Prometheus off loopback', () => {
+  let folder: string;
+  let pair: Pair | undefined;
+  let prometheus: PrometheusServer | undefined;
+
+  beforeEach(() => {
+    folder = mkdtempSync(path.join(os.tmpdir(), 'ft-prometheus-tls-'));
+  });
+
+  afterEach(async () => {
+    await prometheus?.close();
+    await pair?.close();
+    prometheus = undefined;
+    pair = undefined;
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  test('reads with a certificate of the pair, or with the token, and not with neither', async () => {
+    makeAuthority(folder, 'drill', 30);
+    const node = issue(folder, path.join(folder, 'node'), NODE, 30);
+    const reader = issue(folder, path.join(folder, 'reader'), READER, 30);
+    const token = path.join(folder, 'token');
+    writeFileSync(token, `${randomBytes(24).toString('hex')}\n`, { mode: 0o600 });
+    pair = new Pair({
+      machine: 'kvm',
+      name: 'prometheus-tls',
+      flags: [
+        ...['--tls-ca', node.ca, '--tls-cert', node.cert, '--tls-key', node.key],
+        ...['--http', TARGET, '--http-token-file', token],
+      ],
+    });
+    if (pair.netns === undefined) throw new Error('The pair has no namespace.');
+    await pair.startAlone().waitState(['solo'], 8000);
+    const common = { scheme: 'https', static_configs: [{ targets: [TARGET] }] };
+    const tls = { ca_file: node.ca, min_version: 'TLS13' };
+    prometheus = await PrometheusServer.start(
+      pair.netns,
+      [
+        {
+          ...{ ...common, job_name: 'certificate' },
+          tls_config: { ...tls, cert_file: reader.cert, key_file: reader.key },
+        },
+        {
+          ...{ ...common, job_name: 'token', tls_config: tls },
+          authorization: { credentials_file: token },
+        },
+        { ...common, job_name: 'stranger', tls_config: tls },
+      ],
+      60,
+    );
+    const server = prometheus;
+    const ups = (): string[] =>
+      server
+        .query('up')
+        .map(({ labels, value }) => `${labels['job']} ${value}`)
+        .sort();
+    const wanted = ['certificate 1', 'stranger 0', 'token 1'];
+    await until('three verdicts', () => ups().join() === wanted.join(), 10_000);
+    const ends = server.query('ft_tls_certificate_expiry_seconds - time()');
+    expect(ends.map(({ labels }) => labels['job']).sort()).toEqual(['certificate', 'token']);
+    for (const { value } of ends) expect(Math.round(value / 86_400)).toBe(30);
+  });
 });

@@ -37,12 +37,12 @@ export class PrometheusServer {
   ) {}
 
   /**
-   * Scrapes `targets` ("127.0.0.1:9101") twice a second as job "romulus", and judges the project's
+   * Scrapes what `jobs` say (entries of scrape_configs) twice a second, and judges the project's
    * rules as often; with the same expressions, and `forSeconds` in place of every time to wait.
    */
   static async start(
     netns: NetworkNamespace,
-    targets: readonly string[],
+    jobs: readonly object[],
     forSeconds: number,
   ): Promise<PrometheusServer> {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'ft-prometheus-'));
@@ -53,7 +53,7 @@ export class PrometheusServer {
     const words = JSON.stringify({
       global: { scrape_interval: '500ms', scrape_timeout: '500ms', evaluation_interval: '500ms' },
       rule_files: ['rules.yml'],
-      scrape_configs: [{ job_name: 'romulus', static_configs: [{ targets }] }],
+      scrape_configs: jobs,
     });
     writeFileSync(config, words);
     const child = new WatchedProcess({
