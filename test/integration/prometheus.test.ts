@@ -16,6 +16,10 @@ import { PrometheusServer, promtool } from '../support/prometheus';
 const portOf = (slot: Pick<Slot, 'name'>): number => (slot.name === 'a' ? 9101 : 9102);
 const targetOf = (slot: Pick<Slot, 'name'>): string => `127.0.0.1:${portOf(slot)}`;
 
+/** Prometheus and its tool share two cores with the pair, and with whatever else is done here. */
+const PATIENCE_MS = 40_000;
+const TEST_MS = 180_000;
+
 /** Where a node serves other machines, and who it and Prometheus are. */
 const TARGET = `${BRIDGE_ADDRESS}:9100`;
 const NODE: Holder = { kind: 'node', name: 'a0', hosts: [BRIDGE_ADDRESS] };
@@ -67,40 +71,48 @@ kvmDescribe('Prometheus', () => {
       .map(({ labels, value }) => `${labels['pair']}/${labels['node']} ${value}`)
       .sort();
 
-  test('holds a pair across a failover; "unprotected" fires and clears', async () => {
-    const server = await begin(1);
-    await until('both nodes', () => nodes(server, 'ft_protected == 1').length === 2, 10_000);
-    expect(nodes(server, 'ft_role{role="primary"} == 1')).toEqual(['drill/a1 1']);
-    expect(nodes(server, 'ft_state{state="ready"} == 1')).toEqual(['drill/b0 1']);
-    expect(nodes(server, 'ft_generation')).toEqual(['drill/a1 1', 'drill/b0 1']);
-    await until(
-      'rates',
-      () => server.query('instance:ft_epochs_committed:rate1m > 100').length === 1,
-      10_000,
-    );
-    expect(server.firing()).toEqual([]);
+  test(
+    'holds a pair across a failover; "unprotected" fires and clears',
+    async () => {
+      const server = await begin(1);
+      await until('both nodes', () => nodes(server, 'ft_protected == 1').length === 2, PATIENCE_MS);
+      expect(nodes(server, 'ft_role{role="primary"} == 1')).toEqual(['drill/a1 1']);
+      expect(nodes(server, 'ft_state{state="ready"} == 1')).toEqual(['drill/b0 1']);
+      expect(nodes(server, 'ft_generation')).toEqual(['drill/a1 1', 'drill/b0 1']);
+      await until(
+        'rates',
+        () => server.query('instance:ft_epochs_committed:rate1m > 10').length === 1,
+        PATIENCE_MS,
+      );
+      expect(server.firing()).toEqual([]);
 
-    await pair.killActive();
-    await until('the alert', () => server.firing().includes('RomulusUnprotected'), 15_000);
-    await until('the other alert', () => server.firing().includes('RomulusNodeDown'), 15_000);
-    expect(nodes(server, 'ft_failovers_total{cause="closed"} == 1')).toEqual(['drill/b0 1']);
-    expect(nodes(server, 'ft_role{role="primary"} == 1')).toEqual(['drill/b0 1']);
+      await pair.killActive();
+      await until('the alert', () => server.firing().includes('RomulusUnprotected'), PATIENCE_MS);
+      await until(
+        'the other alert',
+        () => server.firing().includes('RomulusNodeDown'),
+        PATIENCE_MS,
+      );
+      expect(nodes(server, 'ft_failovers_total{cause="closed"} == 1')).toEqual(['drill/b0 1']);
+      expect(nodes(server, 'ft_role{role="primary"} == 1')).toEqual(['drill/b0 1']);
 
-    await pair.rejoin();
-    await until('that it clears', () => server.firing().length === 0, 15_000);
-    expect(nodes(server, 'ft_protected == 1')).toEqual(['drill/a2 1', 'drill/b0 1']);
-    expect(nodes(server, 'ft_generation')).toEqual(['drill/a2 2', 'drill/b0 2']);
+      await pair.rejoin();
+      await until('that it clears', () => server.firing().length === 0, PATIENCE_MS);
+      expect(nodes(server, 'ft_protected == 1')).toEqual(['drill/a2 1', 'drill/b0 1']);
+      expect(nodes(server, 'ft_generation')).toEqual(['drill/a2 2', 'drill/b0 2']);
 
-    // What the dead node counted is still there, and what the other one did since.
-    const committed = server.query('max_over_time(ft_epochs_committed_total[10m])');
-    const held = committed.map(({ labels }) => labels['node']).sort();
-    expect(held).toEqual(['a1', 'a2', 'b0']);
-    for (const node of ['a1', 'b0']) {
-      expect(committed.find(({ labels }) => labels['node'] === node)?.value).toBeGreaterThan(500);
-    }
-    const story = 'max_over_time(ft_state{node="b0",state=~"ready|solo|protected"}[10m])';
-    expect(server.query(story).map(({ value }) => value)).toEqual([1, 1, 1]);
-  });
+      // What the dead node counted is still there, and what the other one did since.
+      const committed = server.query('max_over_time(ft_epochs_committed_total[10m])');
+      const held = committed.map(({ labels }) => labels['node']).sort();
+      expect(held).toEqual(['a1', 'a2', 'b0']);
+      for (const node of ['a1', 'b0']) {
+        expect(committed.find(({ labels }) => labels['node'] === node)?.value).toBeGreaterThan(500);
+      }
+      const story = 'max_over_time(ft_state{node="b0",state=~"ready|solo|protected"}[10m])';
+      expect(server.query(story).map(({ value }) => value)).toEqual([1, 1, 1]);
+    },
+    TEST_MS,
+  );
 
   test('finds the page of a running node without fault, on either side', async () => {
     const server = await begin(60);
@@ -120,7 +132,7 @@ kvmDescribe('Prometheus', () => {
     // A kill leaves no time for a line that is just being written.
     await a?.waitStatus('a line of its own', () => true, 5000);
     await pair.killActive();
-    await until('alone', () => b?.state === 'solo', 10_000);
+    await until('alone', () => b?.state === 'solo', PATIENCE_MS);
     for (const node of [a, b]) {
       const told = statesTold(node);
       expect(told.length).toBeGreaterThan(2);
@@ -168,49 +180,53 @@ kvmDescribe('Prometheus off loopback', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  test('reads with a certificate of the pair, or with the token, and not with neither', async () => {
-    makeAuthority(folder, 'drill', 30);
-    const node = issue(folder, path.join(folder, 'node'), NODE, 30);
-    const reader = issue(folder, path.join(folder, 'reader'), READER, 30);
-    const token = path.join(folder, 'token');
-    writeFileSync(token, `${randomBytes(24).toString('hex')}\n`, { mode: 0o600 });
-    pair = new Pair({
-      machine: 'kvm',
-      name: 'prometheus-tls',
-      flags: [
-        ...['--tls-ca', node.ca, '--tls-cert', node.cert, '--tls-key', node.key],
-        ...['--http', TARGET, '--http-token-file', token],
-      ],
-    });
-    if (pair.netns === undefined) throw new Error('The pair has no namespace.');
-    await pair.startAlone().waitState(['solo'], 8000);
-    const common = { scheme: 'https', static_configs: [{ targets: [TARGET] }] };
-    const tls = { ca_file: node.ca, min_version: 'TLS13' };
-    prometheus = await PrometheusServer.start(
-      pair.netns,
-      [
-        {
-          ...{ ...common, job_name: 'certificate' },
-          tls_config: { ...tls, cert_file: reader.cert, key_file: reader.key },
-        },
-        {
-          ...{ ...common, job_name: 'token', tls_config: tls },
-          authorization: { credentials_file: token },
-        },
-        { ...common, job_name: 'stranger', tls_config: tls },
-      ],
-      60,
-    );
-    const server = prometheus;
-    const ups = (): string[] =>
-      server
-        .query('up')
-        .map(({ labels, value }) => `${labels['job']} ${value}`)
-        .sort();
-    const wanted = ['certificate 1', 'stranger 0', 'token 1'];
-    await until('three verdicts', () => ups().join() === wanted.join(), 10_000);
-    const ends = server.query('ft_tls_certificate_expiry_seconds - time()');
-    expect(ends.map(({ labels }) => labels['job']).sort()).toEqual(['certificate', 'token']);
-    for (const { value } of ends) expect(Math.round(value / 86_400)).toBe(30);
-  });
+  test(
+    'reads with a certificate of the pair, or with the token, and not with neither',
+    async () => {
+      makeAuthority(folder, 'drill', 30);
+      const node = issue(folder, path.join(folder, 'node'), NODE, 30);
+      const reader = issue(folder, path.join(folder, 'reader'), READER, 30);
+      const token = path.join(folder, 'token');
+      writeFileSync(token, `${randomBytes(24).toString('hex')}\n`, { mode: 0o600 });
+      pair = new Pair({
+        machine: 'kvm',
+        name: 'prometheus-tls',
+        flags: [
+          ...['--tls-ca', node.ca, '--tls-cert', node.cert, '--tls-key', node.key],
+          ...['--http', TARGET, '--http-token-file', token],
+        ],
+      });
+      if (pair.netns === undefined) throw new Error('The pair has no namespace.');
+      await pair.startAlone().waitState(['solo'], 8000);
+      const common = { scheme: 'https', static_configs: [{ targets: [TARGET] }] };
+      const tls = { ca_file: node.ca, min_version: 'TLS13' };
+      prometheus = await PrometheusServer.start(
+        pair.netns,
+        [
+          {
+            ...{ ...common, job_name: 'certificate' },
+            tls_config: { ...tls, cert_file: reader.cert, key_file: reader.key },
+          },
+          {
+            ...{ ...common, job_name: 'token', tls_config: tls },
+            authorization: { credentials_file: token },
+          },
+          { ...common, job_name: 'stranger', tls_config: tls },
+        ],
+        60,
+      );
+      const server = prometheus;
+      const ups = (): string[] =>
+        server
+          .query('up')
+          .map(({ labels, value }) => `${labels['job']} ${value}`)
+          .sort();
+      const wanted = ['certificate 1', 'stranger 0', 'token 1'];
+      await until('three verdicts', () => ups().join() === wanted.join(), PATIENCE_MS);
+      const ends = server.query('ft_tls_certificate_expiry_seconds - time()');
+      expect(ends.map(({ labels }) => labels['job']).sort()).toEqual(['certificate', 'token']);
+      for (const { value } of ends) expect(Math.round(value / 86_400)).toBe(30);
+    },
+    TEST_MS,
+  );
 });
