@@ -3,6 +3,7 @@ import { flagsOf } from '../config/flags';
 import { helpText } from '../config/help';
 import { type ManPage, manPage } from '../config/man';
 import { settingsPage } from '../config/man-settings';
+import { drillHelp } from '../drill/help';
 import { ctlHelp } from './ctl/help-text';
 import { ctlManBody } from './ctl/man-body';
 import { CTL_COMMANDS } from './ctl/table';
@@ -38,6 +39,14 @@ export function manPages(): ReadonlyMap<string, string> {
     body: ctlManBody(CTL_COMMANDS),
     more: [],
     seeAlso: ['ft-primary(1)', 'ft-standby(1)'],
+  });
+  add({
+    name: 'ft-drill',
+    section: 1,
+    about: 'does something wrong to a protected pair, and judges what clients saw of it',
+    help: drillHelp(),
+    more: [],
+    seeAlso: ['ft-primary(1)', 'ftctl(1)'],
   });
   pages.set('romulus.yaml.5', settingsPage(flagsOf('ft-primary'), version()));
   return pages;

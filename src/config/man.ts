@@ -81,7 +81,7 @@ class HelpReader {
   }
 
   private line(line: string, next: string): void {
-    const heading = /^([A-Z][^.:]*):$/.exec(line);
+    const heading = /^([A-Za-z][^.:]*):$/.exec(line);
     if (heading !== null) {
       this.endParagraph();
       this.endVerbatim();
