@@ -22,6 +22,7 @@
  *
  * A link that is ended by this is a link that was lost, with all that follows from that: whoever may
  * run the guest is asked of the witness. So no wrong guess can break a promise; it costs a catch-up.
+ * Why so, and not with TCP_USER_TIMEOUT: docs/adr/036-a-link-that-brings-nothing.md.
  */
 import { FtError } from '../common/errors';
 import type { Connection } from '../transport/connection';
