@@ -37,11 +37,15 @@ export function readHttp(flags: Flags): HttpConfig | undefined {
       'give the node a certificate (--tls-ca, --tls-cert, --tls-key), or add --insecure.';
     throw new FtError('FT_ERR_CONFIG', message, { flag: 'http', found: text });
   }
-  return { address, tls, peers: readPeers(flags), tokenFile };
+  return { address, tls, peers: readPeers(flags, tls), tokenFile };
 }
 
-function readPeers(flags: Flags): readonly string[] {
+function readPeers(flags: Flags, tls: boolean): readonly string[] {
   const peers = flags.all('http-peer').map((text) => parseUrl('http-peer', text));
+  const plain = peers.find((peer) => peer.startsWith('http:'));
+  if (tls && plain !== undefined) {
+    throw configError('http-peer', plain, 'https:// beside a page that is served by HTTPS');
+  }
   if (peers.length > PEERS_MAX) {
     throw configError('http-peer', peers.at(-1) ?? '', `given at most ${PEERS_MAX} times`);
   }
