@@ -10,6 +10,7 @@ import { type Holder, issue, makeAuthority } from '../../src/cli/pki/authority';
 import { BRIDGE_ADDRESS } from '../../src/drill/lan/netns';
 import { Pair, type PairNode, type Slot } from '../../src/drill/pair/pair';
 import { until } from '../../src/drill/process/time';
+import { queriesIn } from '../support/dashboard-queries';
 import { kvmDescribe } from '../support/kvm';
 import { PrometheusServer, promtool } from '../support/prometheus';
 
@@ -30,6 +31,24 @@ describe("promtool's judgement", () => {
     expect(promtool(['check', 'rules', 'dashboards/romulus.rules.yml'])).toMatchObject({ code: 0 });
     const config = promtool(['check', 'config', 'dashboards/prometheus.example.yml']);
     expect([config.code, config.text]).toEqual([0, expect.stringContaining('SUCCESS')]);
+  });
+
+  test('of every expression on the dashboard', () => {
+    const expressions = queriesIn(['expr']);
+    expect(expressions.length).toBeGreaterThan(60);
+    const rules = expressions.map(({ text }, index) => {
+      const expr = text.replace(/\$__rate_interval/g, '1m').replace(/\$(job|pair|node)\b/g, '.*');
+      return { record: `panel:number_${index}:sum`, expr };
+    });
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'ft-panels-'));
+    try {
+      const file = path.join(folder, 'panels.yml');
+      writeFileSync(file, JSON.stringify({ groups: [{ name: 'panels', rules }] }));
+      const { code, text } = promtool(['check', 'rules', file]);
+      expect([code, text]).toEqual([0, expect.stringContaining('SUCCESS')]);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 
   test('of each alert: it fires when it should, and not else', () => {

@@ -9,6 +9,7 @@ import { parse } from 'yaml';
 import { COUNTERS, GAUGES, HISTOGRAMS } from '../../src/observe/metric-table';
 import { NodeMetrics } from '../../src/observe/metrics';
 import { LABELS } from '../../src/observe/node-figures';
+import { dashboard, type Query, queriesIn } from '../support/dashboard-queries';
 
 const root = path.join(__dirname, '..', '..');
 const read = (file: string): string => readFileSync(path.join(root, file), 'utf8');
@@ -60,12 +61,6 @@ describe('docs/metrics.md', () => {
   });
 });
 
-/** An expression, and where it stands. */
-interface Query {
-  readonly where: string;
-  readonly text: string;
-}
-
 interface Rule {
   readonly record?: string;
   readonly alert?: string;
@@ -80,22 +75,9 @@ const rules = (
 ).groups.flatMap((group) => group.rules);
 const alerts = rules.filter((rule) => rule.alert !== undefined);
 const recorded = new Set(rules.flatMap((rule) => rule.record ?? []));
-const dashboard: unknown = JSON.parse(read('dashboards/grafana-romulus.json'));
-
-/** Every expression in the dashboard: of panels, annotations and variables. */
-function queriesIn(value: unknown, where = 'dashboard'): Query[] {
-  if (typeof value !== 'object' || value === null) return [];
-  const title = (value as { title?: unknown }).title;
-  const here = typeof title === 'string' ? title : where;
-  return Object.entries(value).flatMap(([key, inner]: [string, unknown]) => {
-    const isQuery = ['expr', 'definition'].includes(key) && typeof inner === 'string';
-    return isQuery ? [{ where: here, text: inner }] : queriesIn(inner, here);
-  });
-}
-
 const queries: readonly Query[] = [
   ...rules.map(({ alert, record, expr }) => ({ where: alert ?? record ?? '', text: expr })),
-  ...queriesIn(dashboard),
+  ...queriesIn(['expr', 'definition']),
 ];
 
 /** The metric that a name in a query stands for; undefined when there is none. */
