@@ -68,12 +68,16 @@ Napi::Function NativeMachine::define(Napi::Env env) {
                          InstanceMethod("inStep", &Self::in_step),
                          InstanceMethod("promote", &Self::promote),
                          InstanceMethod("stats", &Self::stats),
+                         InstanceMethod("watchConsole", &Self::watch_console),
+                         InstanceMethod("consoleHead", &Self::console_head),
+                         InstanceMethod("readConsole", &Self::read_console),
+                         InstanceMethod("typeConsole", &Self::type_console),
                          InstanceMethod("close", &Self::close),
                      });
 }
 
 // Arguments: options (see src/machine/native.ts), facts, onCut(), onGuestEnd(how),
-// onStopped(message), onDisksSynced(), onDiskFailed(during, code, message).
+// onStopped(message), onDisksSynced(), onDiskFailed(during, code, message), onConsole().
 NativeMachine::NativeMachine(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<NativeMachine>(info), context_(info.Env(), "NativeMachine") {
   const Napi::Env env = info.Env();
@@ -90,6 +94,7 @@ NativeMachine::NativeMachine(const Napi::CallbackInfo& info)
       Napi::ThreadSafeFunction::New(env, info[5].As<Napi::Function>(), "onDisksSynced", 0, 1);
   on_disk_failed_ =
       Napi::ThreadSafeFunction::New(env, info[6].As<Napi::Function>(), "onDiskFailed", 0, 1);
+  make_console_waker(info[7].As<Napi::Function>());
   auto made = Machine::create(
       read_machine_options(info[0].As<Napi::Object>()),
       MachineHooks{
@@ -99,6 +104,7 @@ NativeMachine::NativeMachine(const Napi::CallbackInfo& info)
           .on_disks_synced = [this] { notify_disks_synced(); },
           .on_disk_failed = [this](const Error& e) { notify_disk_failed("apply", e); },
           .on_disk_sync_failed = [this](const Error& e) { notify_disk_failed("sync", e); },
+          .on_console = [this] { console_waker_->notify(); },
       });
   if (!made.ok()) {
     shut_down();
@@ -134,6 +140,7 @@ void NativeMachine::shut_down() {
     disks_closed_ = machine_->close_disks();
   }
   cut_waker_.reset();
+  console_waker_.reset();
   on_guest_end_.Release();
   on_stopped_.Release();
   on_disks_synced_.Release();
@@ -436,36 +443,6 @@ void NativeMachine::promote(const Napi::CallbackInfo& info) {
   }
   facts_[0] = static_cast<double>(clock.value().cut_ns) / 1000;
   facts_[1] = static_cast<double>(clock.value().resumed_ns) / 1000;
-}
-
-Napi::Value NativeMachine::stats(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  Napi::Object out = Napi::Object::New(env);
-  if (!alive(info)) return out;
-  const auto put = [&](const char* key, uint64_t value) {
-    out.Set(key, Napi::Number::New(env, static_cast<double>(value)));
-  };
-  const Outbox::Facts facts = machine_->outbox_facts();
-  put("outboxFrames", facts.frames_held);
-  put("outboxBytes", facts.bytes_held);
-  put("framesReleased", facts.frames_released);
-  put("framesDropped", facts.frames_dropped);
-  put("leaseExpired", facts.lease_expired);
-  put("auditPagesHealed", machine_->pages_healed());
-  put("floorEpochs", machine_->floor_facts().cuts);
-  put("floorPages", machine_->floor_facts().pages);
-  static constexpr const char* kExitNames[VcpuThreads::kExitKinds] = {
-      "interrupted",   "io",        "mmio", "halt", "shutdown", "systemEvent", "dirtyRingFull",
-      "internalError", "failEntry", "other"};
-  Napi::Object exits = Napi::Object::New(env);
-  for (size_t i = 0; i < VcpuThreads::kExitKinds; i++) {
-    exits.Set(
-        kExitNames[i],
-        Napi::Number::New(env, static_cast<double>(machine_->exits(static_cast<Vcpu::Exit>(i)))));
-  }
-  out.Set("exits", exits);
-  out.Set("disks", disk_stats_value(env, machine_->disks()));
-  return out;
 }
 
 void NativeMachine::close(const Napi::CallbackInfo& info) {

@@ -12,6 +12,8 @@
 //
 //   facts after apply():  0 records   1 diskBacklogBytes
 //
+//   facts after readConsole():  0 number of the first byte read
+//
 //   facts after promote()
 //   0 guestClockCutUs   1 guestClockResumedUs
 //
@@ -73,6 +75,12 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   void in_step(const Napi::CallbackInfo& info);
   void promote(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
+  // The console: machine_console.cc.
+  void watch_console(const Napi::CallbackInfo& info);
+  Napi::Value console_head(const Napi::CallbackInfo& info);
+  Napi::Value read_console(const Napi::CallbackInfo& info);
+  Napi::Value type_console(const Napi::CallbackInfo& info);
+  void make_console_waker(const Napi::Function& on_console);
   void close(const Napi::CallbackInfo& info);
 
   bool alive(const Napi::CallbackInfo& info);
@@ -93,6 +101,8 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   double* facts_ = nullptr;
   std::unique_ptr<LoopWaker> cut_waker_;
   Napi::FunctionReference on_cut_;
+  std::unique_ptr<LoopWaker> console_waker_;
+  Napi::FunctionReference on_console_;
   Napi::AsyncContext context_;
   Napi::ThreadSafeFunction on_guest_end_;
   Napi::ThreadSafeFunction on_stopped_;

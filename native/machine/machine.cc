@@ -153,6 +153,11 @@ Status Machine::make_devices() {
 }
 
 Status Machine::make_console() {
+  console_tail_.set_on_output(hooks_.on_console);
+  outbox_.set_sink(OutputPort::kConsole, [this](auto bytes) {
+    console_tail_.write(bytes);
+    if (console_) console_->write(bytes);
+  });
   if (options_.console.kind == Console::Kind::kNone) return Ok{};
   auto console = Console::create(options_.console, [this](std::span<const uint8_t> typed) {
     const std::lock_guard lock(lock_);
@@ -160,7 +165,6 @@ Status Machine::make_console() {
   });
   if (!console.ok()) return console.error();
   console_ = console.take();
-  outbox_.set_sink(OutputPort::kConsole, [this](auto bytes) { console_->write(bytes); });
   devices_->serial().set_room_hook([this] { console_->input_room(); });
   return Ok{};
 }
@@ -249,6 +253,7 @@ Status Machine::make_disk_thread() {
 }
 
 void Machine::start_threads() {
+  active_ = true;
   if (console_) console_->set_active(true);
   threads_->start();
   io_->start();
@@ -418,6 +423,12 @@ void Machine::announce() {
   if (ipv4 == Ipv4Address{}) return;
   tap_->write_frame(gratuitous_arp_request(mac, ipv4));
   tap_->write_frame(gratuitous_arp_reply(mac, ipv4));
+}
+
+size_t Machine::type_console(std::span<const uint8_t> typed) {
+  if (!active_) return 0;
+  const std::lock_guard lock(lock_);
+  return devices_->serial().push_input(typed);
 }
 
 void Machine::stop() {

@@ -27,6 +27,7 @@
 #include "kvm/vm.h"
 #include "machine/change_log.h"
 #include "machine/console.h"
+#include "machine/console_tail.h"
 #include "machine/cpu_plan.h"
 #include "machine/cut.h"
 #include "machine/device_bus.h"
@@ -84,6 +85,8 @@ struct MachineHooks {
   std::function<void()> on_disks_synced;
   std::function<void(const Error&)> on_disk_failed;
   std::function<void(const Error&)> on_disk_sync_failed;
+  /// The guest printed something, while ConsoleTail::watch(). On any thread; must not block.
+  std::function<void()> on_console;
 };
 
 class Machine {
@@ -149,6 +152,12 @@ class Machine {
   DiskSet& disks() { return *disks_; }
   const DiskSet& disks() const { return *disks_; }
 
+  /// What the guest printed last, as far as it has left the outbox.
+  ConsoleTail& console_tail() { return console_tail_; }
+  /// Types on the guest's serial console; returns how many bytes it had room for: 0 unless it runs
+  /// here.
+  size_t type_console(std::span<const uint8_t> typed);
+
   /// Stops every thread; the guest does not run again.
   void stop();
   /// After stop(): waits for what the disks have under way, flushes and closes them. Once; later
@@ -196,7 +205,9 @@ class Machine {
   std::vector<VcpuStateAccess> vcpu_states_;
   Outbox outbox_;
   std::unique_ptr<Tap> tap_;
+  ConsoleTail console_tail_;
   std::unique_ptr<Console> console_;
+  bool active_ = false;  // the guest was started here
   DeviceBus bus_;
   std::unique_ptr<DeviceSet> devices_;
   std::unique_ptr<SlotPool> slots_;

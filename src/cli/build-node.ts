@@ -22,11 +22,10 @@ import {
 } from '../machine';
 import type { KvmConsole } from '../machine/kvm-machine';
 import type { Machine } from '../machine/machine';
-import { ControlServer } from '../node/control-server';
 import { Journal } from '../node/journal';
 import { type NodeEnd, type NodeRole, RunningNode, type StateEvent } from '../node/running-node';
 import { StatusLines } from '../node/status-lines';
-import { momentOf, statusNow } from '../node/status-now';
+import { momentOf } from '../node/status-now';
 import type { NodeLog } from '../observe/logger';
 import type { Dial } from '../primary/link-types';
 import { dial, type TcpOptions } from '../transport/tcp';
@@ -39,10 +38,10 @@ import { NoneWitness } from '../witness/none';
 import type { Witness } from '../witness/witness';
 import { diskFiles } from './disk-files';
 import { tlsFiles, tokenFiles } from './live-settings';
+import { openControl } from './open-control';
 import { openHttp } from './open-http';
 import { openTls, troubleTo } from './open-tls';
 import type { Reloader } from './reloader';
-import { version } from './version';
 
 const DIAL_MS = 1000;
 /** With the handshake of TLS in it. */
@@ -60,6 +59,8 @@ export interface Outside {
   reload(): ReloadOutcome | FtError;
   onState(event: StateEvent): void;
   onEnd(end: NodeEnd): void;
+  /** The settings in effect: config/describe.ts. */
+  settings(): object;
 }
 
 export interface BuiltNode {
@@ -123,6 +124,7 @@ async function assemble(
   opened.push(() => witness.close());
   if (config.guest.kind === 'kvm') setBusyPoll(config.busyPollUs);
   const console = openConsole(config.guest.console, opened);
+  let stateSeen = (): void => undefined;
   const node = new RunningNode(
     {
       pair: config.pair,
@@ -149,6 +151,7 @@ async function assemble(
       onState: (event) => {
         lines.state(event);
         outside.onState(event);
+        stateSeen();
       },
       onEnd: outside.onEnd,
       onRefused: (error) => lines.refused(error),
@@ -161,7 +164,11 @@ async function assemble(
     opened.push(() => http.close());
     if (tokenFile !== undefined) outside.reloader.addFiles(tokenFiles(tokenFile, http));
   }
-  await openControl(config.control, node, opened, logger);
+  if (config.control !== undefined) {
+    const control = await openControl(config.control, { ...outside, node, journal, logger });
+    opened.push(() => control.close());
+    stateSeen = () => control.nodeChanged();
+  }
   return {
     node,
     journal,
@@ -238,22 +245,6 @@ function openMachine(guest: GuestConfig, role: NodeRole, console: KvmConsole): M
     floorIntervalUs: guest.floorIntervalUs,
     testFault: guest.faults[0],
   });
-}
-
-async function openControl(
-  path: string | undefined,
-  node: RunningNode,
-  opened: Opened[],
-  logger: Logger,
-): Promise<void> {
-  if (path === undefined) return;
-  const server = new ControlServer({
-    status: () => ({ ...statusNow(node), pid: process.pid, version: version() }),
-    switchover: () => node.switchover(),
-  });
-  await server.listen(path);
-  opened.push(() => server.close());
-  logger.info('ftctl is served', { control: path });
 }
 
 function openWitness(config: WitnessConfig, pair: string, logger: Logger): Promise<Witness> {

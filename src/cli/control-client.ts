@@ -1,5 +1,9 @@
-/** Asks a node over its control socket: one request, one JSON answer. */
+/**
+ * Asks a node over its control socket: one request and one JSON answer, a stream of lines, or the
+ * guest's console. What can be asked: docs/control-api.openapi.yaml.
+ */
 import { request } from 'node:http';
+import type { Duplex } from 'node:stream';
 import { FtError } from '../common/errors';
 
 /** What the node answered; `body` is a JSON object. */
@@ -20,6 +24,7 @@ export function askNode(
   socketPath: string,
   method: 'GET' | 'POST',
   path: string,
+  body?: object,
 ): Promise<ControlAnswer> {
   return new Promise((resolve, reject) => {
     const asked = request({ socketPath, method, path, timeout: ANSWER_MS_MAX }, (response) => {
@@ -37,6 +42,84 @@ export function askNode(
       });
     });
     asked.on('timeout', () => asked.destroy(new Error(`no answer for ${ANSWER_MS_MAX / 1000} s`)));
+    asked.on('error', (error) => reject(unreachable(socketPath, error)));
+    asked.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+}
+
+/** A stream of lines that was opened. */
+export interface LineReader {
+  /** Resolves when the node has ended it; "gone" when it broke off. */
+  readonly ended: Promise<'done' | 'gone'>;
+  close(): void;
+}
+
+type Line = Readonly<Record<string, unknown>>;
+
+/**
+ * Reads lines, each a JSON object, until the node ends the stream or `close()`. Resolves with the
+ * reader, or with the answer of a node that refuses; rejects as askNode() does.
+ */
+export function readLines(
+  socketPath: string,
+  path: string,
+  onLine: (line: Line) => void,
+): Promise<LineReader | ControlAnswer> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ socketPath, method: 'GET', path }, (response) => {
+      let text = '';
+      response.setEncoding('utf8');
+      const status = response.statusCode ?? 0;
+      const takeLines = (piece: string): void => {
+        text += piece;
+        const lines = text.split('\n');
+        text = lines.pop() ?? '';
+        for (const line of lines) {
+          const value = parseObject(line);
+          if (value !== undefined) onLine(value);
+        }
+        if (text.length > ANSWER_BYTES_MAX) response.destroy(new Error('a line is too long'));
+      };
+      response.on('data', (piece: string) => {
+        if (status === 200) takeLines(piece);
+        else if (text.length < ANSWER_BYTES_MAX) text += piece;
+      });
+      if (status !== 200) {
+        response.on('error', (error) => reject(unreachable(socketPath, error)));
+        response.on('end', () => resolve({ status, body: parseObject(text) ?? {} }));
+        return;
+      }
+      const ended = new Promise<'done' | 'gone'>((done) => {
+        response.on('end', () => done('done'));
+        response.on('error', () => done('gone'));
+      });
+      resolve({ ended, close: () => response.destroy() });
+    });
+    asked.on('error', (error) => reject(unreachable(socketPath, error)));
+    asked.end();
+  });
+}
+
+/** Attaches to the guest's console: raw bytes both ways. Resolves with the answer of a node that
+ * refuses; rejects as askNode() does. */
+export function attachConsole(
+  socketPath: string,
+): Promise<{ readonly stream: Duplex; readonly head: Buffer } | ControlAnswer> {
+  return new Promise((resolve, reject) => {
+    const headers = { Connection: 'Upgrade', Upgrade: 'romulus-console' };
+    const asked = request({ socketPath, method: 'GET', path: '/v1/console', headers });
+    asked.on('upgrade', (_response, stream, head) => resolve({ stream, head }));
+    asked.on('response', (response) => {
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('data', (piece: string) => {
+        if (text.length < ANSWER_BYTES_MAX) text += piece;
+      });
+      response.on('error', (error) => reject(unreachable(socketPath, error)));
+      response.on('end', () => {
+        resolve({ status: response.statusCode ?? 0, body: parseObject(text) ?? {} });
+      });
+    });
     asked.on('error', (error) => reject(unreachable(socketPath, error)));
     asked.end();
   });

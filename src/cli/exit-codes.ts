@@ -1,6 +1,7 @@
 /** From an error to an exit code. The codes and their meanings: config/help.ts. */
 import type { FtError } from '../common/errors';
 import { ExitCode } from '../config/help';
+import type { Drained } from '../node/drain';
 import type { NodeEnd } from '../node/running-node';
 
 /** For an error that kept the command from starting. */
@@ -17,6 +18,8 @@ export function exitCodeOfEnd(end: NodeEnd): ExitCode {
   switch (end.kind) {
     case 'fenced':
       return ExitCode.fenced;
+    case 'drained':
+      return ExitCode.ok;
     case 'guest-ended':
       return end.end.kind === 'reset' ? ExitCode.guestReset : ExitCode.guestOff;
     case 'rejoin-failed':
@@ -34,6 +37,12 @@ function isOfThisHost(error: FtError): boolean {
   return error.code.startsWith('FT_ERR_DISK_') || error.code === 'FT_ERR_SIM_PORT';
 }
 
+const DRAINED: Readonly<Record<Drained['guest'], string>> = {
+  'handed-over': 'This node was drained: its guest goes on at the other host.',
+  ended: 'This node was drained: its guest, which no standby held, ended with it.',
+  elsewhere: 'This node was drained: its primary was told, and runs the guest without a standby.',
+};
+
 /** One sentence for the person who reads the log. */
 export function sentenceOfEnd(end: NodeEnd): string {
   switch (end.kind) {
@@ -43,6 +52,8 @@ export function sentenceOfEnd(end: NodeEnd): string {
         'there. Start this host with ft-standby to protect it; with --listen and --on-fenced rejoin ' +
         'it does so by itself.'
       );
+    case 'drained':
+      return DRAINED[end.drained.guest];
     case 'rejoin-failed':
       return (
         `Node ${end.current.owner} runs the guest in generation ${end.current.generation}, and this ` +

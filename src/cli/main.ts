@@ -14,6 +14,7 @@ import {
   readStandbyConfig,
   type StandbyConfig,
 } from '../config/config';
+import { describeConfig } from '../config/describe';
 import type { CommandName } from '../config/flags';
 import { ExitCode, helpText } from '../config/help';
 import type { ReloadOutcome } from '../config/reload';
@@ -42,6 +43,7 @@ const UNRESTORABLE: ReadonlySet<string> = new Set([
 ]);
 
 type Config = PrimaryConfig | StandbyConfig;
+type RunRequest = Extract<Request<Config>, { readonly kind: 'run' }>;
 
 /** Runs a command to its end; sets the exit code. */
 export async function main(command: CommandName, words: readonly string[]): Promise<void> {
@@ -111,7 +113,7 @@ class Running {
 
   constructor(
     private readonly command: CommandName,
-    request: Reading,
+    private readonly request: RunRequest,
     private readonly reloader: Reloader,
   ) {
     this.config = request.config;
@@ -133,6 +135,7 @@ class Running {
         reload: () => this.reload(),
         onState: (event) => this.stateChanged(event),
         onEnd: (end) => this.nodeEnded(end),
+        settings: () => describeConfig(this.command, this.reloader.inEffect, this.request.derived),
       });
       if (this.ending) {
         this.close();

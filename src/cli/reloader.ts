@@ -43,6 +43,11 @@ export class Reloader {
     private readonly read: () => Reading,
   ) {}
 
+  /** What the node works with now: of what was reloaded the new values, else the first ones. */
+  get inEffect(): Flags {
+    return this.running;
+  }
+
   /** Whoever takes over settings says so once, at the start. */
   addSetting(setting: LiveSetting): void {
     this.settings.push(setting);

@@ -135,6 +135,8 @@ export type Request<T> =
       readonly config: T;
       /** What the config was read from. */
       readonly flags: Flags;
+      /** Defaults that are no words in the table: printConfig(). */
+      readonly derived: Readonly<Record<string, string>>;
     };
 
 /** Throws FT_ERR_CONFIG. */
@@ -170,8 +172,8 @@ function readRequest<T extends NodeConfig>(
   if (flags.has('help')) return { kind: 'help' };
   if (flags.has('version')) return { kind: 'version' };
   const config = located(flags, () => read(flags));
-  if (!flags.has('print-config')) return { kind: 'run', config, flags };
   const derived = { node: config.nodeId, 'on-fenced': config.onFenced };
+  if (!flags.has('print-config')) return { kind: 'run', config, flags, derived };
   return { kind: 'print', text: printConfig(command, flags, derived) };
 }
 

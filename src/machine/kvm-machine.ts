@@ -18,6 +18,7 @@ import {
   type MachineStats,
 } from './machine';
 import { addon, type NativeMachine } from './native';
+import { NativeConsole } from './native-console';
 
 /** A file opened for appending (the caller closes it), this process's stdio, or a UNIX socket. */
 export type KvmConsole =
@@ -82,6 +83,7 @@ export class KvmMachine implements Machine {
     onDisksSynced() {},
     onDiskFailed() {},
   };
+  readonly console: NativeConsole;
   readonly #cut = emptyCut();
   readonly #chunk: EncodedChunk = { bytes: 0, rawBytes: 0, last: false, crc: 0 };
 
@@ -131,8 +133,10 @@ export class KvmMachine implements Machine {
             if (during === 'apply') this.#handlers.onDiskFailed(error);
             else this.#handlers.onDiskSyncFailed?.(error);
           },
+          () => this.console.printed(),
         ),
     );
+    this.console = new NativeConsole(this.#native, this.#facts);
     const disks = this.#native.disks();
     this.description = {
       kind: 'kvm',
@@ -331,6 +335,7 @@ export class KvmMachine implements Machine {
   close(): void {
     // What its threads have queued for the event loop may still come, and asks the native object.
     setImmediate(() => this.#native);
+    this.console.close();
     try {
       this.#native.close();
     } catch (thrown) {

@@ -205,6 +205,21 @@ export interface MachineStats {
   readonly disks: readonly DiskStats[];
 }
 
+/** What the guest printed last on its serial console, and how to type there. */
+export interface MachineConsole {
+  /** How many bytes of output have left this machine, ever; they are numbered from 0. */
+  readonly head: number;
+  /**
+   * Copies output from byte `from` on into `into`. Of what is not kept any more (64 KiB are) nothing
+   * is copied: `first` says which byte is the first one in `into`.
+   */
+  read(from: number, into: Uint8Array): { readonly first: number; readonly bytes: number };
+  /** Types; returns how many bytes the guest had room for: 0 where it does not run. */
+  type(typed: Uint8Array): number;
+  /** Called when something was printed since it was last called; undefined: nobody watches. */
+  watch(onOutput: (() => void) | undefined): void;
+}
+
 export interface Machine {
   readonly description: MachineDescription;
   setHandlers(handlers: MachineHandlers): void;
@@ -341,6 +356,8 @@ export interface Machine {
    * (standby). */
   inStep(session: string): void;
 
+  /** The guest's serial console; undefined where it has none. */
+  readonly console?: MachineConsole;
   stats(): MachineStats;
   /** Stops the vCPUs and frees everything. */
   close(): void;

@@ -96,6 +96,10 @@ export interface NativeMachine {
   diskSyncIds(): string[];
   inStep(session: string): void;
   stats(): NativeStats;
+  watchConsole(wanted: boolean): void;
+  consoleHead(): number;
+  readConsole(from: number, into: Uint8Array): number;
+  typeConsole(typed: Uint8Array): number;
   /** Throws when a disk could not be flushed; everything is closed even so. */
   close(): void;
 }
@@ -124,6 +128,8 @@ export interface Addon {
     onDisksSynced: () => void,
     /** An image could not be written with an epoch's records, or not be read for the peer. */
     onDiskFailed: (during: 'apply' | 'sync', code: string, message: string) => void,
+    /** The guest printed something, while it is watched. */
+    onConsole: () => void,
   ) => NativeMachine;
   crc32c(bytes: Uint8Array): number;
   /** native/binding/raw_socket.h */

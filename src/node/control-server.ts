@@ -1,32 +1,35 @@
 /**
  * The control socket: a UNIX socket, for the user alone that runs the node, with HTTP and JSON on
- * it. ftctl is its first client; `curl --unix-socket PATH http://node/v1/status` is another.
+ * it. ftctl is its first client; `curl --unix-socket PATH http://node/v1/status` is another. The
+ * routes are in control-routes.ts, each described in docs/control-api.openapi.yaml.
  *
- *   GET  /v1/status       200 { role, state, node, … }     as docs/status-lines.md has it
- *   POST /v1/switchover   200 { … }                        done; what it took
- *                         409 { code, message, … }         not done, and why
- *   anything else         404, 405, 413, 500 { code, message }
+ *   200 { … }                    done, or what was asked for
+ *   400, 404, 405, 413, 426      { code, message }: not understood
+ *   409 { code, message, … }     not done, and why; everything is as it was before
+ *   429 { code, message }        too many streams or consoles at once
+ *   500 { code, message }        an error of our own
  *
- * A socket that a killed process left behind is taken over; one that answers is another node's.
+ * Bounded: connections, streams, the bytes of a request, the time that one may take to come in, and
+ * what is queued for a reader (control-lines.ts, console-door.ts).
  */
-import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { connect } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { FtError, toFtError } from '../common/errors';
+import { streamEvents, streamSamples } from './control-lines';
+import { badRequest, type ControlTarget, findRoute, numberOf, switchOf } from './control-routes';
+import { listenAtPath } from './control-socket';
 
-/** What the socket lets its clients ask of the node. Answers are plain values for JSON. */
-export interface ControlTarget {
-  status(): object;
-  /** Resolves with what it took, or with the FtError that says why it was not done. */
-  switchover(): Promise<object | FtError>;
-}
+export type { ControlTarget } from './control-routes';
 
-const CONNECTIONS_MAX = 16;
+const CONNECTIONS_MAX = 24;
+/** Of events and samples; the rest is left for those who ask something. */
+const STREAMS_MAX = 12;
 const REQUEST_MS_MAX = 5000;
 const BODY_BYTES_MAX = 64 * 1024;
-/** How long another process may take to accept at a socket that is in the way. */
-const PROBE_MS = 1000;
-const MODE = 0o600;
+const SINCE_MAX = Number.MAX_SAFE_INTEGER;
+const INTERVAL_MS = [100, 60_000, 1000] as const;
+/** What follows the 101 of an attached console. */
+const CONSOLE_PROTOCOL = 'romulus-console';
 
 interface Answer {
   readonly status: number;
@@ -35,21 +38,19 @@ interface Answer {
 
 export class ControlServer {
   private server: Server | undefined;
+  private streams = 0;
 
   constructor(private readonly target: ControlTarget) {}
 
-  /**
-   * Starts to serve. Rejects with FT_ERR_CONTROL_TAKEN (another process serves there, or what is
-   * there is no socket), or FT_ERR_CONTROL with the system's reason.
-   */
+  /** Starts to serve. Rejects as listenAtPath() does. */
   async listen(path: string): Promise<void> {
-    await makeWay(path);
     const server = createServer((request, response) => this.receive(request, response));
     server.maxConnections = CONNECTIONS_MAX;
     server.headersTimeout = REQUEST_MS_MAX;
     server.requestTimeout = REQUEST_MS_MAX;
     server.keepAliveTimeout = REQUEST_MS_MAX;
-    await bind(server, path);
+    server.on('upgrade', (request, socket, head) => this.upgrade(request, socket, head));
+    await listenAtPath(server, path);
     // Later errors (accepting, for want of descriptors) must not end the node.
     server.on('error', () => undefined);
     this.server = server;
@@ -61,44 +62,140 @@ export class ControlServer {
     this.server?.close();
     this.server?.closeIdleConnections();
     this.server = undefined;
+    this.target.console.close();
     return Promise.resolve();
   }
 
   private receive(request: IncomingMessage, response: ServerResponse): void {
+    const pieces: Buffer[] = [];
     let bytes = 0;
     request.on('data', (piece: Buffer) => {
       bytes += piece.length;
-      if (bytes <= BODY_BYTES_MAX) return;
+      if (bytes <= BODY_BYTES_MAX) {
+        pieces.push(piece);
+        return;
+      }
       const message = `A request has at most ${BODY_BYTES_MAX} bytes.`;
-      reply(response, { status: 413, body: problem('FT_ERR_CONTROL_REQUEST', message) });
+      reply(response, { status: 413, body: describe(badRequest(message)) });
       request.destroy();
     });
     // A client that goes away is nobody's loss.
     request.on('error', () => undefined);
     response.on('error', () => undefined);
     request.on('end', () => {
-      this.answer(request.method ?? '', (request.url ?? '').split('?', 1)[0] ?? '').then(
-        (answer) => reply(response, answer),
+      this.serve(request, response, Buffer.concat(pieces)).then(
+        (answer) => answer !== undefined && reply(response, answer),
         (thrown: unknown) => reply(response, { status: 500, body: describe(toFtError(thrown)) }),
       );
     });
   }
 
-  private async answer(method: string, path: string): Promise<Answer> {
-    const wanted = { '/v1/status': 'GET', '/v1/switchover': 'POST' }[path];
-    if (wanted === undefined) {
-      const message = 'There is GET /v1/status and POST /v1/switchover here, and nothing else.';
-      return { status: 404, body: problem('FT_ERR_CONTROL_REQUEST', message) };
+  /** The answer; undefined when a stream has begun. */
+  private async serve(
+    request: IncomingMessage,
+    response: ServerResponse,
+    body: Buffer,
+  ): Promise<Answer | undefined> {
+    const found = findRoute(request.method ?? '', request.url ?? '');
+    if ('error' in found) return { status: found.status, body: describe(found.error) };
+    const { target } = this;
+    switch (found.route.path) {
+      case '/v1/status':
+        return { status: 200, body: target.status() };
+      case '/v1/config':
+        return { status: 200, body: target.config() };
+      case '/v1/switchover':
+        return outcome(await target.switchover());
+      case '/v1/reload':
+        return outcome(target.reload());
+      case '/v1/drain': {
+        const force = readForce(body);
+        return force instanceof FtError ? refused(400, force) : outcome(await target.drain(force));
+      }
+      case '/v1/events':
+      case '/v1/samples':
+        return this.stream(found.route.path, found.query, response);
+      case '/v1/console': {
+        const message = `/v1/console speaks another protocol: ask with "Upgrade: ${CONSOLE_PROTOCOL}".`;
+        return refused(426, badRequest(message));
+      }
     }
-    if (method !== wanted) {
-      const message = `${path} is asked with ${wanted}, not with ${method}.`;
-      return { status: 405, body: problem('FT_ERR_CONTROL_REQUEST', message) };
-    }
-    if (path === '/v1/status') return { status: 200, body: this.target.status() };
-    const outcome = await this.target.switchover();
-    if (outcome instanceof FtError) return { status: 409, body: describe(outcome) };
-    return { status: 200, body: outcome };
   }
+
+  private stream(
+    path: '/v1/events' | '/v1/samples',
+    query: URLSearchParams,
+    response: ServerResponse,
+  ): Answer | undefined {
+    const since = numberOf(query, 'since', [0, SINCE_MAX, 0]);
+    const follow = switchOf(query, 'follow');
+    const intervalMs = numberOf(query, 'intervalMs', INTERVAL_MS);
+    for (const read of [since, follow, intervalMs]) {
+      if (read instanceof FtError) return refused(400, read);
+    }
+    if (this.streams >= STREAMS_MAX) {
+      const message = `${STREAMS_MAX} streams are read at once already; end one of them.`;
+      return refused(429, new FtError('FT_ERR_CONTROL_BUSY', message, { streams: this.streams }));
+    }
+    this.streams += 1;
+    const onDone = (): void => {
+      this.streams -= 1;
+    };
+    if (path === '/v1/samples') {
+      streamSamples(response, this.target.samples(), Number(intervalMs), onDone);
+    } else {
+      const from = { since: Number(since), follow: follow === true };
+      streamEvents(response, this.target.journal, from, onDone);
+    }
+    return undefined;
+  }
+
+  private upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on('error', () => undefined);
+    const found = findRoute(request.method ?? '', request.url ?? '');
+    if ('error' in found) {
+      refuseUpgrade(socket, found.status, found.error);
+      return;
+    }
+    const wanted = (request.headers.upgrade ?? '').toLowerCase();
+    if (found.route.kind !== 'upgrade' || wanted !== CONSOLE_PROTOCOL) {
+      const message = `${found.route.path} does not speak ${JSON.stringify(wanted)}.`;
+      refuseUpgrade(socket, 400, badRequest(message));
+      return;
+    }
+    const fault = this.target.console.fault();
+    if (fault !== undefined) {
+      refuseUpgrade(socket, fault.code === 'FT_ERR_CONTROL_BUSY' ? 429 : 409, fault);
+      return;
+    }
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${CONSOLE_PROTOCOL}\r\n\r\n`,
+    );
+    this.target.console.attach(socket, head);
+  }
+}
+
+/** POST /v1/drain takes nothing, or { "force": true | false }. */
+function readForce(body: Buffer): boolean | FtError {
+  if (body.length === 0) return false;
+  const wanted = 'The body of /v1/drain is empty, or {"force": true}, or {"force": false}.';
+  try {
+    const value: unknown = JSON.parse(body.toString('utf8'));
+    if (typeof value !== 'object' || value === null) return badRequest(wanted);
+    const { force = false, ...others } = value as Record<string, unknown>;
+    if (typeof force !== 'boolean' || Object.keys(others).length > 0) return badRequest(wanted);
+    return force;
+  } catch {
+    return badRequest(wanted);
+  }
+}
+
+function outcome(value: object | FtError): Answer {
+  return value instanceof FtError ? refused(409, value) : { status: 200, body: value };
+}
+
+function refused(status: number, error: FtError): Answer {
+  return { status, body: describe(error) };
 }
 
 function reply(response: ServerResponse, { status, body }: Answer): void {
@@ -112,70 +209,17 @@ function reply(response: ServerResponse, { status, body }: Answer): void {
   response.end(text);
 }
 
-function problem(code: string, message: string): object {
-  return { code, message };
+function refuseUpgrade(socket: Duplex, status: number, error: FtError): void {
+  const text = `${JSON.stringify(describe(error))}\n`;
+  const lines = [
+    `HTTP/1.1 ${status} Refused`,
+    'Connection: close',
+    'Content-Type: application/json; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(text)}`,
+  ];
+  socket.end(`${lines.join('\r\n')}\r\n\r\n${text}`);
 }
 
 function describe(error: FtError): object {
   return { ...error.facts, code: error.code, message: error.message };
-}
-
-/** Listens with the mode that the socket shall have from its first moment on. */
-function bind(server: Server, path: string): Promise<void> {
-  return new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(path, error)));
-    const before = process.umask(0o777 & ~MODE);
-    try {
-      // The name is made within this call.
-      server.listen(path, () => {
-        server.removeAllListeners('error');
-        resolve();
-      });
-    } finally {
-      process.umask(before);
-    }
-  }).then(() => chmodSync(path, MODE));
-}
-
-/** Removes a socket that nobody serves any more. */
-async function makeWay(path: string): Promise<void> {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return;
-  if (!found.isSocket()) {
-    const message = `${path} is there already and is no socket; name another path with --control.`;
-    throw new FtError('FT_ERR_CONTROL_TAKEN', message, { path });
-  }
-  if (await isServed(path)) {
-    const message =
-      `Another process serves the control socket ${path}. End it, or give this node a --control ` +
-      'of its own.';
-    throw new FtError('FT_ERR_CONTROL_TAKEN', message, { path });
-  }
-  try {
-    unlinkSync(path);
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') throw listenError(path, thrown);
-  }
-}
-
-/** Whether a process has the socket open; one that is there and silent counts. */
-function isServed(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    const done = (served: boolean): void => {
-      socket.destroy();
-      resolve(served);
-    };
-    socket.setTimeout(PROBE_MS, () => done(true));
-    socket.on('connect', () => done(true));
-    socket.on('error', (error: NodeJS.ErrnoException) => done(error.code !== 'ECONNREFUSED'));
-  });
-}
-
-function listenError(path: string, thrown: unknown): FtError {
-  const { message } = toFtError(thrown);
-  const text =
-    `The control socket ${path} cannot be made (${message}). Its folder must exist, and this user ` +
-    'must be allowed to write there.';
-  return new FtError('FT_ERR_CONTROL', text, { path }, thrown);
 }

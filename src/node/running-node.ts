@@ -36,6 +36,7 @@ import { CHUNK_BYTES } from '../wire/frame';
 import { prepareClaim } from '../witness/prepare';
 import type { GenerationRecord, Witness } from '../witness/witness';
 import { ClosedDoor } from './closed-door';
+import { Drain, type Drained } from './drain';
 import { Tally } from './tally';
 
 /** Send buffers that are kept: twice what the queue of the connection holds when it is full. */
@@ -101,6 +102,8 @@ export interface StateEvent {
 /** On either side, "guest-ended" need not end the process: that is the command's decision. */
 export type NodeEnd =
   | PrimaryEnd
+  /** An operator took this node's work away; nothing is left to do here. */
+  | { readonly kind: 'drained'; readonly drained: Drained }
   | { readonly kind: 'promotion-failed'; readonly error: FtError }
   /** The guest goes on at `current`'s owner, and no machine to protect it could be made here. */
   | { readonly kind: 'rejoin-failed'; readonly error: FtError; readonly current: GenerationRecord };
@@ -122,12 +125,21 @@ export class RunningNode {
   private currentMachine: Machine | undefined;
   private door: ClosedDoor | undefined;
   private stopped = false;
+  /** The guest of this life is another node's, and a drain is what it was handed over for. */
+  lost = false;
+  private readonly drains: Drain;
+  /** Why the newest standby that was dialled is none; undefined since one joined. */
+  refusal: string | undefined;
 
   constructor(
     private currentSettings: NodeSettings,
     readonly parts: NodeParts,
     private readonly handlers: NodeHandlers,
-  ) {}
+  ) {
+    this.drains = new Drain(this, parts.logger, (drained) => {
+      this.handlers.onEnd({ kind: 'drained', drained });
+    });
+  }
 
   get settings(): NodeSettings {
     return this.currentSettings;
@@ -211,11 +223,17 @@ export class RunningNode {
     return new FtError('FT_ERR_SWITCHOVER_ROLE', message, { nodeId, state });
   }
 
+  /** Hands on this node's work, then ends with "drained": drain.ts. Never rejects. */
+  drain(force: boolean): Promise<Drained | FtError> {
+    return this.drains.make(force);
+  }
+
   /** Ends in order: peers are told, the guest (if it runs here) ends. The machine is closed. */
   stop(reason: string): void {
     this.stopped = true;
-    if (this.primary !== undefined) this.primary.stop(reason);
-    else this.standby?.stop(reason);
+    const why = this.drains.active ? 'drained by its operator' : reason;
+    if (this.primary !== undefined) this.primary.stop(why);
+    else this.standby?.stop(why);
     this.currentMachine?.close();
   }
 
@@ -263,6 +281,11 @@ export class RunningNode {
 
   private primaryEnded(end: PrimaryEnd): void {
     if (end.kind === 'fenced') this.tally.wasFenced(end.switchover);
+    if (end.kind === 'fenced' && this.drains.active) {
+      // What was asked for: the drain says so, and ends this node.
+      this.lost = true;
+      return;
+    }
     if (end.kind !== 'fenced' || !this.rejoins) {
       this.handlers.onEnd(end);
       return;
@@ -331,13 +354,17 @@ export class RunningNode {
       { ...this.settings, ...this.parts, machine, pool },
       {
         onState: (from, to) => {
+          if (to !== 'solo') this.refusal = undefined;
           const { generation } = primary;
           const epoch = primary.stats.epochCommitted;
           this.changed({ role: 'primary', from, to, generation, epoch, life });
           prepareClaim({ ...this.settings, ...this.parts }, to, generation);
         },
         onEnd: (end) => this.primaryEnded(end),
-        onRefused: (error) => this.handlers.onRefused(error),
+        onRefused: (error) => {
+          this.refusal = error.message;
+          this.handlers.onRefused(error);
+        },
       },
     );
     this.primary = primary;

@@ -3,11 +3,13 @@
  * (docs/status-lines.md). Takes nothing away from anybody: whoever asks, as often as it likes, gets
  * the same, while rates and percentiles belong to the stretches of one reader (status.ts).
  */
+import { PAGE_BYTES } from '../common/units';
 import type { DiskStats, Machine, MachineStats } from '../machine/machine';
 import type { PrimaryRole } from '../primary/primary-role';
 import type { StandbyRole } from '../standby/standby-role';
 import type { JournalMoment } from './journal';
 import type { RunningNode } from './running-node';
+import { stateSentence } from './state-words';
 
 export type StatusLine = Readonly<Record<string, number | string | boolean>>;
 
@@ -16,11 +18,54 @@ export function statusNow(node: RunningNode): StatusLine {
   const { role, state } = node.state;
   const { nodeId, pair } = node.settings;
   const generation = (primary ?? standby)?.generation ?? 0;
-  const common = { role, state, node: nodeId, pair, life, generation };
+  const common = {
+    ...{ role, state, node: nodeId, pair, life, generation },
+    ...protection(node),
+    ...peerFields((primary ?? standby)?.lastPeer),
+  };
   if (machine === undefined) return common;
-  if (primary !== undefined) return { ...common, ...primaryFields(primary, standby, machine) };
+  if (primary !== undefined) {
+    const sync = syncFields(primary, machine, node.parts.clock.nowUs());
+    return { ...common, ...primaryFields(primary, standby, machine), ...sync };
+  }
   if (standby !== undefined) return { ...common, ...standbyFields(standby, machine) };
   return common;
+}
+
+/** Whether the guest would outlive this host's loss (primary), or its primary's (standby). */
+function protection(node: RunningNode): { readonly protected: boolean; readonly why: string } {
+  const { role, state } = node.state;
+  const safe = role === 'primary' ? ['protected', 'switching'] : ['ready', 'active'];
+  if (safe.includes(state)) return { protected: true, why: '' };
+  const { refusal } = node;
+  const reason = refusal ?? (node.primary ?? node.standby)?.why ?? '';
+  const sentence = stateSentence(role, state);
+  return { protected: false, why: reason === '' ? sentence : `${sentence} (${reason})` };
+}
+
+/** The other side, also one that is gone; nothing while none was seen in this life. */
+function peerFields(
+  peer: { readonly node: string; readonly address: string } | undefined,
+): StatusLine {
+  return peer === undefined ? {} : { peer: peer.node, peerAddress: peer.address };
+}
+
+/** How far a sync has come that goes on, in bytes and time; nothing at any other time. */
+function syncFields(primary: PrimaryRole, machine: Machine, nowUs: number): StatusLine {
+  if (primary.state !== 'syncing') return {};
+  const { stats, syncProgress: done } = primary;
+  const ofMemory = stats.syncPages * PAGE_BYTES;
+  const disks = machine.stats().disks;
+  const ofDisks = disks.reduce((total, disk) => total + disk.syncBytes + disk.syncBytesLeft, 0);
+  const diskLeft = disks.reduce((total, disk) => total + disk.syncBytesLeft, 0);
+  const elapsedMs = (nowUs - stats.syncBeganUs) / 1000;
+  return {
+    syncBytesTotal: ofMemory + ofDisks,
+    syncBytesLeft: Math.round(ofMemory * (1 - machine.scanProgress()) + diskLeft),
+    syncElapsedMs: Math.round(elapsedMs),
+    // Of what was hardly begun nothing can be said.
+    ...(done < 0.01 ? {} : { syncLeftMs: Math.round((elapsedMs * (1 - done)) / done) }),
+  };
 }
 
 /** Where the node stands, for an event of the journal. */

@@ -73,6 +73,7 @@ export class CatchUp {
     const { machine, stats } = this;
     this.from = '';
     this.beganUs = this.clock.nowUs();
+    this.stats.syncBeganUs = this.beganUs;
     this.bytesBefore = stats.wireBytes;
     stats.syncKind = 'full';
     stats.syncPages = machine.description.memoryBytes / PAGE_BYTES;

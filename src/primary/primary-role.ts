@@ -63,6 +63,7 @@ import { WitnessLoss } from './witness-loss';
 export class PrimaryRole {
   readonly stats = new PrimaryStats();
   private current: PrimaryState = 'starting';
+  private whyNow = '';
   private currentGeneration = 0;
   private claim: Claim | undefined;
   private switching: Switchover | undefined;
@@ -133,6 +134,16 @@ export class PrimaryRole {
 
   get generation(): number {
     return this.currentGeneration;
+  }
+
+  /** Why it is in this state, in the words of the log. */
+  get why(): string {
+    return this.whyNow;
+  }
+
+  /** The newest standby, also one that is gone. */
+  get lastPeer(): Replication['lastPeer'] {
+    return this.replication.lastPeer;
   }
 
   /** Epochs sent whole and not yet acknowledged. */
@@ -437,6 +448,7 @@ export class PrimaryRole {
   private become(to: PrimaryState, why: string): void {
     const from = this.current;
     this.current = to;
+    this.whyNow = why;
     this.halts.stateIs(to);
     const epoch = this.stats.epochCommitted;
     const facts = { event: 'state', role: 'primary', from, to, why, epoch };

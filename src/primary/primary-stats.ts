@@ -67,6 +67,8 @@ export class PrimaryStats {
    * the base epoch was acknowledged (epochs of the running guest included), and how long that took. */
   syncWireBytes = 0;
   syncUs = 0;
+  /** When the newest sync began, by the role's clock, µs. */
+  syncBeganUs = 0;
   overruns = 0;
   auditMismatches = 0;
   linksLost = 0;

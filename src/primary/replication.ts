@@ -43,6 +43,7 @@ export class Replication {
   private connection: Connection | undefined;
   private peer: LinkPeer | undefined;
   private intervalUs: number;
+  private lastSeen: { readonly node: string; readonly address: string } | undefined;
 
   constructor(
     private readonly options: PrimaryOptions,
@@ -74,6 +75,11 @@ export class Replication {
     });
   }
 
+  /** The newest standby, also one that is gone: its node id and where it was reached. */
+  get lastPeer(): { readonly node: string; readonly address: string } | undefined {
+    return this.lastSeen;
+  }
+
   /** Node id of the standby; "" without one. */
   get standbyId(): string {
     return this.peer?.standbyId ?? '';
@@ -89,6 +95,7 @@ export class Replication {
     const { pipeline, sync } = this;
     this.connection = connection;
     this.peer = peer;
+    this.lastSeen = { node: peer.standbyId, address: connection.remote };
     this.generation = generation;
     this.scanned = false;
     this.outputHeld = false;

@@ -46,6 +46,8 @@ import { Takeover, type TakeoverCause } from './takeover';
 export class StandbyRole {
   readonly stats = new StandbyStats();
   private current: StandbyState = 'joining';
+  private whyNow = '';
+  private lastSeen: { readonly node: string; readonly address: string } | undefined;
   private session: PeerSession | undefined;
   private promotion: Promotion | undefined;
   private newestGeneration = 0;
@@ -116,6 +118,16 @@ export class StandbyRole {
     return this.newestGeneration;
   }
 
+  /** Why it is in this state, in the words of the log. */
+  get why(): string {
+    return this.whyNow;
+  }
+
+  /** The newest primary, also one that is gone: its node id and where it came from. */
+  get lastPeer(): { readonly node: string; readonly address: string } | undefined {
+    return this.lastSeen;
+  }
+
   /** Heartbeats of the primary that came late, in this session. */
   get lateHeartbeats(): number {
     return this.session?.lateHeartbeats ?? 0;
@@ -178,6 +190,7 @@ export class StandbyRole {
     }
     assert(this.session === undefined && this.current === 'joining', 'one session at a time');
     this.newestGeneration = generation;
+    this.lastSeen = { node: hello.nodeId, address: connection.remote };
     this.session = new PeerSession(
       {
         ...this.options,
@@ -430,6 +443,7 @@ export class StandbyRole {
   private become(to: StandbyState, why: string): void {
     const from = this.current;
     this.current = to;
+    this.whyNow = why;
     const facts = { event: 'state', role: 'standby', from, to, why, epoch: this.applier.held };
     this.options.logger.info(`standby: ${from} → ${to}`, { ...facts, generation: this.generation });
     this.handlers.onState(from, to);

@@ -114,7 +114,8 @@ export class Judge {
       const unsaid = host.node.primary === undefined ? 0 : host.machine.stats().outboxFrames;
       if (unsaid > 0) this.accuse(`the guest’s last words never left ${host.name}`);
     } else if (end.kind === 'witness-lost') this.excuse = true;
-    else if (end.kind !== 'fenced') this.excuse = end.error.code.startsWith('FT_ERR_DISK_');
+    else if (end.kind !== 'fenced' && end.kind !== 'drained')
+      this.excuse = end.error.code.startsWith('FT_ERR_DISK_');
   }
 
   /** Whoever handed the guest over may go on with it, in the next generation. */
