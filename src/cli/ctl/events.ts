@@ -28,7 +28,10 @@ export const eventsCommand: CtlCommand = {
   examples: [
     ['events', 'what happened so far'],
     ['events --follow', 'and what happens now'],
-    ['events --follow --since 120 --json', 'for programs: one JSON object a line, from event 121 on'],
+    [
+      'events --follow --since 120 --json',
+      'for programs: one JSON object a line, from event 121 on',
+    ],
   ],
   run: events,
 };
