@@ -181,7 +181,9 @@ function readForce(body: Buffer): boolean | FtError {
   const wanted = 'The body of /v1/drain is empty, or {"force": true}, or {"force": false}.';
   try {
     const value: unknown = JSON.parse(body.toString('utf8'));
-    if (typeof value !== 'object' || value === null) return badRequest(wanted);
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      return badRequest(wanted);
+    }
     const { force = false, ...others } = value as Record<string, unknown>;
     if (typeof force !== 'boolean' || Object.keys(others).length > 0) return badRequest(wanted);
     return force;

@@ -30,7 +30,7 @@ export function reloadText(body: Readonly<Record<string, unknown>>): string {
     return Array.isArray(value) ? value.map((one) => printable(String(one))).join(', ') : '';
   };
   const applied = list('applied');
-  const restart = list('needRestart');
+  const restart = list('needsRestart');
   const lines = [applied === '' ? 'Nothing to apply.' : `Applied: ${applied}.`];
   if (restart !== '') lines.push(`Changed, and needs a restart of the node: ${restart}.`);
   return `${lines.join('\n')}\n`;
