@@ -132,8 +132,16 @@ function zshScript(table: readonly CtlCommand[]): string {
     const specs = [...ctlFlags(command).map(spec), ...operands];
     return `    "${command.name}") _arguments ${specs.join(' ')} ;;`;
   });
-  const lists = table.map(({ name, summary }) => `    '${zshText(name)}:${zshText(summary)}'`);
-  const groups = [...secondWords(table).keys()].map((first) => `"${first}"`).join('|') || '""';
+  const lists = firstWords(table).map((first) => {
+    const one = table.find(({ name }) => name === first || name.startsWith(`${first} `));
+    return `    '${first}:${zshText(one?.summary ?? '')}'`;
+  });
+  // A command of two words: the second is offered, then belongs to the name.
+  const groups = [...secondWords(table)].map(
+    ([first, seconds]) => `    "${first}")
+      if (( CURRENT == 3 )); then compadd ${seconds.join(' ')}; return; fi
+      command="$command $words[3]"; shift words; (( CURRENT-- )) ;;`,
+  );
   return `#compdef ftctl
 # zsh completion of ftctl, made by "ftctl completion zsh".
 _ftctl() {
@@ -142,13 +150,13 @@ _ftctl() {
 ${lists.join('\n')}
   )
   local command="$words[2]"
-  case "$command" in
-    ${groups}) if (( CURRENT > 3 )); then command="$command $words[3]"; shift words; (( CURRENT-- )); fi ;;
-  esac
   if (( CURRENT == 2 )); then
     _describe command commands
     return
   fi
+  case "$command" in
+${groups.join('\n')}
+  esac
   shift words
   (( CURRENT-- ))
   case "$command" in
