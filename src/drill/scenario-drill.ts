@@ -252,7 +252,9 @@ export class ScenarioDrill {
     if (this.parts.options.timelines !== true) return;
     const { faultUs } = outcome;
     await sleep(AFTER_MS);
-    const requests = [...earlier, ...(await this.requestsSince(life, outcome))];
+    const asked = await this.requestsSince(life, outcome);
+    // What was asked a moment ago has no answer yet, which means nothing.
+    const requests = [...earlier, ...asked.filter(([, latencyUs]) => latencyUs >= 0)];
     const timeline = timelineOf({
       ...{ faultUs, answeredUs, requests, fault: this.parts.scenario.what },
       changes: life.pair.changes(faultUs),

@@ -75,11 +75,13 @@ export function timelineOf(parts: TimelineParts): Timeline {
   }
   for (const { atUs, text } of parts.deeds) marks.push({ kind: 'note', atMs: ms(atUs), text });
   const last = parts.changes.findLast(({ to }) => to === 'protected');
-  let hasRun = false;
+  const before: Before = { hasRun: false, handedOver: false, promoted: new Set() };
   for (const change of parts.changes) {
-    const found = wordsOf(change, hasRun);
+    const found = wordsOf(change, before);
+    if (change.to === 'switching') before.handedOver = true;
+    if (change.to === 'promoting') before.promoted.add(change.host);
     if (found === undefined || (change.to === 'protected' && change !== last)) continue;
-    if (found.kind === 'runs') hasRun = true;
+    if (found.kind === 'runs') before.hasRun = true;
     marks.push({ ...found, atMs: ms(change.atUs) });
   }
   return {
@@ -96,13 +98,21 @@ function rank({ kind }: Mark): number {
   return kind === 'fault' ? 0 : 1;
 }
 
+/** What of the changes before a change says what that one means. */
+interface Before {
+  hasRun: boolean;
+  handedOver: boolean;
+  readonly promoted: Set<string>;
+}
+
 /** What a change of state means to an operator; undefined when it means nothing new. */
 function wordsOf(
   { host, role, from, to }: StateChange,
-  hasRun: boolean,
+  { hasRun, handedOver, promoted }: Before,
 ): Pick<Mark, 'kind' | 'text'> | undefined {
   switch (to) {
     case 'suspecting':
+      if (handedOver) return { kind: 'note', text: `host ${host} has all of it and claims it` };
       return { kind: 'suspicion', text: `host ${host} suspects that the primary is lost` };
     case 'suspended':
       return { kind: 'suspicion', text: `host ${host} has lost its standby and holds its output` };
@@ -112,7 +122,9 @@ function wordsOf(
       return { kind: 'claim', text: `host ${host} wins the claim at the witness` };
     case 'solo':
       if (role !== 'primary') return undefined;
-      if (from === 'starting') return { kind: 'runs', text: `host ${host} boots the guest anew` };
+      if (from === 'starting' && !promoted.has(host)) {
+        return { kind: 'runs', text: `host ${host} boots the guest anew` };
+      }
       if (from === 'syncing' || hasRun) {
         return { kind: 'note', text: `host ${host} runs the guest alone` };
       }

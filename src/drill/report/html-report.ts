@@ -88,19 +88,21 @@ function facts(report: DrillReport): string {
 
 function summary(report: DrillReport): string {
   const heads = [
-    ...['scenario', 'drills', 'violations', 'two active', 'failed', 'guest runs p50', 'p99'],
-    ...['first answer p50', 'p99', 'protected again p50', 'first answers, 1 ms to 2 s'],
+    ...['scenario', 'drills', 'violations', 'two active', 'failed', 'guest runs p50 / p99'],
+    ...['first answer p50 / p99', 'protected again p50', 'first answers, 1 ms … 2 s'],
   ];
   const rows = Object.entries(report.scenarios).map(([name, one]) => {
     const bad = (value: number): string => `<td${value > 0 ? ' class="bad"' : ''}>${value}</td>`;
-    const ms = (value: number | null): string => `<td>${duration(value)}</td>`;
+    const pair = (p50: number | null, p99: number | null): string =>
+      p50 === null ? '<td>–</td>' : `<td>${duration(p50)} / ${duration(p99)}</td>`;
     return [
       `<tr><th scope="row"><a href="#${name}">${escapeHtml(name)}</a></th><td>${one.runs}</td>`,
       bad(one.violations),
       bad(one.dualActive),
       bad(one.failures),
-      ms(one.promotedMsP50) + ms(one.promotedMsP99),
-      ms(one.failoverMsP50) + ms(one.failoverMsP99) + ms(one.reprotectedMsP50),
+      pair(one.promotedMsP50, one.promotedMsP99),
+      pair(one.failoverMsP50, one.failoverMsP99),
+      `<td>${duration(one.reprotectedMsP50)}</td>`,
       `<td class="spread">${spreadSvg(report, name)}</td></tr>`,
     ].join('');
   });

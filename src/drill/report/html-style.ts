@@ -45,7 +45,7 @@ dd.bad { color: var(--bad); }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { padding: 7px 10px; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
-thead th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
+thead th { color: var(--soft); font-weight: 500; vertical-align: bottom; white-space: normal; }
 tbody tr:last-child > * { border-bottom: 0; }
 th:first-child { text-align: left; position: sticky; left: 0; background: var(--card); }
 td.bad { color: var(--bad); font-weight: 700; }
@@ -94,7 +94,7 @@ svg text { font-family: inherit; }
 .protected { --kind: var(--protected); }
 .spread-dots { stroke: var(--dot); stroke-width: 5; stroke-linecap: round; stroke-opacity: 0.5; }
 .spread-half { stroke: var(--ink); stroke-width: 2; }
-svg.spread { width: 190px; height: 22px; }
+svg.spread { width: 170px; height: 22px; }
 footer { color: var(--soft); font-size: 13.5px; margin-top: 32px; overflow-wrap: anywhere; }
 footer dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 14px; margin: 8px 0; }
 footer dd { font-size: inherit; }

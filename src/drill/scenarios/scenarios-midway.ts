@@ -111,7 +111,9 @@ async function switchover(scene: Scene, { active, standby }: Sides): Promise<Out
   );
   if (status !== 200) throw new Error(`The switchover was refused: ${JSON.stringify(body)}`);
   const outcome = await runsOn(scene, from, faultUs, hostOf(standby));
-  return { ...outcome, blackoutMs: Number(body['blackoutUs']) / 1000 };
+  // The guest is halted some time after the request: the silence until it runs there is the one.
+  const doneUs = outcome.ranUs ?? faultUs;
+  return { ...outcome, doneUs, blackoutMs: Number(body['blackoutUs']) / 1000 };
 }
 
 /** One of the two dies at a moment of the exchange. */
