@@ -18,16 +18,14 @@
 import type { Clock } from '../common/clock';
 import type { Cut, EncodedChunk, GuestEnd, Machine } from '../machine/machine';
 import type { Connection } from '../transport/connection';
-import { allocFrameBuffer } from '../wire/buffer-pool';
 import { FrameFlag, FrameType } from '../wire/frame';
-import { packMessage } from '../wire/messages';
+import { packFrame } from '../wire/messages';
 import type { FrameSender } from './frame-sender';
 import type { OutputCommit } from './output-commit';
 import type { PrimaryStats } from './primary-stats';
 
 /** How long one turn may encode. */
 const SLICE_US = 1000;
-const MESSAGE_BYTES = 4 * 1024;
 /** Bytes handed to the connection beyond which encoding waits for it to drain. */
 const QUEUED_BYTES_MAX = 8 * 1024 * 1024;
 
@@ -155,9 +153,9 @@ export class EpochPipeline {
    * whole also knows that there is nothing to resume.
    */
   private sendGuestEnd(connection: Connection, epoch: number, end: GuestEnd): void {
-    const buffer = allocFrameBuffer(MESSAGE_BYTES);
     const header = { type: FrameType.guestEnd, flags: 0, generation: this.generation, epoch };
-    connection.send(header, buffer, packMessage({ kind: end.kind, cause: end.cause }, buffer));
+    const { buffer, bytes } = packFrame({ kind: end.kind, cause: end.cause });
+    connection.send(header, buffer, bytes);
     this.handlers.onFinal(epoch, end);
   }
 

@@ -15,7 +15,7 @@
 import type { Timer } from '../common/clock';
 import { FtError } from '../common/errors';
 import type { Connection } from '../transport/connection';
-import { allocFrameBuffer, allocHeaderBuffer } from '../wire/buffer-pool';
+import { allocHeaderBuffer } from '../wire/buffer-pool';
 import {
   BODY_BYTES_MAX,
   BODY_BYTES_MAX_WELCOME,
@@ -27,7 +27,7 @@ import {
   type Bye,
   type CatchUpFrom,
   type Channel,
-  packMessage,
+  packFrame,
   unpackBye,
   unpackRefuse,
   unpackWelcome,
@@ -46,7 +46,6 @@ const NEXT_MS = 1;
 const REFUSED_MS = 1000;
 /** A link that was up this long was a good one. */
 const LASTING_MS = 1000;
-const MESSAGE_BYTES = 64 * 1024;
 
 export class Link {
   private state: 'idle' | 'dialling' | 'up' = 'idle';
@@ -200,7 +199,6 @@ export class Link {
       onWelcome(connection, welcome);
     };
     connection.setMaxBodyBytes(BODY_BYTES_MAX_WELCOME);
-    const buffer = allocFrameBuffer(MESSAGE_BYTES);
     const hello = {
       protocolVersion: PROTOCOL_VERSION,
       pair: this.options.pair,
@@ -217,7 +215,8 @@ export class Link {
       generation: this.options.generation(),
       epoch: 0,
     };
-    connection.send(header, buffer, packMessage(hello, buffer));
+    const { buffer, bytes } = packFrame(hello);
+    connection.send(header, buffer, bytes);
   }
 
   /** The standby's answer, if it is one that can be gone on with. */
@@ -369,14 +368,14 @@ export class Link {
   /** On both connections, since the end of either must not overtake the word. */
   private sendBye(bye: Bye): void {
     for (const connection of [this.replication, this.heartbeat]) {
-      const buffer = allocFrameBuffer(MESSAGE_BYTES);
       const header = {
         type: FrameType.bye,
         flags: 0,
         generation: this.options.generation(),
         epoch: this.options.epoch(),
       };
-      connection?.send(header, buffer, packMessage(bye, buffer));
+      const { buffer, bytes } = packFrame(bye);
+      connection?.send(header, buffer, bytes);
     }
   }
 

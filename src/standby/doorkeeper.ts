@@ -12,19 +12,11 @@ import { type Facts, FtError } from '../common/errors';
 import { LineBudget, type Logger } from '../common/logger';
 import type { MachineDescription } from '../machine/machine';
 import type { Connection } from '../transport/connection';
-import { allocFrameBuffer } from '../wire/buffer-pool';
 import { compareHello } from '../wire/compare-hello';
-import {
-  BODY_BYTES_MAX,
-  BODY_BYTES_MAX_WELCOME,
-  type Frame,
-  FrameType,
-  PROTOCOL_VERSION,
-} from '../wire/frame';
-import { type Hello, packMessage, type Refuse, unpackHello, type Welcome } from '../wire/messages';
+import { BODY_BYTES_MAX, type Frame, FrameType, PROTOCOL_VERSION } from '../wire/frame';
+import { type Hello, packFrame, type Refuse, unpackHello, type Welcome } from '../wire/messages';
 
 const DEADLINE_MS = 2000;
-const MESSAGE_BYTES = 64 * 1024;
 /** Whoever can connect can make this node write: so many lines at once, then one in this time. */
 const LINES_AT_ONCE = 10;
 const LINE_MS = 1000;
@@ -110,9 +102,9 @@ export class Doorkeeper {
     const { nodeId, suspectAfterMs } = this.options;
     const welcome = { nodeId, session: hello.session, ...verdict, suspectAfterMs };
     const header = { type: FrameType.welcome, flags: 0, generation, epoch: 0 };
-    const buffer = allocFrameBuffer(BODY_BYTES_MAX_WELCOME);
     this.handlers.admitted(connection, hello, generation);
-    connection.send(header, buffer, packMessage(welcome, buffer));
+    const { buffer, bytes } = packFrame(welcome);
+    connection.send(header, buffer, bytes);
   }
 
   private refuse(connection: Connection, hello: Hello, refuse: Refuse): void {
@@ -125,9 +117,9 @@ export class Doorkeeper {
       ours: refuse.ours,
       theirs: refuse.theirs,
     });
-    const buffer = allocFrameBuffer(MESSAGE_BYTES);
     const header = { type: FrameType.refuse, flags: 0, generation: 0, epoch: 0 };
-    connection.send(header, buffer, packMessage(refuse, buffer));
+    const { buffer, bytes } = packFrame(refuse);
+    connection.send(header, buffer, bytes);
     connection.close();
   }
 

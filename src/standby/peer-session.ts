@@ -11,13 +11,12 @@ import type { Clock, Timer } from '../common/clock';
 import { FtError } from '../common/errors';
 import { Pulse } from '../common/pulse';
 import type { Connection } from '../transport/connection';
-import { allocFrameBuffer, FrameBufferPool } from '../wire/buffer-pool';
+import { FrameBufferPool } from '../wire/buffer-pool';
 import { type Frame, FrameType } from '../wire/frame';
-import { AUDIT_GFNS_MAX, type Bye, packMessage, unpackBye } from '../wire/messages';
+import { AUDIT_GFNS_MAX, type Bye, packFrame, unpackBye } from '../wire/messages';
 import { SessionEnd } from './session-end';
 import { Signs } from './signs';
 
-const MESSAGE_BYTES = 64 * 1024;
 /** How long the heartbeat connection may take to join. */
 const JOIN_MS = 2000;
 
@@ -171,10 +170,9 @@ export class PeerSession {
   }
 
   reportMismatch(epoch: number, gfns: readonly number[]): void {
-    const buffer = allocFrameBuffer(MESSAGE_BYTES);
     const { generation } = this.options;
     const header = { type: FrameType.auditMismatch, flags: 0, generation, epoch };
-    const bytes = packMessage({ gfns: gfns.slice(0, AUDIT_GFNS_MAX) }, buffer);
+    const { buffer, bytes } = packFrame({ gfns: gfns.slice(0, AUDIT_GFNS_MAX) });
     this.replication.send(header, buffer, bytes);
   }
 
@@ -187,10 +185,10 @@ export class PeerSession {
     const bye: Bye = { reason, ...outcome };
     for (const connection of [this.replication, this.heartbeat]) {
       if (connection === undefined) continue;
-      const buffer = allocFrameBuffer(MESSAGE_BYTES);
       const { generation, epoch } = this.options;
       const header = { type: FrameType.bye, flags: 0, generation, epoch: epoch() };
-      connection.send(header, buffer, packMessage(bye, buffer));
+      const { buffer, bytes } = packFrame(bye);
+      connection.send(header, buffer, bytes);
     }
     this.close();
   }

@@ -14,7 +14,6 @@ import { type Address, formatAddress } from '../common/address';
 import { assert } from '../common/assert';
 import { crc32c } from '../common/crc32c';
 import { FtError } from '../common/errors';
-import { allocFrameBuffer } from '../wire/buffer-pool';
 import { FrameDecoder } from '../wire/decoder';
 import { encodeFrame } from '../wire/encoder';
 import {
@@ -25,7 +24,7 @@ import {
   FrameType,
   PROTOCOL_VERSION,
 } from '../wire/frame';
-import { packMessage, type Refuse } from '../wire/messages';
+import { packFrame, type Refuse } from '../wire/messages';
 import {
   type ByteStream,
   descriptorOf,
@@ -261,9 +260,9 @@ export class TcpConnection implements Connection {
       theirs: String(error.facts['theirs']),
       message: 'The nodes speak different protocol versions. Run the same release on both nodes.',
     };
-    const buffer = allocFrameBuffer(4096);
     const header = { type: FrameType.refuse, flags: 0, generation: 0, epoch: 0 };
-    this.send(header, buffer, packMessage(refuse, buffer));
+    const { buffer, bytes } = packFrame(refuse);
+    this.send(header, buffer, bytes);
     this.closeReason = error;
     this.close();
   }

@@ -11,6 +11,7 @@ import { Packr, Unpackr } from 'msgpackr';
 import { assert } from '../common/assert';
 import { DISKS_MAX, REGION_MAP_BYTES_MAX } from '../common/disk-regions';
 import { FtError } from '../common/errors';
+import { allocFrameBuffer } from './buffer-pool';
 import type { FrameBuffer } from './frame';
 import { bytesListField, Fields, numberRecordField, stringListField } from './message-fields';
 import { checkPlainMsgpack } from './plain-msgpack';
@@ -164,6 +165,17 @@ export function packMessage(
   assert(packed.length <= buffer.body.length, 'a control message fits into its send buffer');
   packed.copy(buffer.body);
   return packed.length;
+}
+
+/** Packs a message into a buffer of its own that has just room for it; `bytes` of body. */
+export function packFrame(message: Parameters<typeof packMessage>[0]): {
+  buffer: FrameBuffer;
+  bytes: number;
+} {
+  const packed = packr.pack('diskMaps' in message ? withNil(message) : message);
+  const buffer = allocFrameBuffer(packed.length);
+  packed.copy(buffer.body);
+  return { buffer, bytes: packed.length };
 }
 
 /** What is not there travels as nil: undefined has no plain encoding. */

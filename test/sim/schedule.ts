@@ -50,6 +50,7 @@ export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<Sch
     const said = error instanceof NeverEnds ? what : `it threw: ${what}`;
     run.world.judge.accuse(`${said}; before that: ${tail}`);
   }
+  run.world.end();
   // What a promise threw is told only after a turn of the real event loop; see runner.ts.
   return { violations: run.world.violations, story: run.story, chaos: run.chaos };
 }

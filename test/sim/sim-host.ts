@@ -277,13 +277,15 @@ export class SimHost {
   private cutMade(epoch: number): void {
     this.forgetCuts(this.node.primary?.stats.epochCommitted ?? 0);
     const { bytes } = this.machine.memory;
-    const memory = this.world.copies.pop() ?? Buffer.allocUnsafeSlow(bytes.length);
+    const used = this.world.copies.pop();
+    const fits = used !== undefined && used.length === bytes.length;
+    const memory = fits ? used : Buffer.allocUnsafeSlow(bytes.length);
     bytes.copy(memory);
     this.cuts.set(epoch, { sequence: this.sequence, memory });
   }
 
   /** A standby holds at least what is committed, so older copies are of no use. */
-  private forgetCuts(below: number): void {
+  forgetCuts(below: number): void {
     for (const [epoch, copy] of this.cuts) {
       if (epoch >= below) return;
       this.cuts.delete(epoch);

@@ -51,8 +51,8 @@ export class World {
   readonly syncs = { inPart: 0, whole: 0 };
   /** Syncs of memory that began with the image of an earlier session. */
   catchUps = 0;
-  /** Buffers for copies of the guest's memory. */
-  readonly copies: Buffer[] = [];
+  /** Buffers for copies of the guest's memory; those of all worlds with as much of it. */
+  readonly copies: Buffer[];
   hostsMade = 0;
   /** Events so far. */
   events = 0;
@@ -64,6 +64,7 @@ export class World {
     const sum = options.cheapSums === true ? lengthSum : undefined;
     this.net = new SimNet(this.clock, (slot) => this.hosts.get(slot), sum);
     this.judge = new Judge(this);
+    this.copies = copiesOf(options.memoryBytes ?? 0);
     this.lan.onAnswer = (answer) => this.answered(answer);
   }
 
@@ -207,6 +208,11 @@ export class World {
     return more;
   }
 
+  /** Nothing happens in this world any more, and nobody looks at its copies. */
+  end(): void {
+    for (const host of this.hosts.values()) host.forgetCuts(Number.POSITIVE_INFINITY);
+  }
+
   private neverEnds(): NeverEnds {
     const ms = (this.clock.nowUs() / 1000 - 1000).toFixed(2);
     const hosts = [...this.hosts.values()].map(
@@ -262,6 +268,15 @@ export class World {
     const host = [...this.hosts.values()].find((one) => one.name === answer.node);
     this.judge.answered(answer, host);
   }
+}
+
+/** By size of the guest's memory. A run of many schedules would make new ones for each otherwise. */
+const allCopies = new Map<number, Buffer[]>();
+
+function copiesOf(memoryBytes: number): Buffer[] {
+  const known = allCopies.get(memoryBytes) ?? [];
+  allCopies.set(memoryBytes, known);
+  return known;
 }
 
 /** No bit flips here, so that the length will do. */
