@@ -5,10 +5,8 @@
  *   node dist/bench/compare.js [--other /path/of/another/built/tree] [--flags="…"]
  *                              [--other-flags="…"] [--kind ours] [--pages 64] [--changed 8]
  *                              [--interval-us 400] [--seconds 4] [--turns 5]
- *                              [--other-scrape-ms 1000]
  *
- * A and B are this tree and the other one. With --other-scrape-ms B's nodes serve their metrics, and
- * are asked for them that often. An other tree from before this file gets dist/bench and
+ * A and B are this tree and the other one. An other tree from before this file gets dist/bench and
  * dist/src/drill of this tree copied over its own. Prints medians and the ratio B / A of each figure, as
  * the median over the turns, with the least and the greatest of them: where these are far apart, the
  * median says little.
@@ -93,7 +91,6 @@ function compare(): void {
       'interval-us': { type: 'string', default: '400' },
       seconds: { type: 'string', default: '4' },
       turns: { type: 'string', default: '5' },
-      'other-scrape-ms': { type: 'string' },
     },
   });
   const here = path.join(__dirname, '..', '..');
@@ -108,12 +105,10 @@ function compare(): void {
     intervalUs: Number(values['interval-us']),
     flags: words(flags),
   });
-  const scrapeMs = values['other-scrape-ms'];
-  const scrapes = scrapeMs === undefined ? {} : { scrapeMs: Number(scrapeMs) };
   const a: Side = { root: here, options: options(values.flags) };
   const b: Side = {
     root: path.resolve(values.other ?? here),
-    options: { ...options(values['other-flags'] ?? values.flags), ...scrapes },
+    options: options(values['other-flags'] ?? values.flags),
   };
   const runs: { a: Run[]; b: Run[] } = { a: [], b: [] };
   for (let turn = 0; turn < Number(values.turns); turn++) {

@@ -12,11 +12,10 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
-import path from 'node:path';
 import type { BeaconStats } from '../src/drill/oracle/oracle-process';
 import { OracleProcess } from '../src/drill/oracle/oracle-process';
 import { beaconPath, Pair, type PairNode } from '../src/drill/pair/pair';
-import { type Line, WatchedProcess } from '../src/drill/process/process';
+import type { Line } from '../src/drill/process/process';
 import { sleep } from '../src/drill/process/time';
 import { NO_FIGURES, type NodeFigures, readFloor, readReplication } from './status-figures';
 
@@ -38,8 +37,6 @@ export interface RunOptions {
   readonly intervalUs?: number | undefined;
   /** More flags for both nodes. */
   readonly flags: readonly string[];
-  /** Both nodes serve their metrics, and are asked for them this often. */
-  readonly scrapeMs?: number;
 }
 
 /** What a run showed. Percentiles are in µs. */
@@ -79,7 +76,6 @@ export const GUEST_MEMORY_MIB = 64;
 const STATUS_MS = 250;
 const CLIENTS = 4;
 const WARM_UP_MS = 1200;
-const METRICS_PORTS = { a: '9101', b: '9102' } as const;
 const LOOK_SECONDS = 2;
 
 /** Why no real guest can be measured here; undefined when it can. */
@@ -111,11 +107,8 @@ export async function measure(
     memory: `${GUEST_MEMORY_MIB}M`,
     statusIntervalMs: STATUS_MS,
     flags: [...interval, ...floor, ...options.flags],
-    slotFlags: (slot) =>
-      options.scrapeMs === undefined ? [] : ['--http', `127.0.0.1:${METRICS_PORTS[slot.name]}`],
   });
   let oracle: OracleProcess | undefined;
-  let scraper: WatchedProcess | undefined;
   try {
     const node = await begin(pair, options.kind);
     const settings = {
@@ -125,16 +118,12 @@ export async function measure(
     };
     oracle = await OracleProcess.start({ ...pair.guest, ...settings }, pair.netns?.name);
     if (options.machine === 'kvm') keepOffGuestCpu(oracle.process.pid);
-    scraper = startScraper(pair, options);
-    const run = await watch(options, pair, node, oracle, onLook);
-    if (scraper !== undefined) checkScraped(scraper, options);
-    return run;
+    return await watch(options, pair, node, oracle, onLook);
   } catch (thrown) {
     const message = thrown instanceof Error ? thrown.message : String(thrown);
     const story = `${message}\n=== what the nodes said\n${pair.story()}`;
     throw STARVED.test(message) ? new StarvedGuest(story) : new Error(story);
   } finally {
-    await scraper?.stop();
     await oracle?.close();
     await pair.close();
   }
@@ -189,27 +178,6 @@ async function watch(
     standbyMemoryMiB: memory.standbyMiB,
     violations: verdict.lost + verdict.regressed,
   };
-}
-
-function startScraper(pair: Pair, { machine, scrapeMs }: RunOptions): WatchedProcess | undefined {
-  if (scrapeMs === undefined) return undefined;
-  const scraper = new WatchedProcess({
-    name: 'bench-scraper',
-    command: process.execPath,
-    args: [path.join(__dirname, 'scraper.js'), `${scrapeMs}`, ...Object.values(METRICS_PORTS)],
-    netns: pair.netns?.name,
-  });
-  if (machine === 'kvm') keepOffGuestCpu(scraper.pid);
-  return scraper;
-}
-
-/** Whoever was not asked costs nothing. */
-function checkScraped(scraper: WatchedProcess, { seconds, scrapeMs = 1000 }: RunOptions): void {
-  const rounds = scraper.lines.filter(({ fields }) => {
-    const bytes = fields['scraped'];
-    return Array.isArray(bytes) && bytes.every((count) => Number(count) > 10_000);
-  });
-  if (rounds.length < (seconds * 1000) / scrapeMs - 1) throw scraper.failure('enough scrapes');
 }
 
 /** Figures of a node that died, or of a guest that was not protected all the time, mean nothing. */
