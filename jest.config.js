@@ -10,7 +10,8 @@
  *   drill-long    the same, many times over; only by `make drills`
  *   linux         a Linux kernel as the guest; only by `make test-linux`, which builds it first
  *
- * Files run one after another: a guest and its client want both cores to themselves.
+ * Files run one after another: a guest and its client want both cores to themselves. (tools/run-tests
+ * gives the first four kinds, which have no such wishes, as many workers as there are cores.)
  */
 
 const project = (name, timeoutMs, more = {}) => ({

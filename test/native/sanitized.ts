@@ -65,11 +65,12 @@ export function runSanitized(binary: string, args: readonly string[], timeoutMs:
     : runProgram(binary, args, timeoutMs);
 }
 
-/** `make -C folder target…` on all cores. */
+/** `make -C folder target…` on all cores, behind whoever else has something to do. */
 export function make(folder: string, ...targets: readonly string[]): Outcome {
+  const jobs = ['-j', String(availableParallelism())];
   return runProgram(
-    'make',
-    ['--no-print-directory', '-j', String(availableParallelism()), '-C', folder, ...targets],
+    'nice',
+    ['make', '--no-print-directory', ...jobs, '-C', folder, ...targets],
     1_800_000,
   );
 }
