@@ -19,7 +19,7 @@ import { DrillExitCode } from './help';
 import { GUEST_ADDRESS, NetworkNamespace } from './lan/netns';
 import type { SandboxOrder } from './orders';
 import { NodeProcess } from './pair/node-process';
-import { beaconPath, VCPU_FLAGS } from './pair/pair';
+import { beaconPath, SUSPECT_AFTER_MS, VCPU_FLAGS } from './pair/pair';
 import { type Line, projectRoot, WatchedProcess } from './process/process';
 import { atExit, onFirstSignal } from './process/process-exit';
 import { sleep } from './process/time';
@@ -53,7 +53,7 @@ class Sandbox {
   /** Resolves when a signal came. */
   readonly ended: Promise<void>;
   private readonly netns = NetworkNamespace.make(NAMES.length);
-  private readonly folder = mkdtempSync(path.join(os.tmpdir(), 'romulus-'));
+  private readonly folder = mkdtempSync(path.join(os.tmpdir(), 'romulus-sandbox-'));
   private readonly nodes: Partial<Record<NodeName, NodeProcess>> = {};
   private readonly clients = new SandboxClients(this.netns.name);
   private isClosing = false;
@@ -143,7 +143,7 @@ class Sandbox {
 
   private tell(name: NodeName, { fields }: Line): void {
     const { event, role, to, generation } = fields;
-    if (event !== 'state') return;
+    if (event !== 'state' || this.isClosing) return;
     if (role === 'primary' && to === 'solo') this.clients.guestRuns();
     const words = wordsOf(name, String(role), String(to), Number(generation));
     if (words === undefined) return;
@@ -163,6 +163,8 @@ class Sandbox {
       ...['--pair', 'sandbox', '--node', name, '--netns', this.netns.name],
       ...['--tap', this.netns.taps[n] ?? '', ...VCPU_FLAGS],
       ...['--listen', port(linkPort, n), '--standby', port(linkPort, 1 - n)],
+      // Both hosts, their clients and a browser share this machine.
+      ...['--suspect-after-ms', `${SUSPECT_AFTER_MS}`],
       ...['--witness', `file:${path.join(this.folder, 'witness')}`],
       ...['--control', this.controlPath(name), '--http', port(httpPort, n)],
       ...['--http-peer', `http://${port(httpPort, 1 - n)}`, '--status-interval-ms', '1000'],

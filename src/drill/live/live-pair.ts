@@ -14,6 +14,8 @@ export interface LiveNode {
   readonly role: string;
   readonly state: string;
   readonly generation: number;
+  /** The node's process, on its own host. */
+  readonly pid: number;
 }
 
 const LOOK_MS = 10;
@@ -113,9 +115,10 @@ async function nodeAt(socket: string): Promise<LiveNode> {
   const { status, body } = await askNode(socket, 'GET', '/v1/status');
   if (status !== 200) throw new Error(`The node at ${socket} answered ${status}.`);
   const word = (name: string): string => (typeof body[name] === 'string' ? body[name] : '');
-  const generation = typeof body['generation'] === 'number' ? body['generation'] : 0;
+  const count = (name: string): number => (typeof body[name] === 'number' ? body[name] : 0);
+  const [generation, pid] = [count('generation'), count('pid')];
   const [node, pair, role, state] = [word('node'), word('pair'), word('role'), word('state')];
-  return { socket, node, pair, role, state, generation };
+  return { socket, node, pair, role, state, generation, pid };
 }
 
 function unprotected(message: string): FtError {

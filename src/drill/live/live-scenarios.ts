@@ -64,8 +64,13 @@ async function killStandby({ pair, primary, settleMs }: LiveScene): Promise<Live
 }
 
 /** SIGKILL to the process behind a control socket. Returns when, monotonic µs. */
-function killNode({ socket, node }: LiveNode): number {
+function killNode({ socket, node, pid: said }: LiveNode): number {
   const pid = ownerOfSocket(socket);
+  if (pid !== said) {
+    // A socket that was forwarded from another host is served by somebody else here.
+    const message = `Node ${node} is process ${said} of its own host, and process ${pid} serves its socket here. Kill it from there.`;
+    throw new FtError('FT_ERR_DRILL_PROCESS', message, { pid, said });
+  }
   const atUs = monotonicUs();
   try {
     process.kill(pid, 'SIGKILL');
