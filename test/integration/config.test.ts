@@ -78,7 +78,7 @@ describe('settings', () => {
     write(...base(1), 'wittness: none');
     expectRefusal(await runWords(words), 2, /node\.yaml:6: "wittness" .* did you mean witness\?/);
     rmSync(file);
-    expectRefusal(await runWords(words), 2, /configuration file .* ENOENT.*check --config/);
+    expectRefusal(await runWords(words), 2, /configuration file .*ENOENT.*check --config/);
     write(...base(1));
     const env = ['env', 'ROMULUS_INTERVALUS=5'];
     expectRefusal(await runWords([...env, ...words]), 2, /did you mean ROMULUS_INTERVAL_US\?/);
@@ -91,7 +91,7 @@ describe('settings', () => {
     expect(child.lines).toHaveLength(0);
     write(...base(port), 'status-interval-ms: 20', 'memory: 32M', 'on-guest-end: hold');
     expect(await reload(child)).toMatch(
-      /in effect: on-guest-end, status-interval-ms; .* only a restart takes it over: memory/,
+      /in effect: status-interval-ms, on-guest-end; .* only a restart takes it over: memory/,
     );
     await child.waitFor('a status', ({ fields }) => fields['state'] === 'solo', 5000);
     write(...base(port), 'log-level: warn');

@@ -11,6 +11,8 @@ export interface Chaos {
   fenced: number;
   /** Guests that were handed over in order. */
   switchovers: number;
+  /** Settings that were read again. */
+  changes: number;
   /** Nobody could go on with the guest any more. */
   gone: number;
   answers: number;
@@ -35,6 +37,7 @@ export function noChaos(): Chaos {
     promotions: 0,
     fenced: 0,
     switchovers: 0,
+    changes: 0,
     gone: 0,
     answers: 0,
     won: 0,

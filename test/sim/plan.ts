@@ -30,7 +30,15 @@ export type Act =
   | { readonly kind: 'slowWitness'; readonly delayMs: number; readonly forMs: number }
   | { readonly kind: 'noWitness'; readonly who: Target | 'both'; readonly forMs: number }
   | { readonly kind: 'loseAnswer' | 'lateClaim'; readonly who: Target }
-  | { readonly kind: 'failDisk'; readonly forMs: number };
+  | { readonly kind: 'failDisk'; readonly forMs: number }
+  /** A reload: other policies, and another time between cuts. */
+  | {
+      readonly kind: 'change';
+      readonly who: Target;
+      readonly onStandbyLoss: 'continue' | 'pause';
+      readonly onWitnessLoss: 'hold' | 'pause';
+      readonly intervalUs: number;
+    };
 
 export interface Step {
   /** Bit i: client i + 1 asks (again). */
@@ -127,7 +135,8 @@ function drawStep(random: Random): Step {
 function drawAct(random: Random): Act {
   const dice = random.below(100);
   const forMs = (): number => random.pick(DURATIONS_MS) ?? 1;
-  if (dice < 3) return { kind: 'none' };
+  if (dice < 1) return { kind: 'none' };
+  if (dice < 4) return drawChange(random);
   if (dice < 8) return { kind: 'switchover' };
   if (dice < 22) return drawKill(random);
   if (dice < 34) {
@@ -155,6 +164,17 @@ function drawAct(random: Random): Act {
   if (dice < 78) return { kind: 'failDisk', forMs: forMs() };
   if (dice < 79) return { kind: 'endGuest' };
   return { kind: 'addStandby', by: random.chance(0.8) ? 'standby' : 'primary' };
+}
+
+/** Never to "stop", which would end more guests than it changes. */
+function drawChange(random: Random): Act {
+  return {
+    kind: 'change',
+    who: drawTarget(random),
+    onStandbyLoss: random.chance(0.6) ? 'continue' : 'pause',
+    onWitnessLoss: random.chance(0.6) ? 'hold' : 'pause',
+    intervalUs: Math.round(random.between(800, 8000)),
+  };
 }
 
 function drawTarget(random: Random): Target {

@@ -214,6 +214,9 @@ class Schedule {
       case 'switchover':
         this.switchover();
         break;
+      case 'change':
+        this.change(act);
+        break;
       case 'endStandby':
         this.endStandby();
         break;
@@ -318,6 +321,15 @@ class Schedule {
     this.world.clock.after(forMs, () => {
       image.failing = false;
     });
+  }
+
+  private change(act: Extract<Act, { kind: 'change' }>): void {
+    const host = this.target(act.who);
+    if (host === undefined || !host.gate.running) return;
+    const { kind, who, ...change } = act;
+    this.note(`${host.name} (${host.state}) reads ${JSON.stringify(change)}`);
+    this.chaos.changes += 1;
+    host.node.change({ ...change, onGuestEnd: host.node.settings.onGuestEnd });
   }
 
   private switchover(): void {

@@ -49,7 +49,7 @@ test(`${SCHEDULES} schedules keep both promises, and were wild enough to mean so
   expect([said, violations, code]).toEqual([said, 0, 0]);
   expect(schedules).toBe(SCHEDULES);
   const least = { promotions: 1 / 4, won: 1, answers: 10, kills: 1 / 2, pauses: 1 / 2 };
-  const rarely = { switchovers: 1 / 50 };
+  const rarely = { switchovers: 1 / 50, changes: 1 / 10 };
   const more = { partitions: 1 / 2, breaks: 1 / 2, witnessFaults: 1 / 2, compared: 1 / 2 };
   const rare = { fenced: 1 / 60, diskFailures: 1 / 30, inPart: 1 / 10, whole: 1, catchUps: 1 / 20 };
   for (const [what, each] of Object.entries({ ...least, ...more, ...rare, ...rarely })) {
