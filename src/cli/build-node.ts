@@ -71,6 +71,8 @@ export interface BuiltNode {
   readonly lines: StatusLines;
   /** Its log, which the journal hears too. */
   readonly logger: Logger;
+  /** Dials these standbys from now on. */
+  redial(standbys: readonly Address[]): void;
   /** Starts the role. Rejects with an FtError. */
   start(): Promise<void>;
   /** Lets go of listener, witness, HTTP server and console; the node was stopped before. */
@@ -125,6 +127,8 @@ async function assemble(
   if (config.guest.kind === 'kvm') setBusyPoll(config.busyPollUs);
   const console = openConsole(config.guest.console, opened);
   let stateSeen = (): void => undefined;
+  const dialsTo = (all: readonly Address[]): Dial[] =>
+    all.map((address) => dialTo(address, tcp, outside.log));
   const node = new RunningNode(
     {
       pair: config.pair,
@@ -142,7 +146,7 @@ async function assemble(
       logger,
       makeMachine: (role) => openMachine(config.guest, role, console),
       witness,
-      dials: config.standbys.map((address) => dialTo(address, tcp, outside.log)),
+      dials: dialsTo(config.standbys),
       compressor: new Lz4Compressor(),
       decompressor: new Lz4Decompressor(),
       drawSession: () => randomBytes(12).toString('hex'),
@@ -174,6 +178,7 @@ async function assemble(
     journal,
     lines,
     logger,
+    redial: (standbys) => node.setDials(dialsTo(standbys)),
     start: () => startRole(node, config, listener, logger),
     close: () => closeAll(opened),
   };

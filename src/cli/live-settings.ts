@@ -4,14 +4,21 @@ import type { RunningNode } from '../node/running-node';
 import { TokenFile } from '../observe/http-access';
 import type { NodeLog } from '../observe/logger';
 import { TlsMaterial } from '../transport/tls';
+import type { BuiltNode } from './build-node';
 import type { OpenHttp } from './open-http';
 import type { OpenTls } from './open-tls';
 import type { LiveFiles, LiveSetting } from './reloader';
 import type { StatusTicker } from './status-ticker';
 
+/** What of a built node can be changed while it runs. */
+export interface LiveNode {
+  readonly node: Pick<RunningNode, 'change'>;
+  readonly redial: BuiltNode['redial'];
+}
+
 /** Everything with `reload: true` in the table of settings. */
 export function liveSettings(
-  node: Pick<RunningNode, 'change'>,
+  { node, redial }: LiveNode,
   log: Pick<NodeLog, 'level'>,
   ticker: Pick<StatusTicker, 'set'>,
 ): readonly LiveSetting[] {
@@ -23,6 +30,7 @@ export function liveSettings(
       },
     },
     { flags: ['status-interval-ms'], apply: (next) => ticker.set(next.statusIntervalMs) },
+    { flags: ['standby'], apply: (next) => redial(next.standbys) },
     {
       flags: ['on-standby-loss', 'on-witness-loss', 'on-guest-end', 'interval-us'],
       apply: (next) => node.change({ ...next, intervalUs: next.policy.intervalUs }),

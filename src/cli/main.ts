@@ -154,10 +154,10 @@ class Running {
     }
   }
 
-  private startLive({ node, lines }: BuiltNode, log: NodeLog): void {
-    this.ticker = new StatusTicker(node, lines);
+  private startLive(built: BuiltNode, log: NodeLog): void {
+    this.ticker = new StatusTicker(built.node, built.lines);
     this.ticker.set(this.config.statusIntervalMs);
-    for (const setting of liveSettings(node, log, this.ticker)) this.reloader.addSetting(setting);
+    for (const setting of liveSettings(built, log, this.ticker)) this.reloader.addSetting(setting);
   }
 
   /** SIGHUP says two things: a terminal is gone, or the settings shall be read again. */

@@ -40,6 +40,7 @@ export const PAIR_FLAGS: readonly FlagSpec[] = [
     value: 'HOST:PORT',
     type: { kind: 'address', portMin: 1 },
     repeats: true,
+    reload: true,
     help:
       'where a standby listens; dialled while this node runs the guest; of several the first that ' +
       'answers is taken, and another one when it is lost',

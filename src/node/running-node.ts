@@ -130,6 +130,8 @@ export class RunningNode {
   private readonly drains: Drain;
   /** Why the newest standby that was dialled is none; undefined since one joined. */
   refusal: string | undefined;
+  /** As NodeParts has it, until setDials(). */
+  private dials: readonly Dial[];
 
   constructor(
     private currentSettings: NodeSettings,
@@ -139,6 +141,7 @@ export class RunningNode {
     this.drains = new Drain(this, parts.logger, (drained) => {
       this.handlers.onEnd({ kind: 'drained', drained });
     });
+    this.dials = parts.dials;
   }
 
   get settings(): NodeSettings {
@@ -152,6 +155,12 @@ export class RunningNode {
     this.currentSettings = { ...this.settings, ...policies, policy };
     this.standby?.change({ onStandbyLoss });
     this.primary?.change({ onStandbyLoss, onWitnessLoss, intervalUs });
+  }
+
+  /** Other standbys to dial, now and in later lives. */
+  setDials(dials: readonly Dial[]): void {
+    this.dials = dials;
+    this.primary?.setDials(dials);
   }
 
   /**
@@ -351,7 +360,7 @@ export class RunningNode {
     const { life } = this;
     const machine = this.ownMachine;
     const primary = new PrimaryRole(
-      { ...this.settings, ...this.parts, machine, pool },
+      { ...this.settings, ...this.parts, dials: this.dials, machine, pool },
       {
         onState: (from, to) => {
           if (to !== 'solo') this.refusal = undefined;

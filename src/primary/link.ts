@@ -34,7 +34,7 @@ import {
   type Welcome,
 } from '../wire/messages';
 import { LinkBeats } from './link-beats';
-import type { LinkDown, LinkHandlers, LinkOptions, LinkPeer } from './link-types';
+import type { Dial, LinkDown, LinkHandlers, LinkOptions, LinkPeer } from './link-types';
 import { diskMapsFault } from './peer-disks';
 
 const GREETING_MS = 2000;
@@ -50,6 +50,7 @@ const LASTING_MS = 1000;
 export class Link {
   private state: 'idle' | 'dialling' | 'up' = 'idle';
   private attempt = 0;
+  private dials: readonly Dial[];
   private candidate = 0;
   private backoffMs = BACKOFF_MS_MIN;
   private restMs = 0;
@@ -72,6 +73,7 @@ export class Link {
     private readonly options: LinkOptions,
     private readonly handlers: LinkHandlers,
   ) {
+    this.dials = options.dials;
     this.beats = new LinkBeats(options, {
       onBeat: () => handlers.onBeat(),
       onEcho: (sequence) => handlers.onEcho(sequence),
@@ -90,10 +92,24 @@ export class Link {
 
   /** Dials until a standby answers. Without candidates the link stays idle. */
   start(): void {
-    if (this.state !== 'idle' || this.options.dials.length === 0) return;
+    if (this.state !== 'idle' || this.dials.length === 0) return;
     this.state = 'dialling';
     if (this.attempt === 0) this.dialReplication();
     else this.timer = this.options.clock.after(this.backoffMs, () => this.dialReplication());
+  }
+
+  /**
+   * Other candidates, from the next start() on. A try that is under way is given up, and the link is
+   * idle then; a session that goes on is left alone, whoever it is with.
+   */
+  setDials(dials: readonly Dial[]): void {
+    this.dials = dials;
+    this.candidate = 0;
+    this.backoffMs = BACKOFF_MS_MIN;
+    this.refusedBefore.clear();
+    if (this.state !== 'dialling') return;
+    this.dropConnections(undefined);
+    this.state = 'idle';
   }
 
   /** Drops everything without a word to the handlers. A `bye` reaches the standby if it can. */
@@ -141,7 +157,7 @@ export class Link {
     onWelcome: (connection: Connection, welcome: Welcome) => void,
   ): void {
     const attempt = this.attempt;
-    const current = this.options.dials[this.candidate % this.options.dials.length];
+    const current = this.dials[this.candidate % this.dials.length];
     if (current === undefined) return;
     this.timer?.cancel();
     this.timer = this.options.clock.after(GREETING_MS, () => {
@@ -267,7 +283,7 @@ export class Link {
 
   /** Says why no session comes about, once, then again only when the candidate's reason changes. */
   private sayOnce(error: FtError): void {
-    const candidate = this.candidate % this.options.dials.length;
+    const candidate = this.candidate % this.dials.length;
     if (this.refusedBefore.get(candidate) !== error.message) this.handlers.onRefused(error);
     this.refusedBefore.set(candidate, error.message);
   }
@@ -276,7 +292,7 @@ export class Link {
     if (attempt !== this.attempt || this.state !== 'dialling') return;
     this.dropConnections(error);
     this.candidate += 1;
-    if (this.candidate % this.options.dials.length !== 0) {
+    if (this.candidate % this.dials.length !== 0) {
       this.timer = this.options.clock.after(NEXT_MS, () => this.dialReplication());
       return;
     }

@@ -50,7 +50,7 @@ import { GuestHalt } from './guest-halt';
 import { LastWords } from './last-words';
 import { Link } from './link';
 import { endOfLink, reportEnd } from './link-end';
-import type { LinkDown, LinkOptions, LinkPeer } from './link-types';
+import type { Dial, LinkDown, LinkOptions, LinkPeer } from './link-types';
 import type { OutputCommit } from './output-commit';
 import { DISK_REST_MS } from './peer-disks';
 import { PrimaryStats } from './primary-stats';
@@ -221,6 +221,12 @@ export class PrimaryRole {
       this.options.machine.openOutput();
     }
     this.witnessLoss.setPolicy(onWitnessLoss);
+  }
+
+  /** Other standbys to dial; one that holds the guest, or is being made, stays. */
+  setDials(dials: readonly Dial[]): void {
+    this.link.setDials(dials);
+    if (this.current === 'solo' && this.lastWords.end === undefined) this.link.start();
   }
 
   private beginSwitchover(): Promise<SwitchoverDone | FtError> {

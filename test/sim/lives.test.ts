@@ -290,6 +290,34 @@ describe('several candidates', () => {
     return { world, a, b, c };
   }
 
+  test('others are named while the node runs: whoever is asked next is one of them', async () => {
+    const { world, a, b, c } = await three();
+    const to = (...slots: readonly string[]) => slots.map((slot) => world.net.dialler(a, slot));
+    // A standby that holds the guest stays, whatever the list says now.
+    a.node.setDials(to('c'));
+    await world.advance(100);
+    expect([a.state, b.state, c.state]).toEqual(['protected', 'ready', 'joining']);
+    world.kill(b);
+    await world.until('unprotected', () => a.state !== 'protected');
+    await world.until('protected by c', () => a.state === 'protected', 500);
+    // Nobody is left to dial; then somebody is again.
+    a.node.setDials([]);
+    world.kill(c);
+    await world.until('unprotected', () => a.state === 'solo');
+    const d = world.add('d', 'a');
+    d.node.startStandby();
+    await world.advance(600);
+    expect([a.state, d.state]).toEqual(['solo', 'joining']);
+    a.node.setDials(to('b'));
+    await world.advance(50);
+    a.node.setDials([]);
+    await world.advance(300);
+    a.node.setDials(to('b', 'd'));
+    await world.until('protected by d', () => a.state === 'protected', 1000);
+    await incrs(world, 2);
+    expect([d.state, world.violations]).toEqual(['ready', []]);
+  });
+
   test('one at a time: the standby is killed, the other candidate is synced', async () => {
     const { world, a, b, c } = await three();
     expect([b.state, c.state]).toEqual(['ready', 'joining']);

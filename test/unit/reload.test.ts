@@ -26,7 +26,10 @@ class Rig {
     this.reloader = new Reloader(first.flags, () => this.next());
     const log = { level: 'info' as const };
     const settings = liveSettings(
-      { change: (change) => void this.done.push(`change ${JSON.stringify(change.intervalUs)}`) },
+      {
+        node: { change: (change) => void this.done.push(`change ${change.intervalUs}`) },
+        redial: (standbys) => void this.done.push(`dial ${standbys.map(({ port }) => port)}`),
+      },
       log,
       { set: (intervalMs) => void this.done.push(`status ${intervalMs}`) },
     );
@@ -65,7 +68,11 @@ function files(rig: Rig, name: string, broken: () => FtError | undefined): LiveF
 }
 
 test('each setting that the table calls live has somebody who takes it over', () => {
-  const settings = liveSettings({ change: () => {} }, { level: 'info' }, { set: () => {} });
+  const settings = liveSettings(
+    { node: { change: () => {} }, redial: () => {} },
+    { level: 'info' },
+    { set: () => {} },
+  );
   const taken = settings.flatMap(({ flags }) => flags);
   const live = FLAGS.filter((flag) => flag.reload === true).map((flag) => flag.name);
   expect([...taken].sort()).toEqual([...live].sort());
@@ -100,7 +107,9 @@ test('a key that goes falls back to its default; one that is given as its defaul
 test('lists: their order counts', () => {
   const rig = new Rig('--standby', '127.0.0.1:1', '--standby', '127.0.0.1:2');
   rig.becomes('--standby', '127.0.0.1:2', '--standby', '127.0.0.1:1');
-  expect(rig.reload()).toMatchObject({ applied: [], needsRestart: ['standby'] });
+  expect(rig.reload()).toMatchObject({ applied: ['standby'], needsRestart: [] });
+  expect(rig.done).toEqual(['dial 2,1']);
+  expect(rig.reload().applied).toEqual([]);
 });
 
 test('what cannot be read changes nothing, and the next reload is as good as any', () => {
