@@ -10,6 +10,9 @@ import { WatchedProcess } from '../../src/drill/process/process';
 import { until } from '../../src/drill/process/time';
 import { commandLine, expectRefusal, runWords } from './command';
 
+/** Other tests may share the machine. */
+const SLOW = { timeoutMs: 20_000 };
+
 describe('settings', () => {
   let folder = '';
   let file = '';
@@ -41,7 +44,7 @@ describe('settings', () => {
     const [command = '', ...args] = commandLine('ft-primary', { config: file });
     const child = new WatchedProcess({ name: 'config', command, args: [...args, ...words], env });
     running.push(child);
-    await until('it runs', () => child.stderrTail.includes('solo'), 8000);
+    await until('it runs', () => child.stderrTail.includes('solo'), 20_000);
     return child;
   };
 
@@ -50,7 +53,7 @@ describe('settings', () => {
     const before = child.stderrTail.length;
     const answer = (): string => child.stderrTail.slice(before);
     child.kill('SIGHUP');
-    await until('a reload', () => /settings (were|stay)[^\n]*\n/.test(answer()), 5000);
+    await until('a reload', () => /settings (were|stay)[^\n]*\n/.test(answer()), 15_000);
     return answer();
   };
 
@@ -59,14 +62,18 @@ describe('settings', () => {
     write(...base(port), 'status-interval-ms: 20', 'in-flight: 3');
     const env = { ROMULUS_PAIR: 'from-environment', ROMULUS_NODE: 'from-environment' };
     const child = await start(env, '--node', 'from-flag');
-    const line = await child.waitFor('a status', ({ fields }) => fields['state'] === 'solo', 5000);
+    const line = await child.waitFor(
+      'a status',
+      ({ fields }) => fields['state'] === 'solo',
+      15_000,
+    );
     expect(line.fields).toMatchObject({ pair: 'from-environment', node: 'from-flag' });
     const words = [...commandLine('ft-primary', { config: file }), '--print-config'];
     const printer = new WatchedProcess({
       ...{ name: 'print', command: words[0] ?? '', args: words.slice(1), env },
     });
     running.push(printer);
-    expect(await printer.waitExit(8000)).toMatchObject({ code: 0 });
+    expect(await printer.waitExit(20_000)).toMatchObject({ code: 0 });
     expect(printer.stderrTail).toMatch(/^pair: from-environment +# ROMULUS_PAIR$/m);
     expect(printer.stderrTail).toMatch(new RegExp(`^in-flight: 3 +# ${file}:7$`, 'm'));
   });
@@ -74,14 +81,26 @@ describe('settings', () => {
   test('what is wrong is refused with its place, and nothing is started', async () => {
     write(...base(1), 'interval-us: 5');
     const words = commandLine('ft-primary', { config: file });
-    expectRefusal(await runWords(words), 2, /node\.yaml:6: interval-us is "5"; it must be a whole/);
+    expectRefusal(
+      await runWords(words, SLOW),
+      2,
+      /node\.yaml:6: interval-us is "5"; it must be a whole/,
+    );
     write(...base(1), 'wittness: none');
-    expectRefusal(await runWords(words), 2, /node\.yaml:6: "wittness" .* did you mean witness\?/);
+    expectRefusal(
+      await runWords(words, SLOW),
+      2,
+      /node\.yaml:6: "wittness" .* did you mean witness\?/,
+    );
     rmSync(file);
-    expectRefusal(await runWords(words), 2, /configuration file .*ENOENT.*check --config/);
+    expectRefusal(await runWords(words, SLOW), 2, /configuration file .*ENOENT.*check --config/);
     write(...base(1));
     const env = ['env', 'ROMULUS_INTERVALUS=5'];
-    expectRefusal(await runWords([...env, ...words]), 2, /did you mean ROMULUS_INTERVAL_US\?/);
+    expectRefusal(
+      await runWords([...env, ...words], SLOW),
+      2,
+      /did you mean ROMULUS_INTERVAL_US\?/,
+    );
   });
 
   test('SIGHUP: log level and status lines change at once, the rest is told of', async () => {
@@ -93,7 +112,7 @@ describe('settings', () => {
     expect(await reload(child)).toMatch(
       /in effect: status-interval-ms, on-guest-end; .* only a restart takes it over: memory/,
     );
-    await child.waitFor('a status', ({ fields }) => fields['state'] === 'solo', 5000);
+    await child.waitFor('a status', ({ fields }) => fields['state'] === 'solo', 15_000);
     write(...base(port), 'log-level: warn');
     const quiet = child.stderrTail.length;
     child.kill('SIGHUP');
@@ -122,7 +141,7 @@ describe('settings', () => {
     write('machine: [');
     expect(await reload(child)).toMatch(/stay as they were.*this is no YAML/);
     const from = child.lines.length;
-    await child.waitFor('it goes on', ({ fields }) => fields['state'] === 'solo', 5000, from);
+    await child.waitFor('it goes on', ({ fields }) => fields['state'] === 'solo', 15_000, from);
     write(...base(port), 'status-interval-ms: 20');
     expect(await reload(child)).toContain('nothing had changed');
     child.kill('SIGTERM');
