@@ -131,7 +131,7 @@ kvmDescribe('the dashboard', () => {
     await page.waitText('#verdict-title', /^Protected$/, 20_000);
     await page.waitText(`${card('host-a')} .badge`, /standby/);
     await page.waitText('#live', /live from 2 of 2/);
-  });
+  }, 120_000);
 
   test('keys reach everything, axe-core finds nothing, a phone shows all of it', async () => {
     await page.page.waitForTimeout(2500);
@@ -159,7 +159,7 @@ kvmDescribe('the dashboard', () => {
     expect(await page.page.evaluate('document.documentElement.scrollWidth')).toBe(360);
     expect([await page.axe('light')]).toEqual([[]]);
     expect(page.ownComplaints).toEqual([]);
-  });
+  }, 120_000);
 });
 
 describe('off loopback', () => {

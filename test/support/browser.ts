@@ -48,7 +48,13 @@ export class TestBrowser {
     const executablePath = path.join(folder, 'chromium');
     writeFileSync(executablePath, `#!/bin/sh\nexec ip netns exec ${netns} chromium "$@"\n`);
     chmodSync(executablePath, 0o755);
-    const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking'];
+    const args = [
+      ...['--no-sandbox', '--disable-gpu', '--disable-background-networking'],
+      // Certificates are those of an authority made for the test.
+      '--ignore-certificate-errors',
+      // Else Chromium itself refuses what the node is to refuse here.
+      '--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets',
+    ];
     return new TestBrowser(await chromium.launch({ executablePath, args }), folder);
   }
 
@@ -62,7 +68,6 @@ export class TestBrowser {
       viewport: { width: 1360, height: 860 },
       colorScheme: scheme,
       reducedMotion: 'reduce',
-      ignoreHTTPSErrors: true,
     });
     await context.addInitScript(RECORDER);
     return new TestPage(context, await context.newPage());

@@ -179,6 +179,20 @@ export class PairModel {
   }
 }
 
+/** The node's own reason, which stands in brackets behind what it does. @param {string} why */
+function causeOf(why) {
+  const reason = /\((.*)\)$/s.exec(why)?.[1];
+  return reason === undefined ? '' : ` Cause: ${reason.replace(/\.?$/, '.')}`;
+}
+
+/** What a standby is called that nobody named. */
+const NAMELESS = 'its standby';
+
+/** A name as it is, words with a capital letter. @param {string} subject */
+function begin(subject) {
+  return subject === NAMELESS ? 'Its standby' : subject;
+}
+
 const TAKING_OVER = new Set(['suspecting', 'promoting', 'active']);
 
 /**
@@ -189,20 +203,20 @@ const TAKING_OVER = new Set(['suspecting', 'promoting', 'active']);
  */
 function verdictOf(active, other, untilMs) {
   const here = active.title;
-  const there = active.text('peer') || (other?.name ?? '') || 'its standby';
-  const why = active.text('why');
+  const there = active.text('peer') || (other?.name ?? '') || NAMELESS;
+  const cause = causeOf(active.text('why'));
   const state = active.text('state');
   const common = { action: '', isSyncing: false };
   switch (state) {
     case 'protected':
       return {
         ...{ ...common, level: 'ok', title: 'Protected' },
-        text: `${there} holds everything that clients have seen. If ${here} fails, it goes on there.`,
+        text: `${begin(there)} holds everything that clients have seen. If ${here} fails, it goes on there.`,
       };
     case 'syncing':
       return {
         ...{ ...common, level: 'busy', title: 'Not protected yet', isSyncing: true },
-        text: `${there} is receiving a copy of the guest. Until it is whole, only ${here} has it.`,
+        text: `${begin(there)} is receiving a copy of the guest. Until it is whole, only ${here} has it.`,
         action: 'Nothing to do but wait; the guest runs meanwhile.',
       };
     case 'solo':
@@ -212,6 +226,7 @@ function verdictOf(active, other, untilMs) {
           `${here} runs the guest alone`,
           untilMs > 0 ? `, since ${clock(untilMs)}.` : '.',
           ' If it fails now, the guest is lost.',
+          cause,
         ].join(''),
         action:
           other === undefined || other.isLive
@@ -221,9 +236,7 @@ function verdictOf(active, other, untilMs) {
     case 'suspended':
       return {
         ...{ ...common, level: 'bad', title: 'UNPROTECTED, and waiting' },
-        text:
-          why ||
-          `${here} lost its standby. Its output is held until the witness has said who goes on.`,
+        text: `${here} lost its standby. Its output is held until the witness has said who goes on.${cause}`,
         action: 'If this lasts for longer than seconds, look after the witness.',
       };
     case 'switching':
@@ -239,7 +252,7 @@ function verdictOf(active, other, untilMs) {
     default:
       return {
         ...{ ...common, level: 'bad', title: 'The guest does not run' },
-        text: why || `${here} says “${state}”.`,
+        text: `${here} says “${state}”.${cause}`,
         action: 'See the events below for how it came to that.',
       };
   }
@@ -254,7 +267,7 @@ function takeover(heir, other) {
   const lost = other === undefined ? 'The other node' : other.title;
   const words = {
     suspecting: `${heir.title} hears nothing from it and asks the witness who goes on.`,
-    promoting: `The witness is asked; ${heir.title} takes the guest over if it is told to.`,
+    promoting: `${heir.title} has won the guest and is about to run it.`,
     active: `${heir.title} has won the guest and resumes it.`,
   };
   const state = /** @type {keyof typeof words} */ (heir.text('state'));

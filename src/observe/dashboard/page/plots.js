@@ -332,7 +332,7 @@ class Plot {
         y: isLog ? { distr: 3, range: decades } : { range: fromZero(roomFor) },
       },
       axes: [
-        { ...axis, size: 26, space: 72, values: times },
+        { ...axis, size: 26, space: 64, incrs: [5, 10, 15, 30, 60, 120, 300], values: times },
         {
           ...axis,
           ...(isLog ? { splits: powersOfTen } : {}),

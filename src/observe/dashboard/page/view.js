@@ -24,8 +24,8 @@ const STATES = new Map([
   ['standby joining', 'waits for a primary'],
   ['standby syncing', 'receives a copy of the guest'],
   ['standby ready', 'holds a copy, ready to take over'],
-  ['standby suspecting', 'hears nothing from the primary'],
-  ['standby promoting', 'asks the witness for the guest'],
+  ['standby suspecting', 'lost its primary, asks the witness'],
+  ['standby promoting', 'won the guest, is about to run it'],
   ['standby active', 'resumes the guest'],
   ['standby ended', 'the guest ended itself'],
   ['standby fenced', 'another node has the guest'],
@@ -66,9 +66,10 @@ function showSync(model, isSyncing) {
   if (active === undefined || !isSyncing) return;
   const ratio = active.number('syncProgress') ?? 0;
   /** @type {HTMLProgressElement} */ (byId('sync-bar')).value = ratio;
-  const left = active.number('syncSecondsLeft');
-  const rest = left === undefined ? '' : `, about ${duration(left * 1e6)} left`;
-  setText(byId('sync-text'), `${percent(ratio)} sent${rest}`);
+  const [bytesLeft, msLeft] = [active.number('syncBytesLeft'), active.number('syncLeftMs')];
+  const size = bytesLeft === undefined ? '' : `, ${bytes(bytesLeft)} left`;
+  const time = msLeft === undefined ? '' : `, about ${duration(msLeft * 1000)}`;
+  setText(byId('sync-text'), `${percent(ratio)} sent${size}${time}`);
 }
 
 /** @param {PairModel} model */
