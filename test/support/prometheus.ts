@@ -37,8 +37,8 @@ export class PrometheusServer {
   ) {}
 
   /**
-   * Scrapes what `jobs` say (entries of scrape_configs) twice a second, and judges the project's
-   * rules as often; with the same expressions, and `forSeconds` in place of every time to wait.
+   * Scrapes what `jobs` say (entries of scrape_configs) every second, and judges the project's
+   * rules twice as often; with the same expressions, and `forSeconds` in place of every time to wait.
    */
   static async start(
     netns: NetworkNamespace,
@@ -51,7 +51,7 @@ export class PrometheusServer {
     writeFileSync(path.join(folder, 'rules.yml'), rules);
     const config = path.join(folder, 'prometheus.yml');
     const words = JSON.stringify({
-      global: { scrape_interval: '500ms', scrape_timeout: '500ms', evaluation_interval: '500ms' },
+      global: { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '500ms' },
       rule_files: ['rules.yml'],
       scrape_configs: jobs,
     });
