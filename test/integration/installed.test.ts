@@ -190,6 +190,15 @@ describe('the units', () => {
         expect(status).toMatch(new RegExp(`^${facts}$`, 'm'));
       }
 
+      // A reload is answered: taken over, or refused with nothing changed.
+      const settings = '/etc/romulus/a.yaml';
+      host.must('sh', '-c', `echo 'log-level: debug' >> ${settings}`);
+      host.must('systemctl', 'reload', 'romulus@a');
+      host.must('sh', '-c', `sed -i 's/^log-level: .*/log-level: loud/' ${settings}`);
+      expect(host.run('systemctl', 'reload', 'romulus@a').code).not.toBe(0);
+      expect(host.show('romulus@a', 'ActiveState')).toBe('active');
+      host.must('sed', '-i', '/^log-level/d', settings);
+
       // A node that was killed comes back by itself, after its standby, and protects the guest.
       const killedAtMs = Date.now();
       host.must('kill', '-9', pidOf('romulus@a'));
