@@ -59,6 +59,7 @@ guest: setup
 	@mkdir -p build/guest
 	@$(MAKE) -s -C guest/beacon
 	@$(MAKE) -s -C guest/hostile
+	@$(MAKE) -s -C guest/echo
 
 package: build
 	@tools/make-package
