@@ -234,6 +234,8 @@ class Running {
     this.supervisor?.stopping(sentence);
     if (kind !== 'start-failed') this.say(code === ExitCode.ok ? 'info' : 'fatal', sentence, kind);
     this.built?.lines.end(kind, sentence);
+    const level = code === ExitCode.ok ? 'info' : 'error';
+    this.built?.journal.add(level, sentence, { event: 'end', kind, exitCode: code });
     this.ticker?.stop();
     this.close();
     // Whoever still holds the loop after that has had its time.

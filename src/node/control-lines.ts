@@ -62,13 +62,14 @@ class LineStream {
 }
 
 /** The events after number `since`, and, with `follow`, those to come until the reader goes.
- * `onDone` is called once when the stream has ended. */
+ * `onDone` is called once when the stream has ended; what is returned ends it, with all that the
+ * reader takes of what was said until then. */
 export function streamEvents(
   response: ServerResponse,
   journal: Journal,
   { since, follow }: { readonly since: number; readonly follow: boolean },
   onDone: () => void,
-): void {
+): () => void {
   const lines = new LineStream(response);
   let told = since > journal.seq ? 0 : since;
   const pump = (): void => {
@@ -86,16 +87,20 @@ export function streamEvents(
     onDone();
   };
   pump();
+  return () => {
+    pump();
+    lines.end();
+  };
 }
 
 /** A status line now and then every `intervalMs`, until the reader goes. One that comes while the
- * reader is busy with the last is left out. */
+ * reader is busy with the last is left out. What is returned ends it. */
 export function streamSamples(
   response: ServerResponse,
   source: SampleSource,
   intervalMs: number,
   onDone: () => void,
-): void {
+): () => void {
   const lines = new LineStream(response);
   const timer = setInterval(() => {
     if (lines.hasRoom) lines.write({ ...source.next(), at: new Date().toISOString() });
@@ -106,4 +111,5 @@ export function streamSamples(
     onDone();
   };
   lines.write({ ...source.next(), at: new Date().toISOString() });
+  return () => lines.end();
 }

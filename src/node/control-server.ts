@@ -38,7 +38,8 @@ interface Answer {
 
 export class ControlServer {
   private server: Server | undefined;
-  private streams = 0;
+  /** How to end each stream that is read. */
+  private readonly streams = new Set<() => void>();
 
   constructor(private readonly target: ControlTarget) {}
 
@@ -63,6 +64,10 @@ export class ControlServer {
     this.server?.closeIdleConnections();
     this.server = undefined;
     this.target.console.close();
+    // Their last events first, which are told in this turn or the next.
+    setImmediate(() => {
+      for (const end of [...this.streams]) end();
+    });
     return Promise.resolve();
   }
 
@@ -133,19 +138,22 @@ export class ControlServer {
     for (const read of [since, follow, intervalMs]) {
       if (read instanceof FtError) return refused(400, read);
     }
-    if (this.streams >= STREAMS_MAX) {
+    if (this.streams.size >= STREAMS_MAX) {
       const message = `${STREAMS_MAX} streams are read at once already; end one of them.`;
-      return refused(429, new FtError('FT_ERR_CONTROL_BUSY', message, { streams: this.streams }));
+      return refused(429, new FtError('FT_ERR_CONTROL_BUSY', message, { streams: STREAMS_MAX }));
     }
-    this.streams += 1;
+    const { target } = this;
+    let end = (): void => undefined;
+    const ended = (): void => end();
+    this.streams.add(ended);
     const onDone = (): void => {
-      this.streams -= 1;
+      this.streams.delete(ended);
     };
     if (path === '/v1/samples') {
-      streamSamples(response, this.target.samples(), Number(intervalMs), onDone);
+      end = streamSamples(response, target.samples(), Number(intervalMs), onDone);
     } else {
       const from = { since: Number(since), follow: follow === true };
-      streamEvents(response, this.target.journal, from, onDone);
+      end = streamEvents(response, target.journal, from, onDone);
     }
     return undefined;
   }

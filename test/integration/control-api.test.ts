@@ -67,12 +67,12 @@ describe('the control API of real nodes', () => {
   };
 
   test('status, samples, events and settings, on both sides and alone', async () => {
-    await pair.start('a').waitState(['solo'], 10_000);
+    await pair.start('a').waitState(['solo'], 20_000);
     const alone = await ask('a', 'GET', '/v1/status');
     expect(alone.body).toMatchObject({ protected: false, state: 'solo', life: 1 });
     expect(alone.body['why']).toMatch(/UNPROTECTED.*the guest was booted/);
     pair.start('b');
-    await pair.node('a').waitState(['protected'], 10_000);
+    await pair.node('a').waitState(['protected'], 20_000);
     for (const name of ['a', 'b'] as const) {
       const other = name === 'a' ? 'b' : 'a';
       const { body } = await ask(name, 'GET', '/v1/status');
@@ -101,7 +101,7 @@ describe('the control API of real nodes', () => {
   });
 
   test('what is refused, and a reload', async () => {
-    await pair.start('a').waitState(['solo'], 10_000);
+    await pair.start('a').waitState(['solo'], 20_000);
     for (const [method, url, status] of [
       ['GET', '/v1/events?since=x', 400],
       ['GET', '/v1/samples?intervalMs=5', 400],
@@ -125,7 +125,7 @@ describe('the control API of real nodes', () => {
     const from = pair.node('b').process.lines.length;
     const done = await ask('a', 'POST', '/v1/switchover');
     expect(done).toMatchObject({ status: 200, body: { generation: 2 } });
-    await pair.node('b').waitState(['protected'], 10_000, from);
+    await pair.node('b').waitState(['protected'], 20_000, from);
     const status = await ask('a', 'GET', '/v1/status');
     expect(status.body).toMatchObject({ role: 'standby', life: 2 });
 
@@ -223,7 +223,7 @@ describe('the control API of real nodes', () => {
     for (const event of seen) expect(schema.faults('GET', '/v1/events', 200, event)).toEqual([]);
     const failover = seen.find(({ kind }) => kind === 'failover');
     expect(failover).toMatchObject({
-      ...{ level: 'info', role: 'primary', generation: 2, life: 1 },
+      ...{ level: 'info', role: 'primary', generation: 2, life: 2 },
       facts: { cause: 'closed' },
     });
     const states = seen.filter(({ kind }) => kind === 'state').map(({ text }) => text);

@@ -47,10 +47,10 @@ export class SimEquals {
 
   /** Starts both; a runs the guest, protected by b. */
   async startBoth(): Promise<void> {
-    await this.start('a').waitState(['solo'], 10_000);
+    await this.start('a').waitState(['solo'], 20_000);
     this.start('b');
-    await this.node('a').waitState(['protected'], 10_000);
-    await this.node('b').waitState(['ready'], 10_000);
+    await this.node('a').waitState(['protected'], 20_000);
+    await this.node('b').waitState(['ready'], 20_000);
   }
 
   node(name: SimName): NodeProcess {

@@ -71,6 +71,10 @@ class Watching {
   private note = '';
   private readers: LineReader[] = [];
   private leave: (code: CtlExitCode) => void = () => undefined;
+  /** How this ends; samples may come before anybody waits for it. */
+  private readonly code = new Promise<CtlExitCode>((resolve) => {
+    this.leave = resolve;
+  });
   private left = false;
 
   constructor(private readonly call: CtlCall) {
@@ -81,12 +85,9 @@ class Watching {
     // A node that is not there from the beginning is a mistake in the command line.
     const refused = await this.connect();
     if (refused !== undefined) return refusedBy(refused, false);
-    const code = new Promise<CtlExitCode>((resolve) => {
-      this.leave = resolve;
-    });
     this.open();
     try {
-      return await code;
+      return await this.code;
     } finally {
       this.left = true;
       for (const reader of this.readers) reader.close();
@@ -138,12 +139,13 @@ class Watching {
   }
 
   private took(sample: Fields): void {
+    if (this.left || (this.countMax > 0 && this.samples >= this.countMax)) return;
     this.sample = sample;
     this.samples += 1;
     this.history = [...this.history, numberIn(sample, 'epochsPerSecond')].slice(-HISTORY_MAX);
     if (this.terminal) this.draw();
     else process.stdout.write(`${watchLine(this.view())}\n`);
-    if (this.samples === this.countMax) setImmediate(() => this.leave(CtlExitCode.ok));
+    if (this.samples === this.countMax) this.leave(CtlExitCode.ok);
   }
 
   private happened(event: Fields): void {
