@@ -16,7 +16,7 @@ import type { LinkHandlers, LinkOptions } from './link-types';
 import { LinkWatch } from './link-watch';
 
 export interface LinkBeatsHandlers extends Pick<LinkHandlers, 'onBeat' | 'onEcho'> {
-  /** The standby is silent, or the replication connection is stuck: the link is lost. */
+  /** The standby is silent or mute, or the replication connection is stuck: the link is lost. */
   onLost(error: FtError): void;
 }
 
@@ -82,7 +82,7 @@ export class LinkBeats {
   private beat(): void {
     const { heartbeat, replication, ours } = this;
     if (heartbeat === undefined || replication === undefined) return;
-    const stuck = this.watch.look(replication, this.theirs);
+    const stuck = this.watch.look(replication, ours.sequence, this.theirs);
     if (stuck !== undefined) {
       this.handlers.onLost(stuck);
       return;

@@ -1,5 +1,6 @@
 /**
- * Notices that the replication connection brings nothing any more while heartbeats pass.
+ * Notices that a standby shows itself alive and is of no use all the same: the replication connection
+ * brings nothing any more, or no heartbeat of ours is echoed.
  *
  * Something on the way (a firewall that forgot a connection, a path that drops large packets) may
  * swallow one connection of the two and leave the other alone. The kernels repeat what is not
@@ -10,12 +11,17 @@
  *                      ├─ all that was sent that way has arrived, or more has than before ─▶ count = 0
  *   (each way by itself) └─ something is under way, and nothing of it has arrived ──────▶ count + 1
  *                                               count is looksMax ──▶ FT_ERR_LINK_STUCK: link lost
+ *   likewise: beats of ours, and no new echo of them, looksMax times ──▶ FT_ERR_PEER_MUTE: link lost
  *
  * What counts is bytes that reached the process at the other end, as its heartbeats tell, whatever it
  * does with them. So neither a standby that acknowledges nothing while its disks are behind, nor one
  * that has just enough link for the first sync, looks stuck: their bytes arrive. A standby whose
  * process stands still sends no heartbeats either. Both directions are watched from here, since here
  * the output waits.
+ *
+ * And echoes: a standby that doubts gives no sign that output could leave by, until the witness has
+ * told it that nobody claimed (standby/signs.ts). One that cannot reach the witness stays like that,
+ * beating, although its doubt may have been over a moment later. This side may well reach it.
  *
  * Looks are counted, not time: a process that was stopped finds old heartbeats in its socket when it
  * goes on, and takes them for one look.
@@ -67,6 +73,7 @@ export class LinkWatch {
   private heardSince = false;
   private readonly out = new Way();
   private readonly back = new Way();
+  private readonly echoes = new Way();
 
   constructor(options: LinkWatchOptions) {
     this.stuckMs = stuckMsOf(options.suspectAfterMs);
@@ -78,6 +85,7 @@ export class LinkWatch {
     this.heardSince = false;
     this.out.begin();
     this.back.begin();
+    this.echoes.begin();
   }
 
   /** A heartbeat of the standby was read. */
@@ -85,9 +93,13 @@ export class LinkWatch {
     this.heardSince = true;
   }
 
-  /** At each of our beats; `theirs` is the newest beat that was heard. The error ends the link. */
+  /**
+   * At each of our beats, of which the newest before was `beat`; `theirs` is the newest that was
+   * heard. The error ends the link.
+   */
   look(
     ours: Pick<Connection, 'bytesSent' | 'bytesReceived'>,
+    beat: number,
     theirs: Heartbeat,
   ): FtError | undefined {
     if (!this.heardSince) return undefined;
@@ -95,9 +107,18 @@ export class LinkWatch {
     const { bytesSent, bytesReceived } = ours;
     const outLooks = this.out.look(bytesSent, theirs.received);
     const backLooks = this.back.look(theirs.sent, bytesReceived);
+    const echoLooks = this.echoes.look(beat, theirs.echo);
     if (outLooks >= this.looksMax) return this.stuck(bytesSent - theirs.received, 'to');
     if (backLooks >= this.looksMax) return this.stuck(theirs.sent - bytesReceived, 'from');
-    return undefined;
+    return echoLooks >= this.looksMax ? this.mute() : undefined;
+  }
+
+  private mute(): FtError {
+    const message =
+      `The standby shows itself, and has echoed no heartbeat for ${this.stuckMs} ms: it doubts, and ` +
+      'the witness gives it no answer. The link is given up, so that output need not wait for it; ' +
+      'see that the standby reaches the witness.';
+    return new FtError('FT_ERR_PEER_MUTE', message, { stuckMs: this.stuckMs });
   }
 
   private stuck(bytes: number, way: 'to' | 'from'): FtError {

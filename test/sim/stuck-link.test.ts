@@ -68,6 +68,35 @@ test('in the midst of a sync: the sync begins anew', async () => {
   expect(world.violations).toEqual([]);
 });
 
+/** Nothing reaches the standby for so long that it doubts; and it cannot ask the witness. */
+async function doubtAlone(options: WorldOptions = {}): Promise<{ world: World; a: SimHost }> {
+  const { world, a, b } = await pairWithTraffic(options);
+  world.witness.unreachableFor.add('b');
+  world.cutLinks('a>b');
+  await world.until('a doubt', () => b.state === 'suspecting', 200);
+  world.healLinks();
+  world.lan.request(beaconRequest('incr', 1, 1));
+  await world.advance(STUCK_MS / 2);
+  expect([a.state, b.state, world.answers.length]).toEqual(['protected', 'suspecting', 0]);
+  return { world, a };
+}
+
+test('a standby that doubts and cannot ask: the primary asks, and goes on alone until it can', async () => {
+  const { world, a } = await doubtAlone();
+  await world.until('the answer', () => world.answers.length === 1, STUCK_MS);
+  expect([world.answers[0]?.node, world.witness.owners]).toEqual(['a', ['a', 'a']]);
+  world.witness.unreachableFor.clear();
+  await world.until('protected', () => a.state === 'protected', 3000);
+  expect(world.violations).toEqual([]);
+});
+
+test('without the watch its guest would wait for the standby’s witness: the test can tell', async () => {
+  const { plant } = mutations['trust-heartbeats-alone'];
+  const { world, a } = await doubtAlone({ mutate: plant });
+  await world.advance(60 * STUCK_MS);
+  expect([a.state, world.answers.length]).toEqual(['protected', 0]);
+});
+
 test('a standby that stood still for long, and is not replaced, finds its link as it was', async () => {
   const { world, a, b } = await pairWithTraffic({ suspectAfterMs: 5000 });
   for (const host of [a, b]) {

@@ -1,4 +1,5 @@
 /** When a replication connection counts as stuck, and when it is only slow. */
+import type { FtError } from '../../src/common/errors';
 import { LinkWatch, stuckMsOf } from '../../src/primary/link-watch';
 import { noHeartbeat } from '../../src/wire/heartbeat';
 
@@ -8,10 +9,20 @@ const LOOKS_MAX = 100;
 class Wires {
   readonly ours = { bytesSent: 0, bytesReceived: 0 };
   readonly theirs = noHeartbeat();
+  beat = 1;
+  mute = false;
   readonly watch = new LinkWatch({ heartbeatIntervalMs: 10, suspectAfterMs: 50 });
 
   constructor() {
     this.watch.begin();
+  }
+
+  /** One beat of ours; unless it is mute, the standby has echoed the one before. */
+  look(): FtError | undefined {
+    if (!this.mute) this.theirs.echo = this.beat;
+    const error = this.watch.look(this.ours, this.beat, this.theirs);
+    this.beat += 1;
+    return error;
   }
 
   /** So many looks, before each of which `happen` is called and a beat is heard. The code of the
@@ -20,8 +31,8 @@ class Wires {
     for (let look = 1; look <= count; look += 1) {
       happen(look);
       this.watch.heard();
-      const error = this.watch.look(this.ours, this.theirs);
-      if (error !== undefined) return [`${error.code} ${error.facts['way']}`, look];
+      const error = this.look();
+      if (error !== undefined) return [`${error.code} ${error.facts['way'] ?? ''}`.trim(), look];
     }
     return ['', count];
   }
@@ -91,7 +102,7 @@ test('where no heartbeats come, silence is judged elsewhere', () => {
   const wires = new Wires();
   wires.ours.bytesSent = 46;
   for (let look = 0; look < 1000; look += 1) {
-    expect(wires.watch.look(wires.ours, wires.theirs)).toBeUndefined();
+    expect(wires.look()).toBeUndefined();
   }
 });
 
@@ -100,9 +111,24 @@ test('what a process finds in its socket after a stop is one look', () => {
   wires.ours.bytesSent = 46;
   expect(wires.looks(LOOKS_MAX - 2)).toEqual(['', LOOKS_MAX - 2]);
   for (let beat = 0; beat < 500; beat += 1) wires.watch.heard();
-  expect(wires.watch.look(wires.ours, wires.theirs)).toBeUndefined();
+  expect(wires.look()).toBeUndefined();
   wires.theirs.received = 46;
   expect(wires.looks(300)[0]).toBe('');
+});
+
+test('heartbeats without a new echo: the standby is mute', () => {
+  const wires = new Wires();
+  expect(wires.looks(50)).toEqual(['', 50]);
+  wires.mute = true;
+  expect(wires.looks(200)).toEqual(['FT_ERR_PEER_MUTE', LOOKS_MAX]);
+});
+
+test('a doubt that is over in time is none', () => {
+  const wires = new Wires();
+  const doubts = wires.looks(1000, (look) => {
+    wires.mute = look % LOOKS_MAX !== 0;
+  });
+  expect(doubts[0]).toBe('');
 });
 
 test('a new link begins anew', () => {
