@@ -58,8 +58,9 @@ td.spread { padding-block: 3px; }
 .stories { background: var(--bad-paper); border-left: 4px solid var(--bad); padding: 10px 14px;
   border-radius: 4px; margin: 12px 0; }
 .stories pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 4px 0; font-size: 12.5px; }
-.drills { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr));
+.drills { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr));
   gap: 18px; margin-top: 14px; }
+time { white-space: nowrap; }
 figure { margin: 0; min-width: 0; }
 figcaption { font-size: 14px; font-weight: 600; margin-bottom: 4px; }
 ol.marks { margin: 4px 0 0; padding: 0; list-style: none; font-size: 13.5px; }
@@ -98,6 +99,12 @@ svg.spread { width: 170px; height: 22px; }
 footer { color: var(--soft); font-size: 13.5px; margin-top: 32px; overflow-wrap: anywhere; }
 footer dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 14px; margin: 8px 0; }
 footer dd { font-size: inherit; }
+@media (min-width: 900px) {
+  .drills figure:only-child { grid-column: 1 / -1; display: grid; gap: 0 28px;
+    grid-template-columns: minmax(0, 6fr) minmax(0, 5fr); }
+  .drills figure:only-child figcaption { grid-column: 1 / -1; }
+  .drills figure:only-child ol.marks { margin-top: 12px; }
+}
 @media (max-width: 520px) {
   main { padding: 12px 10px 48px; }
   .card { padding: 14px 12px; }

@@ -1,6 +1,6 @@
 /** What reports share: where they were made, tables for the terminal, files for the machine. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { projectRoot } from '../process/process';
@@ -105,7 +105,9 @@ function readText(file: string): string {
   }
 }
 
+/** The commit of a clone; an installed package has none, and may lie in somebody else's. */
 function commit(): string {
+  if (!existsSync(path.join(projectRoot, '.git'))) return 'an installed package';
   const git = (...args: string[]): string =>
     execFileSync('git', args, {
       cwd: projectRoot,
