@@ -162,8 +162,12 @@ class Running {
 
   /** SIGHUP says two things: a terminal is gone, or the settings shall be read again. */
   private hungUp(): void {
-    if (this.terminal.isGone) this.signalled('SIGHUP');
-    else this.reload();
+    if (!this.terminal.isGone) {
+      this.reload();
+      return;
+    }
+    this.terminal.letGo();
+    this.signalled('SIGHUP');
   }
 
   private reload(): ReloadOutcome | FtError {

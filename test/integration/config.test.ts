@@ -2,13 +2,19 @@
  * Settings of real processes: file, environment and flags together, refusals with their place, and
  * what SIGHUP takes over of a node that runs, or leaves as it is.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { freePorts } from '../../src/drill/pair/etcd';
 import { WatchedProcess } from '../../src/drill/process/process';
 import { until } from '../../src/drill/process/time';
 import { commandLine, expectRefusal, runWords } from './command';
+
+/** Nothing of it runs any more; whether somebody waited for it does not matter. */
+function hasEnded(pid: number): boolean {
+  const status = `/proc/${pid}/status`;
+  return !existsSync(status) || /^State:\s+Z/m.test(readFileSync(status, 'utf8'));
+}
 
 /** Other tests may share the machine. */
 const SLOW = { timeoutMs: 20_000 };
@@ -146,5 +152,25 @@ describe('settings', () => {
     expect(await reload(child)).toContain('nothing had changed');
     child.kill('SIGTERM');
     expect(await child.waitExit(5000)).toMatchObject({ code: 0 });
+  });
+
+  test('a terminal that is closed ends what was started at it, in order', async () => {
+    const [port = 0] = await freePorts(1);
+    write(...base(port));
+    const log = path.join(folder, 'log');
+    const words = commandLine('ft-primary', { config: file }).join(' ');
+    const story = `echo $$ >${log}; exec ${words} 2>>${log}`;
+    const terminal = new WatchedProcess({
+      ...{ name: 'terminal', command: 'script', args: ['-qc', story, '/dev/null'] },
+    });
+    running.push(terminal);
+    const said = (): string => (existsSync(log) ? readFileSync(log, 'utf8') : '');
+    await until('it runs', () => said().includes('solo'), 20_000);
+    terminal.kill('SIGKILL');
+    await until('its end', () => hasEnded(Number.parseInt(said(), 10)), 15_000);
+    expect(said()).toContain('ft-primary: SIGHUP received.');
+    expect(said()).toContain('solo → stopped');
+    expect(said()).not.toMatch(/Assertion|abort/i);
+    expect(said()).not.toContain('settings were read again');
   });
 });
