@@ -36,6 +36,8 @@ import type { Heartbeat } from '../wire/heartbeat';
 
 /** A link is given up when it is stuck for so many times the silence after which it would be. */
 const PATIENCE = 20;
+/** … and, where that is long already, for no longer than this above it. */
+const STUCK_MS_MORE_MAX = 10_000;
 /** TCP repeats a lost segment after 0.2, 0.6 and 1.4 s: two repetitions in a row may be lost, too. */
 const STUCK_MS_MIN = 1000;
 
@@ -46,7 +48,8 @@ export interface LinkWatchOptions {
 
 /** How long nothing may arrive of what is under way, ms. */
 export function stuckMsOf(suspectAfterMs: number): number {
-  return Math.max(STUCK_MS_MIN, PATIENCE * suspectAfterMs);
+  const patienceMs = Math.min(PATIENCE * suspectAfterMs, suspectAfterMs + STUCK_MS_MORE_MAX);
+  return Math.max(STUCK_MS_MIN, patienceMs);
 }
 
 /** One direction: what had arrived at the last look, and how often in a row it was no more. */
