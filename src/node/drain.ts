@@ -3,6 +3,7 @@
  * success.
  *
  *   primary, protected         switchover: the guest goes on at the other host ──▶ over, no rejoining
+ *   primary, handing over      refused, with force too: ask again when it is clear where the guest is
  *   primary, any other state   refused: the guest would end with this node. With force it does
  *   primary, its guest ended   over
  *   standby, taking over       refused: the guest is about to run here; ask again
@@ -80,6 +81,7 @@ export class Drain {
       if (this.node.claiming) return refusedWhileClaiming(state);
       return { drained: true, role, guest: 'elsewhere' };
     }
+    if (state === 'switching' || state === 'fenced') return refusedWhileMoving(state);
     if (state === 'ended') return { drained: true, role, guest: 'ended' };
     if (state !== 'protected') {
       return force ? { drained: true, role, guest: 'ended' } : refusedUnprotected(state);
@@ -99,6 +101,13 @@ function refusedUnprotected(state: string): FtError {
     `No standby holds the guest (${state}), so it would end with this node. Wait until it is ` +
     'protected (ftctl status --wait protected), or end the guest with --force.';
   return new FtError('FT_ERR_DRAIN_UNPROTECTED', message, { state });
+}
+
+function refusedWhileMoving(state: string): FtError {
+  const message =
+    `The guest is on its way to the other host (${state}). Ask again in a moment: then it is clear ` +
+    'where it runs.';
+  return new FtError('FT_ERR_DRAIN_BUSY', message, { state });
 }
 
 function refusedWhileClaiming(state: string): FtError {

@@ -1,0 +1,133 @@
+/** Drain: what it does for each state of a node, and that two who ask get one answer. */
+import { FtError } from '../../src/common/errors';
+import { silentLogger } from '../../src/common/logger';
+import { Drain, type DrainableNode, type Drained } from '../../src/node/drain';
+import type { PrimaryState } from '../../src/primary/primary-types';
+import type { SwitchoverDone } from '../../src/primary/switchover';
+import type { StandbyState } from '../../src/standby/standby-types';
+
+class FakeNode implements DrainableNode {
+  claiming = false;
+  lost = false;
+  switchovers = 0;
+  outcome: SwitchoverDone | FtError = {
+    ...{ generation: 4, blackoutUs: 5000 },
+    ...{ drainUs: 2000, takeoverUs: 1500 },
+  };
+  constructor(
+    readonly role: 'primary' | 'standby',
+    readonly is: PrimaryState | StandbyState,
+  ) {}
+  get state(): DrainableNode['state'] {
+    return { role: this.role, state: this.is };
+  }
+  async switchover(): Promise<SwitchoverDone | FtError> {
+    this.switchovers += 1;
+    await Promise.resolve();
+    return this.outcome;
+  }
+}
+
+function drainOf(node: FakeNode): { readonly drain: Drain; readonly ends: Drained[] } {
+  const ends: Drained[] = [];
+  return { drain: new Drain(node, silentLogger, (drained) => ends.push(drained)), ends };
+}
+
+describe('a drain', () => {
+  test('of a protected primary hands the guest over, and says what it took', async () => {
+    const node = new FakeNode('primary', 'protected');
+    const { drain, ends } = drainOf(node);
+    const asked = drain.make(false);
+    expect(drain.active).toBe(true);
+    expect(await asked).toEqual({
+      ...{ drained: true, role: 'primary', guest: 'handed-over' },
+      ...{ generation: 4, blackoutUs: 5000 },
+    });
+    expect(ends).toHaveLength(1);
+    // From here on the node must not join anew.
+    expect(drain.active).toBe(true);
+  });
+
+  test('whose switchover fails leaves everything as it was, and may be asked again', async () => {
+    const node = new FakeNode('primary', 'protected');
+    const { drain, ends } = drainOf(node);
+    node.outcome = new FtError('FT_ERR_SWITCHOVER_WITNESS', 'The witness is away.');
+    expect(await drain.make(true)).toBe(node.outcome);
+    expect(drain.active).toBe(false);
+    expect(ends).toEqual([]);
+    expect(await drain.make(false)).toBe(node.outcome);
+    expect(node.switchovers).toBe(2);
+  });
+
+  test('whose word was lost, with the guest over there, is done', async () => {
+    const node = new FakeNode('primary', 'protected');
+    const { drain, ends } = drainOf(node);
+    node.outcome = new FtError('FT_ERR_SWITCHOVER_WORD', 'Nobody here heard how it went.');
+    node.lost = true;
+    expect(await drain.make(false)).toEqual({
+      ...{ drained: true, role: 'primary', guest: 'handed-over' },
+    });
+    expect(ends).toHaveLength(1);
+  });
+
+  test.each<PrimaryState>(['starting', 'solo', 'syncing', 'suspended'])(
+    'of a primary that is %s is refused, and with force ends the guest',
+    async (state) => {
+      const node = new FakeNode('primary', state);
+      const { drain, ends } = drainOf(node);
+      expect(await drain.make(false)).toMatchObject({ code: 'FT_ERR_DRAIN_UNPROTECTED' });
+      expect(ends).toEqual([]);
+      expect(await drain.make(true)).toEqual({ drained: true, role: 'primary', guest: 'ended' });
+      expect(node.switchovers).toBe(0);
+    },
+  );
+
+  test.each<StandbyState>(['joining', 'syncing', 'ready', 'ended'])(
+    'of a standby that is %s ends it',
+    async (state) => {
+      const { drain, ends } = drainOf(new FakeNode('standby', state));
+      expect(await drain.make(false)).toEqual({
+        ...{ drained: true, role: 'standby', guest: 'elsewhere' },
+      });
+      expect(ends).toHaveLength(1);
+    },
+  );
+
+  test.each<PrimaryState>(['switching', 'fenced'])(
+    'of a primary that is %s is refused, with force too',
+    async (state) => {
+      const { drain, ends } = drainOf(new FakeNode('primary', state));
+      for (const force of [false, true]) {
+        expect(await drain.make(force)).toMatchObject({ code: 'FT_ERR_DRAIN_BUSY' });
+      }
+      expect(ends).toEqual([]);
+    },
+  );
+
+  test.each<StandbyState>(['suspecting', 'promoting'])(
+    'of a standby that is %s is refused, with force too',
+    async (state) => {
+      const node = new FakeNode('standby', state);
+      node.claiming = true;
+      const { drain, ends } = drainOf(node);
+      for (const force of [false, true]) {
+        expect(await drain.make(force)).toMatchObject({ code: 'FT_ERR_DRAIN_BUSY' });
+      }
+      expect(ends).toEqual([]);
+    },
+  );
+
+  test('of a guest that has ended needs no force', async () => {
+    const { drain } = drainOf(new FakeNode('primary', 'ended'));
+    expect(await drain.make(false)).toMatchObject({ guest: 'ended' });
+  });
+
+  test('asked twice is one', async () => {
+    const node = new FakeNode('primary', 'protected');
+    const { drain, ends } = drainOf(node);
+    const [one, two] = await Promise.all([drain.make(false), drain.make(false)]);
+    expect(two).toBe(one);
+    expect(node.switchovers).toBe(1);
+    expect(ends).toHaveLength(1);
+  });
+});
