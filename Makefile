@@ -18,7 +18,7 @@ SEED ?=
 # Passed on by `make demo` and `make bench`, for example: make bench ARGS=--help
 ARGS ?=
 # What `make bench` measures, one after the other. ARGS are for one of them: epochs, or PARTS=peers.
-MORE_PARTS := $(basename $(notdir $(wildcard $(addprefix bench/,limits.ts peers.ts sync.ts switchover.ts scrapes.ts))))
+MORE_PARTS := $(basename $(notdir $(wildcard $(addprefix bench/,limits.ts peers.ts sync.ts switchover.ts scrapes.ts hostile.ts))))
 PARTS ?= $(if $(ARGS),epochs,epochs $(MORE_PARTS))
 
 .PHONY: help setup setup-root build package typescript native guest demo pair test test-linux bench drills sim lint \

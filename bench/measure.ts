@@ -201,7 +201,7 @@ async function begin(pair: Pair, kind: RunKind): Promise<PairNode> {
 }
 
 /** The nodes keep off the guest's CPU by themselves (--vcpu-cpu); the clients are told to. */
-function keepOffGuestCpu(pid: number): void {
+export function keepOffGuestCpu(pid: number): void {
   const last = os.cpus().length - 1;
   if (last < 1) return;
   const others = last === 1 ? '0' : `0-${last - 1}`;

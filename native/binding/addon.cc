@@ -4,6 +4,7 @@
 #include "binding/loop_hooks.h"
 #include "binding/native_machine.h"
 #include "binding/raw_socket.h"
+#include "core/confine.h"
 #include "core/crc32c.h"
 #include "core/memory_keeper.h"
 #include "core/service_notify.h"
@@ -40,6 +41,28 @@ void systemd_notify(const Napi::CallbackInfo& info) {
   if (!status.ok()) throw_error(info.Env(), status.error());
 }
 
+// confine({writable, bindPorts}): the version of Landlock, 0 without; throws.
+Napi::Value confine_process(const Napi::CallbackInfo& info) {
+  const auto object = info[0].As<Napi::Object>();
+  const auto each = [&](const char* name, const auto& take) {
+    const auto list = object.Get(name).As<Napi::Array>();
+    for (uint32_t n = 0; n < list.Length(); ++n) take(list.Get(n));
+  };
+  Confinement wanted;
+  each("writable",
+       [&](const Napi::Value& path) { wanted.writable.push_back(path.ToString().Utf8Value()); });
+  const auto port = [](const Napi::Value& value) {
+    return static_cast<uint16_t>(value.ToNumber().Uint32Value());
+  };
+  each("bindPorts", [&](const Napi::Value& value) { wanted.bind_ports.push_back(port(value)); });
+  const auto confined = confine(wanted);
+  if (!confined.ok()) {
+    throw_error(info.Env(), confined.error());
+    return info.Env().Undefined();
+  }
+  return Napi::Number::New(info.Env(), confined.value().landlock);
+}
+
 // probeKvm(path): throws when this host's KVM cannot run a protected guest, saying why.
 void probe_kvm(const Napi::CallbackInfo& info) {
   const auto kvm = Kvm::open(info[0].ToString().Utf8Value());
@@ -53,6 +76,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("NativeMachine", NativeMachine::define(env));
   exports.Set("startMemoryKeeper", Napi::Function::New(env, keep_memory, "startMemoryKeeper"));
   exports.Set("systemdNotify", Napi::Function::New(env, systemd_notify, "systemdNotify"));
+  exports.Set("confine", Napi::Function::New(env, confine_process, "confine"));
   exports.Set("crc32c", Napi::Function::New(env, checksum, "crc32c"));
   exports.Set("probeKvm", Napi::Function::New(env, probe_kvm, "probeKvm"));
   return exports;

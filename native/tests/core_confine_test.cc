@@ -1,0 +1,131 @@
+// What a confined process can still do: each case in a child, since there is no way back.
+#include "core/confine.h"
+
+#include <arpa/inet.h>
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <functional>
+#include <string>
+
+#include "core/unique_fd.h"
+
+namespace ft {
+namespace {
+
+// A directory of the test's own with a file in it, gone at the end.
+class Folder {
+ public:
+  Folder() {
+    char name[] = "/tmp/ft-confine-XXXXXX";
+    REQUIRE(::mkdtemp(name) != nullptr);
+    path = name;
+  }
+  ~Folder() { (void)::system(("rm -rf " + path).c_str()); }
+  std::string path;
+};
+
+// What the child returns: 0, or the number of what was otherwise than it should be.
+int in_child(const std::function<int()>& work) {
+  const pid_t pid = ::fork();
+  REQUIRE(pid >= 0);
+  if (pid == 0) ::_exit(work());
+  int status = 0;
+  REQUIRE(::waitpid(pid, &status, 0) == pid);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+bool can_write(const std::string& path) {
+  return UniqueFd(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)).valid();
+}
+
+int bind_at(uint16_t port) {
+  const UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in at = {};
+  at.sin_family = AF_INET;
+  at.sin_port = htons(port);
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return ::bind(fd.get(), reinterpret_cast<sockaddr*>(&at), sizeof at) == 0 ? 0 : errno;
+}
+
+bool has_landlock(int version) {
+  return ::syscall(444, nullptr, 0, 1) >= version;
+}
+
+}  // namespace
+
+TEST_CASE("confine: no new privileges, and nobody looks into this process") {
+  CHECK(in_child([] {
+          if (!confine({}).ok()) return 1;
+          if (::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) return 2;
+          return ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : 3;
+        }) == 0);
+}
+
+TEST_CASE("confine: only what is named is written; everything is read; nothing is executed") {
+  if (!has_landlock(1)) {
+    MESSAGE("skipped: this kernel has no Landlock");
+    return;
+  }
+  const Folder mine;
+  const Folder other;
+  const std::string file = other.path + "/named";
+  REQUIRE(can_write(file));
+  REQUIRE(can_write(other.path + "/unnamed"));
+  CHECK(in_child([&] {
+          const auto done = confine({{mine.path, file, "/no/such/path"}, {}});
+          if (!done.ok() || done.value().landlock < 1) return 1;
+          if (!can_write(mine.path + "/new")) return 2;
+          if (::link((mine.path + "/new").c_str(), (mine.path + "/again").c_str()) != 0) return 3;
+          if (::unlink((mine.path + "/again").c_str()) != 0) return 4;
+          if (!can_write(file)) return 5;
+          if (can_write(other.path + "/unnamed") || errno != EACCES) return 6;
+          if (can_write(other.path + "/new")) return 7;
+          if (::unlink(file.c_str()) == 0) return 8;
+          if (::mkdir((mine.path + "/below").c_str(), 0700) == 0) return 9;
+          if (!UniqueFd(::open("/proc/self/status", O_RDONLY | O_CLOEXEC)).valid()) return 10;
+          ::execl("/bin/true", "true", nullptr);
+          return errno == EACCES ? 0 : 11;
+        }) == 0);
+}
+
+TEST_CASE("confine: TCP only at the ports that are named") {
+  if (!has_landlock(4)) {
+    MESSAGE("skipped: this kernel's Landlock knows no ports");
+    return;
+  }
+  CHECK(in_child([] {
+          if (!confine({{}, {0}}).ok()) return 1;
+          if (bind_at(0) != 0) return 2;
+          return bind_at(47123) == EACCES ? 0 : 3;
+        }) == 0);
+}
+
+TEST_CASE("confine: devices that are not named take no ioctl") {
+  if (!has_landlock(5)) {
+    MESSAGE("skipped: this kernel's Landlock knows no devices");
+    return;
+  }
+  const auto asked = [](const std::vector<std::string>& writable) {
+    return in_child([&] {
+      if (!confine({writable, {}}).ok()) return 1;
+      const UniqueFd fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+      int bytes = 0;
+      (void)::ioctl(fd.get(), FIONREAD, &bytes);
+      constexpr unsigned long kOfNoDevice = 0x5aa5;
+      return ::ioctl(fd.get(), kOfNoDevice, &bytes) == 0 ? 2 : errno;
+    });
+  };
+  CHECK(asked({}) == EACCES);
+  CHECK(asked({"/dev/null"}) == ENOTTY);
+}
+
+}  // namespace ft
