@@ -116,6 +116,24 @@ describe.each([
     expect(await seen.closed).toBeUndefined();
   });
 
+  test('what one side has sent is what the other has received, to the last byte', async () => {
+    const [near, far] = await pair();
+    for (const one of [near, far]) {
+      watch(one);
+      one.setMaxBodyBytes(BODY_BYTES_MAX);
+    }
+    expect([near.bytesSent, far.bytesReceived]).toEqual([0, 0]);
+    let bytes = 0;
+    for (const bodyBytes of [0, 1, 40, 3000, 300_000, 70_000, 0]) {
+      near.send(HEADER, allocFrameBuffer(bodyBytes), bodyBytes);
+      bytes += 40 + bodyBytes;
+    }
+    far.send(HEADER, allocFrameBuffer(7), 7);
+    expect(near.bytesSent).toBe(bytes);
+    await until(() => far.bytesReceived === bytes && near.bytesReceived === far.bytesSent);
+    expect(far.bytesSent).toBe(47);
+  });
+
   test('frames that leave together are told of as one turn, whose bodies are all still there', async () => {
     const [near, far] = await pair();
     watch(near);

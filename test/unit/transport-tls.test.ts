@@ -168,6 +168,7 @@ describe('a listener with a certificate', () => {
     }
     far.send(HEADER, allocFrameBuffer(0), 0);
     await until(() => heard.length === 201 && flushed === 200);
+    expect([far.bytesReceived, near.bytesReceived]).toEqual([near.bytesSent, far.bytesSent]);
     expect(heard.filter((text) => text.startsWith('back'))).toEqual(['back 1']);
     const bodies = heard.filter((text) => !text.startsWith('back'));
     bodies.forEach((body, n) => {
