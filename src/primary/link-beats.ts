@@ -70,6 +70,11 @@ export class LinkBeats {
     this.pulse.detector.heard();
   }
 
+  /** The guest was handed over: the standby is expected to be mute. */
+  handedOver(): void {
+    this.watch.noEchoes();
+  }
+
   /** A beat of the standby; an error ends the link. */
   heard(frame: Frame): FtError | undefined {
     const damaged = readHeartbeat(frame.body, this.theirs);

@@ -77,6 +77,8 @@ export class LinkWatch {
   private readonly out = new Way();
   private readonly back = new Way();
   private readonly echoes = new Way();
+  /** The guest was handed over: the standby claims it, and gives no sign meanwhile. */
+  private handedOver = false;
 
   constructor(options: LinkWatchOptions) {
     this.stuckMs = stuckMsOf(options.suspectAfterMs);
@@ -86,9 +88,15 @@ export class LinkWatch {
   /** A link is up. */
   begin(): void {
     this.heardSince = false;
+    this.handedOver = false;
     this.out.begin();
     this.back.begin();
     this.echoes.begin();
+  }
+
+  /** From here on no echo is due; how long the word of the standby may take is judged elsewhere. */
+  noEchoes(): void {
+    this.handedOver = true;
   }
 
   /** A heartbeat of the standby was read. */
@@ -110,7 +118,7 @@ export class LinkWatch {
     const { bytesSent, bytesReceived } = ours;
     const outLooks = this.out.look(bytesSent, theirs.received);
     const backLooks = this.back.look(theirs.sent, bytesReceived);
-    const echoLooks = this.echoes.look(beat, theirs.echo);
+    const echoLooks = this.handedOver ? 0 : this.echoes.look(beat, theirs.echo);
     if (outLooks >= this.looksMax) return this.stuck(bytesSent - theirs.received, 'to');
     if (backLooks >= this.looksMax) return this.stuck(theirs.sent - bytesReceived, 'from');
     return echoLooks >= this.looksMax ? this.mute() : undefined;

@@ -131,6 +131,7 @@ export class Link {
   sendHandOver(epoch: number): void {
     const generation = this.options.generation();
     const header = { type: FrameType.handOver, flags: 0, generation, epoch };
+    this.beats.handedOver();
     this.replication?.send(header, allocHeaderBuffer(), 0);
   }
 

@@ -132,6 +132,15 @@ test('a doubt that is over in time is none', () => {
   expect(doubts[0]).toBe('');
 });
 
+test('who was handed the guest may be mute; the next link is watched again', () => {
+  const wires = new Wires();
+  wires.watch.noEchoes();
+  wires.mute = true;
+  expect(wires.looks(500)).toEqual(['', 500]);
+  wires.watch.begin();
+  expect(wires.looks(500)[0]).toBe('FT_ERR_PEER_MUTE');
+});
+
 test('a new link begins anew', () => {
   const wires = new Wires();
   wires.ours.bytesSent = 46;
