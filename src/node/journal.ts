@@ -90,14 +90,15 @@ export class Journal {
     if (kind !== 'state' && kind !== 'failover' && !this.repeats.admits(text, this.now().getTime()))
       return;
     this.lastSeq += 1;
+    const moment = this.moment();
     const event: JournalEvent = {
       seq: this.lastSeq,
       at: this.now().toISOString(),
       level,
       kind: typeof kind === 'string' ? kind : 'note',
       text: cutShort(text),
-      ...this.moment(),
-      facts: bounded(others),
+      ...moment,
+      facts: bounded(others, { ...moment }),
     };
     this.ring[this.lastSeq % this.eventsMax] = event;
     this.tellSoon();
@@ -175,10 +176,12 @@ function cutShort(text: string): string {
   return text.length <= TEXT_CHARS_MAX ? text : `${text.slice(0, TEXT_CHARS_MAX - 1)}…`;
 }
 
-function bounded(facts: Facts): Facts {
+/** What the moment says already is not said twice. */
+function bounded(facts: Facts, moment: Facts): Facts {
   const kept: Record<string, string | number | boolean> = {};
   for (const [name, value] of Object.entries(facts).slice(0, FACTS_MAX)) {
-    if (value !== undefined) kept[name] = typeof value === 'string' ? cutShort(value) : value;
+    if (value !== undefined && value !== moment[name])
+      kept[name] = typeof value === 'string' ? cutShort(value) : value;
   }
   return kept;
 }

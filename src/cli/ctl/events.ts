@@ -51,13 +51,15 @@ async function events({ control, json, flags }: CtlCall): Promise<CtlExitCode> {
   return CtlExitCode.environment;
 }
 
+/** A change of state is written out in its text. */
+const IN_THE_TEXT: ReadonlySet<string> = new Set(['event', 'from', 'to']);
 const STYLES: Readonly<Record<string, Style>> = { warn: 'warn', error: 'bad' };
 
 /** "2026-01-02T03:04:05.678Z info  state     primary: solo → syncing why=…" */
 export function eventLine(event: Fields): (readonly [string, Style?])[] {
   const level = textIn(event, 'level');
   const facts = Object.entries(fieldsIn(event, 'facts'))
-    .filter(([name]) => name !== 'event')
+    .filter(([name]) => !IN_THE_TEXT.has(name))
     .map(([name, value]) => ` ${name}=${typeof value === 'string' ? quoted(value) : value}`);
   return [
     [`${textIn(event, 'at')} `, 'dim'],
