@@ -138,7 +138,7 @@ export class Journal {
         inner[level](message, facts);
         this.add(level, message, facts);
       };
-    return { ...inner, info: both('info'), warn: both('warn'), error: both('error') };
+    return { info: both('info'), warn: both('warn'), error: both('error') };
   }
 
   private tellSoon(): void {
