@@ -53,6 +53,31 @@ TEST_SUITE("threads") {
     }
   }
 
+  KVM_TEST_CASE("smp: the time between cuts changes at any moment") {
+    VcpuRig rig(2);
+    rig.boot();
+    REQUIRE(rig.goes_on());
+    rig.begin();
+    for (const uint32_t interval_us : {100u, 20'000u, 500u, 1'000'000u, 20u, 2'000u}) {
+      CAPTURE(interval_us);
+      {
+        const VcpuThreads::Parked parked(*rig.threads);
+        rig.threads->set_interval(interval_us, false);
+      }
+      const uint64_t made = rig.made;
+      const bool seldom = interval_us == 1'000'000;
+      for (int tries = 0; tries < (seldom ? 100 : 5000) && rig.made < made + 3; tries++) {
+        rig.drain();
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+      // Of a cut that was under way, one may follow; three would be three seconds' worth.
+      CHECK((rig.made >= made + 3) != seldom);
+    }
+    CHECK(rig.goes_on());
+    rig.threads->stop();
+    CHECK_FALSE(rig.broken);
+  }
+
   KVM_TEST_CASE("smp: vCPUs that wait for output room are cut, parked and let go") {
     VcpuRig rig(3);
     rig.boot();

@@ -12,6 +12,7 @@ import { specsOf } from '../../src/config/parse';
 import { settingsReference } from '../../src/config/reference';
 import { configSchema } from '../../src/config/schema';
 import { checkLayer } from '../../src/config/sources';
+import { checkValue } from '../../src/config/value-types';
 
 const root = path.join(__dirname, '../..');
 const validate = new Ajv({ strict: true, allowUnionTypes: true }).compile(configSchema());
@@ -148,6 +149,14 @@ test.each<[string, boolean]>([
     reader: good,
     schema: good,
   });
+});
+
+test('every default is a value of its setting, and every choice is in the help', () => {
+  for (const { name, type, fallback, value } of FLAGS) {
+    if (type === undefined) continue;
+    if (fallback !== undefined) expect(() => checkValue(type, name, fallback)).not.toThrow();
+    if (type.kind === 'choice' && value.includes('|')) expect(value).toBe(type.choices.join('|'));
+  }
 });
 
 describe('patterns for numbers', () => {
