@@ -30,7 +30,7 @@ module.exports = {
   maxWorkers: 1,
   reporters: ['default', '<rootDir>/tools/jest-reporter.js'],
   projects: [
-    project('unit', 10_000),
+    project('unit', 30_000),
     project('property', 60_000),
     project('sim', 60_000),
     project('native', 300_000),
