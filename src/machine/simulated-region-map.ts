@@ -29,6 +29,17 @@ export class SimulatedImage {
     this.marks = new Uint8Array(regionsOf(diskBytes));
   }
 
+  /** The same storage, for whoever comes next; what is still done to this one reaches it no more. */
+  handOn(): SimulatedImage {
+    const next = new SimulatedImage(this.bytes.length);
+    this.bytes.copy(next.bytes);
+    next.marks.set(this.marks);
+    next.syncId = this.syncId;
+    next.failing = this.failing;
+    next.unreadable = this.unreadable;
+    return next;
+  }
+
   /** The host's power failed: neither marks nor name can be trusted. */
   losePower(): void {
     this.syncId = '';

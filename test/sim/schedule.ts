@@ -319,7 +319,7 @@ class Schedule {
     const image = this.world.imageOf(host.slot);
     image.failing = true;
     this.world.clock.after(forMs, () => {
-      image.failing = false;
+      this.world.imageOf(host.slot).failing = false;
     });
   }
 

@@ -83,6 +83,14 @@ test('a seed gives the same history each time', async () => {
   expect(other.story).toEqual(one.story);
 });
 
+test.each([15_910, 67_644, 76_542])(
+  'seed %i, which once found a fault of the simulator',
+  async (seed) => {
+    // A wait that rounding made endless; a host that wrote on after its power had failed.
+    expect((await runSeed(seed)).violations).toEqual([]);
+  },
+);
+
 test('a schedule that never ends is a violation of its own kind, with what came before', async () => {
   const { violations } = await runSeed(11, { eventsMax: 100 });
   expect(violations).toHaveLength(1);

@@ -162,7 +162,11 @@ export class World {
     host.alive = false;
     host.gate.kill();
     this.lan.unplugNode(host.name);
-    if (this.hosts.get(host.slot) === host) this.hosts.delete(host.slot);
+    if (this.hosts.get(host.slot) !== host) return;
+    this.hosts.delete(host.slot);
+    // It may die in the midst of an event, and what is left of that must not reach the storage.
+    const image = this.images.get(host.slot);
+    if (image !== undefined) this.images.set(host.slot, image.handOn());
   }
 
   /** Nothing passes between the hosts any more, and neither is told. */
