@@ -13,7 +13,7 @@
  * Prints what a scrape a second costs, with the standard error; writes build/bench/scrapes.json.
  */
 import { spawnSync } from 'node:child_process';
-import { connect } from 'node:net';
+import { Agent, get } from 'node:http';
 import os from 'node:os';
 import { parseArgs } from 'node:util';
 import { OracleProcess } from '../src/drill/oracle/oracle-process';
@@ -64,18 +64,20 @@ function readOptions(): Options {
 
 // ── the scraper, a process in the pair's network ───────────────────────────────────────────────────
 
-/** Bytes of a page, headers included; 0 when nobody answers. */
+/** Keeps its connections, as Prometheus does. */
+const agent = new Agent({ keepAlive: true });
+
+/** Bytes of a page; 0 when nobody answers. */
 function scrape(port: number): Promise<number> {
   return new Promise((resolve) => {
     let bytes = 0;
-    const socket = connect(port, '127.0.0.1', () => {
-      socket.write(`GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: close\r\n\r\n`);
+    const request = get({ host: '127.0.0.1', port, path: '/metrics', agent }, (answer) => {
+      answer.on('data', (piece: Buffer) => {
+        bytes += piece.length;
+      });
+      answer.on('end', () => resolve(bytes));
     });
-    socket.on('data', (piece: Buffer) => {
-      bytes += piece.length;
-    });
-    socket.on('error', () => undefined);
-    socket.on('close', () => resolve(bytes));
+    request.on('error', () => resolve(0));
   });
 }
 

@@ -8,6 +8,8 @@
  */
 import { Histogram as PromHistogram, type Registry } from 'prom-client';
 import type { Histogram } from '../common/histogram';
+import { type Labels, SeriesText } from './series-text';
+import type { WritesText } from './value-metrics';
 
 /** 8 µs … 2^23 µs (8.4 s). */
 const BOUNDS_US: readonly number[] = Array.from({ length: 21 }, (_, i) => 2 ** (i + 3));
@@ -35,12 +37,11 @@ interface Line {
   readonly value: (histogram: Histogram) => number;
 }
 
-export class LogHistogramMetric extends PromHistogram<string> {
+export class LogHistogramMetric extends PromHistogram<string> implements WritesText {
   private readonly shown: LogHistogramOptions;
   /** Of one histogram, in the order of the page. */
   private readonly lines: readonly Line[];
-  /** Value of the label → what stands before each value; names and labels never change. */
-  private readonly heads = new Map<string, readonly string[]>();
+  private readonly series: SeriesText;
 
   constructor(options: LogHistogramOptions) {
     const { name, help, registers, label, bounds = BOUNDS_US, whole = false } = options;
@@ -48,6 +49,7 @@ export class LogHistogramMetric extends PromHistogram<string> {
     const labelNames = label === undefined ? [] : [label];
     super({ name, help, registers, labelNames, buckets: edges.map(({ le }) => le) });
     this.shown = options;
+    this.series = new SeriesText(name, help, 'histogram');
     const buckets = edges.map(({ end, le }): Line => {
       return { suffix: '_bucket', labels: { le }, value: (histogram) => histogram.countUpTo(end) };
     });
@@ -86,17 +88,16 @@ export class LogHistogramMetric extends PromHistogram<string> {
     return Promise.resolve({ ...template, values });
   }
 
-  /**
-   * The same as the registry would write, without making an object a line: most of a page is lines
-   * of histograms. `common` are the labels that stand at every series.
-   */
-  text(common: Readonly<Record<string, string>>): string {
-    const { name, help } = this.shown;
-    let text = `# HELP ${name} ${help}\n# TYPE ${name} histogram`;
+  /** The same as the registry would write; most of a page is lines of histograms. */
+  text(common: Labels): string {
+    const { series, lines } = this;
+    let text = series.begin();
     for (const [key, histogram] of this.histograms()) {
-      const heads = this.heads.get(key) ?? this.makeHeads(key, common);
-      for (const [index, { value }] of this.lines.entries()) {
-        text += `\n${heads[index] ?? ''} ${value(histogram)}`;
+      for (let index = 0; index < lines.length; index += 1) {
+        const line = lines[index];
+        if (line === undefined) break;
+        const labels = (): Labels => ({ ...line.labels, ...this.labelOf(key), ...common });
+        text += series.line(`${index} ${key}`, line.value(histogram), labels, line.suffix);
       }
     }
     return text;
@@ -111,21 +112,4 @@ export class LogHistogramMetric extends PromHistogram<string> {
     const { label } = this.shown;
     return label === undefined ? {} : { [label]: key };
   }
-
-  private makeHeads(key: string, common: Readonly<Record<string, string>>): readonly string[] {
-    const more = { ...this.labelOf(key), ...common };
-    const heads = this.lines.map(({ suffix, labels }) => {
-      const words = Object.entries({ ...labels, ...more }).map(
-        ([label, value]) => `${label}="${escaped(`${value}`)}"`,
-      );
-      return `${this.shown.name}${suffix}${words.length === 0 ? '' : `{${words.join(',')}}`}`;
-    });
-    this.heads.set(key, heads);
-    return heads;
-  }
-}
-
-/** As the text format wants a label's value. */
-function escaped(value: string): string {
-  return value.replace(/\\/g, '\\\\').replace(/\n/g, '\\n').replace(/"/g, '\\"');
 }

@@ -8,10 +8,11 @@
  * epochs go on meanwhile; who asks while one is made gets the same one. Every series says which node
  * of which pair it is of.
  */
-import { Counter, Gauge, Registry } from 'prom-client';
+import { Registry } from 'prom-client';
 import { LogHistogramMetric } from './log-histogram-metric';
-import { COUNTERS, GAUGES, HISTOGRAMS, type Reading } from './metric-table';
+import { COUNTERS, GAUGES, HISTOGRAMS } from './metric-table';
 import { type NodeFigures, newNodeFigures } from './node-figures';
+import { FigureCounter, FigureGauge, type WritesText } from './value-metrics';
 
 const LOOP_PROBE_MS = 10;
 const SLICE_MS = 1;
@@ -22,6 +23,8 @@ export class NodeMetrics {
   /** Called before each scrape: copies into the figures what others count elsewhere. */
   refresh: () => void = () => {};
   private probe: NodeJS.Timeout | undefined;
+  /** All that is registered, in the order of the page. */
+  private readonly own: WritesText[] = [];
   private making: Promise<string> | undefined;
 
   /** `labels` stand at every series. */
@@ -32,31 +35,10 @@ export class NodeMetrics {
     this.figures = figures;
     this.registry.setDefaultLabels({ ...labels });
     const registers = [this.registry];
-    for (const { name, help, label, read } of COUNTERS) {
-      const labelNames = label === undefined ? [] : [label];
-      new Counter({
-        ...{ name, help, labelNames, registers },
-        collect() {
-          this.reset();
-          each(read(figures), label, (labels, value) => this.inc(labels, value));
-        },
-      });
-    }
-    for (const { name, help, label, read } of GAUGES) {
-      const labelNames = label === undefined ? [] : [label];
-      new Gauge({
-        ...{ name, help, labelNames, registers },
-        collect() {
-          this.reset();
-          const reading = read(figures);
-          // Without a label a reset gauge shows 0, which is not the same as nothing.
-          if (reading === undefined) this.remove();
-          each(reading, label, (labels, value) => this.set(labels, value));
-        },
-      });
-    }
+    for (const row of COUNTERS) this.own.push(new FigureCounter(row, figures, registers));
+    for (const row of GAUGES) this.own.push(new FigureGauge(row, figures, registers));
     for (const { read, ...row } of HISTOGRAMS) {
-      new LogHistogramMetric({ ...row, registers, read: () => read(figures) });
+      this.own.push(new LogHistogramMetric({ ...row, registers, read: () => read(figures) }));
     }
   }
 
@@ -76,9 +58,8 @@ export class NodeMetrics {
     this.refresh();
     const parts: string[] = [];
     let endMs = performance.now() + SLICE_MS;
-    for (const metric of this.registry.getMetricsAsArray()) {
-      const own = metric instanceof LogHistogramMetric ? metric.text(this.labels) : undefined;
-      parts.push(own ?? (await this.registry.getSingleMetricAsString(metric.name)));
+    for (const metric of this.own) {
+      parts.push(metric.text(this.labels));
       if (performance.now() < endMs) continue;
       await new Promise((resolve) => setImmediate(resolve));
       endMs = performance.now() + SLICE_MS;
@@ -102,15 +83,4 @@ export class NodeMetrics {
     clearInterval(this.probe);
     this.probe = undefined;
   }
-}
-
-/** Hands every number of a reading to `show`, with its labels. */
-function each(
-  reading: Reading,
-  label: string | undefined,
-  show: (labels: Record<string, string>, value: number) => void,
-): void {
-  if (reading === undefined) return;
-  if (typeof reading === 'number') show({}, reading);
-  else for (const [key, value] of reading) show(label === undefined ? {} : { [label]: key }, value);
 }
