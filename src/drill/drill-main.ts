@@ -15,6 +15,8 @@ import { say } from './session';
 
 /** Runs ft-drill to its end; sets the exit code. `version` is the release's. */
 export async function drillMain(words: readonly string[], version: string): Promise<void> {
+  // A terminal that is gone takes no more words; its end comes as a signal, and is seen to.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   try {
     const order = readDrillOrder(words);
     process.exitCode = await perform(order, version);

@@ -56,6 +56,9 @@ class Sandbox {
   private readonly folder = mkdtempSync(path.join(os.tmpdir(), 'romulus-sandbox-'));
   private readonly nodes: Partial<Record<NodeName, NodeProcess>> = {};
   private readonly clients = new SandboxClients(this.netns.name);
+  /** Rejects when a node ended that had hardly been started. */
+  private readonly stillborn: Promise<never>;
+  private giveUp: (why: Error) => void = () => undefined;
   private isClosing = false;
   private isUp = false;
   private started = 0;
@@ -63,6 +66,10 @@ class Sandbox {
   constructor(private readonly order: SandboxOrder) {
     atExit(this.folder, () => this.removeFolder());
     mkdirSync(path.join(this.folder, 'witness'));
+    this.stillborn = new Promise((_resolve, reject) => {
+      this.giveUp = reject;
+    });
+    this.stillborn.catch(() => undefined);
     this.ended = new Promise((resolve) => {
       onFirstSignal(() => {
         this.isClosing = true;
@@ -70,8 +77,6 @@ class Sandbox {
         resolve();
       });
     });
-    // A terminal that is gone takes no more words; its end came as a signal.
-    process.stdout.on('error', () => undefined);
   }
 
   async start(): Promise<void> {
@@ -100,7 +105,7 @@ class Sandbox {
   /** Waits for a state, or for a signal. Throws FT_ERR_DRILL_PAIR with the node's words. */
   private async reach(node: NodeProcess, state: string): Promise<void> {
     try {
-      await Promise.race([node.waitState([state], START_MS), this.ended]);
+      await Promise.race([node.waitState([state], START_MS), this.ended, this.stillborn]);
     } catch (thrown) {
       const words = NAMES.map((name) => this.nodes[name]?.process.story() ?? '').join('\n');
       const message = `The sandbox pair did not start: its guest is not ${state}.\n${words}`;
@@ -125,7 +130,10 @@ class Sandbox {
   private async supervise(name: NodeName, node: NodeProcess, startedMs: number): Promise<void> {
     const { code, signal } = await node.process.exited;
     if (this.isClosing) return;
-    if (!this.isUp && performance.now() - startedMs < STILLBORN_MS) return;
+    if (!this.isUp && performance.now() - startedMs < STILLBORN_MS) {
+      this.giveUp(node.process.failure('its start'));
+      return;
+    }
     if (!this.isAnyAlive()) await this.clients.guestLost();
     const how = signal === null ? `code ${code}` : `signal ${signal}`;
     const seconds = this.order.restartMs / 1000;
