@@ -1,5 +1,5 @@
 /** ft-drill from its words to its exit code. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { type FtError, toFtError } from '../common/errors';
@@ -61,7 +61,9 @@ async function withLogs(
     isGood = code === DrillExitCode.ok || code === DrillExitCode.interrupted;
     return code;
   } finally {
-    if (folder === undefined && isGood) rmSync(logs, { recursive: true, force: true });
+    // Named by the operator, or of use to whoever looks for what went wrong.
+    const isKept = folder !== undefined || (!isGood && readdirSync(logs).length > 0);
+    if (!isKept) rmSync(logs, { recursive: true, force: true });
     else process.stderr.write(`ft-drill: what the processes said is in ${logs}\n`);
   }
 }
