@@ -51,10 +51,14 @@ describe("promtool's judgement", () => {
     }
   });
 
-  test('of each alert: it fires when it should, and not else', () => {
-    const { code, text } = promtool(['test', 'rules', 'dashboards/romulus.rules.test.yml']);
-    expect([code, text]).toEqual([0, expect.stringContaining('SUCCESS')]);
-  });
+  test(
+    'of each alert: it fires when it should, and not else',
+    () => {
+      const { code, text } = promtool(['test', 'rules', 'dashboards/romulus.rules.test.yml']);
+      expect([code, text]).toEqual([0, expect.stringContaining('SUCCESS')]);
+    },
+    TEST_MS,
+  );
 });
 
 kvmDescribe('Prometheus', () => {
@@ -106,6 +110,13 @@ kvmDescribe('Prometheus', () => {
   const fires = (server: PrometheusServer, alert: string): Promise<void> =>
     until(`${alert}`, () => server.firing().includes(alert), PATIENCE_MS);
 
+  /** Neither of them fires. Others may, such as late heartbeats, where the host has much to do. */
+  const rests = (server: PrometheusServer): Promise<void> => {
+    const ours = ['RomulusUnprotected', 'RomulusNodeDown'];
+    const none = (): boolean => !server.firing().some((alert) => ours.includes(alert));
+    return until('the alerts to clear', none, PATIENCE_MS);
+  };
+
   test(
     'holds a pair across a failover; "unprotected" fires and clears',
     async () => {
@@ -115,7 +126,7 @@ kvmDescribe('Prometheus', () => {
       await shows(server, 'ft_state{state="ready"} == 1', 'drill/b0 1');
       await shows(server, 'ft_generation', 'drill/a1 1, drill/b0 1');
       await shows(server, '(instance:ft_epochs_committed:rate1m > bool 10) == 1', 'drill/a1 1');
-      await until('peace', () => server.firing().length === 0, PATIENCE_MS);
+      await rests(server);
 
       await pair.killActive();
       await fires(server, 'RomulusUnprotected');
@@ -124,7 +135,7 @@ kvmDescribe('Prometheus', () => {
       await shows(server, 'ft_role{role="primary"} == 1', 'drill/b0 1');
 
       await pair.rejoin();
-      await until('that it clears', () => server.firing().length === 0, PATIENCE_MS);
+      await rests(server);
       await shows(server, 'ft_protected == 1', 'drill/a2 1, drill/b0 1');
       await shows(server, 'ft_generation', 'drill/a2 2, drill/b0 2');
 
@@ -224,7 +235,7 @@ kvmDescribe('Prometheus off loopback', () => {
         ],
       });
       if (pair.netns === undefined) throw new Error('The pair has no namespace.');
-      await pair.startAlone().waitState(['solo'], 8000);
+      await pair.startAlone().waitState(['solo'], 20_000);
       const common = { scheme: 'https', static_configs: [{ targets: [TARGET] }] };
       const tls = { ca_file: node.ca, min_version: 'TLS13' };
       prometheus = await PrometheusServer.start(
