@@ -12,7 +12,7 @@
 import { askNode } from '../cli/control-client';
 import { FtError } from '../common/errors';
 import { findDualActive, type Grant } from './lan/dual-active';
-import { HOST_NAMES, type Lan } from './lan/lan';
+import { HOST_NAMES, type HostName, type Lan } from './lan/lan';
 import { PortWatch } from './lan/port-watch';
 import type { Draw, MatrixOptions } from './matrix';
 import { OracleProcess, type RequestTime } from './oracle/oracle-process';
@@ -27,7 +27,13 @@ import {
   type Run,
   type ScenarioResult,
 } from './results';
-import { answersGoOn, type Outcome, type Scenario, type Scene } from './scenarios/scenario';
+import {
+  answersGoOn,
+  type Outcome,
+  type Scenario,
+  type Scene,
+  SidesChanged,
+} from './scenarios/scenario';
 import { BEFORE_MS, timelineOf } from './timeline';
 
 const LIFE_TRIES = 10;
@@ -164,10 +170,8 @@ export class ScenarioDrill {
     const grantsBefore = pair.grants().length;
     let unplanned = false;
     try {
-      const sides = await this.live(pair);
-      unplanned = pair.grants().length !== grantsBefore;
-      const activeBefore = sides.active.slot.name;
-      const outcome = await scenario.act(this.sceneOf(life, n), sides);
+      const { activeBefore, outcome, grants } = await this.act(life, n);
+      unplanned = grants !== grantsBefore;
       const guestLost = outcome.guestLost === true;
       const measured = guestLost ? NOTHING : await this.measure(life, outcome);
       await this.putRight(pair);
@@ -194,6 +198,25 @@ export class ScenarioDrill {
       await this.putRight(pair);
       const failure = `${messageOf(thrown)}\n=== what the nodes said\n${pair.story()}`;
       return { ...failedRun(scenario.name, n, failure), unplanned };
+    }
+  }
+
+  /** The fault, once more where the sides had changed by themselves just before it. */
+  private async act(
+    life: Life,
+    n: number,
+  ): Promise<{ activeBefore: HostName; outcome: Outcome; grants: number }> {
+    for (let tries = 1; ; tries++) {
+      const sides = await this.live(life.pair);
+      const activeBefore = hostOf(sides.active);
+      const grants = life.pair.grants().length;
+      try {
+        const outcome = await this.parts.scenario.act(this.sceneOf(life, n), sides);
+        return { activeBefore, outcome, grants };
+      } catch (thrown) {
+        if (!(thrown instanceof SidesChanged) || tries === LIFE_TRIES) throw thrown;
+        await this.putRight(life.pair);
+      }
     }
   }
 

@@ -52,7 +52,7 @@ export interface Deed {
 }
 
 /** So much of the time before the fault is shown. */
-export const BEFORE_MS = 100;
+export const BEFORE_MS = 250;
 
 export interface TimelineParts {
   readonly faultUs: number;

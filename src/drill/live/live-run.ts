@@ -178,7 +178,7 @@ class LiveDrill {
     const whole = { host: '', role: 'primary', from: '', to: 'protected', atUs: protectedUs };
     const timeline = timelineOf({
       ...{ faultUs, answeredUs, deeds, fault: this.scenario.what, changes: [whole] },
-      requests: this.client.timeline(faultUs - 5 * BEFORE_MS * 1000, monotonicUs()),
+      requests: this.client.timeline(faultUs - 2 * BEFORE_MS * 1000, monotonicUs()),
     });
     const failoverMs = answeredUs === undefined ? undefined : (answeredUs - faultUs) / 1000;
     keepTimeline(this.timelines, { n, failoverMs, timeline });

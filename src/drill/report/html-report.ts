@@ -38,7 +38,8 @@ export function htmlReport(report: DrillReport, timelines: Timelines): string {
 }
 
 function headline(report: DrillReport): string {
-  if (isBroken(report)) return 'A promise was broken';
+  if (report.violations + report.dualActive > 0) return 'A promise was broken';
+  if (isBroken(report)) return 'A drill did not come to its end';
   return report.runs === 0 ? 'No drill was done' : 'Every promise was kept';
 }
 

@@ -17,7 +17,7 @@ import { duration, escapeHtml, place } from './html-text';
 
 const WIDTH = 480;
 const HEIGHT = 296;
-const LEFT = 46;
+const LEFT = 54;
 const RIGHT = 468;
 const FLAG_Y = 13;
 const FLAG_RADIUS = 9;

@@ -46,6 +46,17 @@ export interface Scenario {
   readonly act: (scene: Scene, sides: Sides) => Promise<Outcome>;
 }
 
+/**
+ * The sides changed by themselves before the fault was done, since the machine stalled for longer
+ * than the suspicion: the scenario must begin anew with the sides as they are then.
+ */
+export class SidesChanged extends Error {}
+
+/** Throws SidesChanged when the guest is no longer protected on the same side. */
+export function expectSides({ pair }: Scene, { active }: Sides): void {
+  if (pair.sides?.active !== active) throw new SidesChanged('The sides changed before the fault.');
+}
+
 /** How long anything may take that a scenario waits for. */
 export const PATIENCE_MS = 6000;
 

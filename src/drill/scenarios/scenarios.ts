@@ -13,6 +13,7 @@ import { monotonicUs, sleep } from '../process/time';
 import {
   answersGoOn,
   answersStop,
+  expectSides,
   type Outcome,
   PATIENCE_MS,
   runsOn,
@@ -68,13 +69,15 @@ async function slow(scene: Scene): Promise<Outcome> {
 }
 
 /** Without the witness a protected pair goes on, and a survivor waits until it is back. */
-async function witnessDown(scene: Scene, { active, standby }: Sides): Promise<Outcome> {
+async function witnessDown(scene: Scene, sides: Sides): Promise<Outcome> {
+  const { active, standby } = sides;
   const { etcd, oracle, pair, run } = scene;
   if (etcd === undefined) throw new Error('This witness cannot be stopped.');
   const isKilled = run % 4 === 3;
   if (isKilled) await etcd.kill();
   else etcd.signal('SIGSTOP');
   await answersGoOn(oracle);
+  expectSides(scene, sides);
   const from = pair.marks();
   active.process.kill('SIGKILL');
   await standby.waitState(['suspecting'], PATIENCE_MS, from.get(standby) ?? 0);
@@ -86,10 +89,11 @@ async function witnessDown(scene: Scene, { active, standby }: Sides): Promise<Ou
 }
 
 /** The side that the witness hears is the one that goes on. */
-async function witnessCut(scene: Scene, from: HostName): Promise<Outcome> {
+async function witnessCut(scene: Scene, sides: Sides, from: HostName): Promise<Outcome> {
   const { lan, oracle, pair } = scene;
   lan.cutWitness(from);
   await answersGoOn(oracle);
+  expectSides(scene, sides);
   const marks = pair.marks();
   const faultUs = lan.cutLink();
   const doneUs = monotonicUs();
@@ -168,13 +172,13 @@ export const scenarios: readonly Scenario[] = [
     name: 'witness-cut-from-primary',
     what: 'the primary loses the witness, then the link',
     needsEtcd: true,
-    act: (scene, { active }) => witnessCut(scene, hostOf(active)),
+    act: (scene, sides) => witnessCut(scene, sides, hostOf(sides.active)),
   },
   {
     name: 'witness-cut-from-standby',
     what: 'the standby loses the witness, then the link',
     needsEtcd: true,
-    act: (scene, { standby }) => witnessCut(scene, hostOf(standby)),
+    act: (scene, sides) => witnessCut(scene, sides, hostOf(sides.standby)),
   },
   {
     name: 'both-kill',
