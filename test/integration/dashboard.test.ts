@@ -164,9 +164,11 @@ kvmDescribe('the dashboard', () => {
 
 describe('off loopback', () => {
   const TOKEN = 'what-nobody-guesses-so-soon';
+  const ELSEWHERE = 'http://127.0.0.1:8099/';
   let netns: NetworkNamespace;
   let folder: string;
   let node: WatchedProcess;
+  let stranger: WatchedProcess;
   let browser: TestBrowser;
 
   beforeAll(async () => {
@@ -187,12 +189,22 @@ describe('off loopback', () => {
       ],
     });
     await node.waitFor('its start', () => true, 8000);
+    const page = "response.setHeader('Content-Type', 'text/html'); response.end('<!doctype html>')";
+    const serve = `require('http').createServer((_request, response) => { ${page} })`;
+    stranger = new WatchedProcess({
+      name: 'dashboard-stranger',
+      netns: netns.name,
+      command: process.execPath,
+      args: ['-e', `${serve}.listen(8099, '127.0.0.1', () => console.log('{}'))`],
+    });
+    await stranger.waitFor('its page', () => true, 8000);
     browser = await TestBrowser.open(netns.name);
   });
 
   afterAll(async () => {
     await browser?.close();
     await node?.stop();
+    await stranger?.stop();
     netns?.close();
     rmSync(folder, { recursive: true, force: true });
   });
@@ -222,9 +234,7 @@ describe('off loopback', () => {
 
   test('a page of another site gets no feed, token or not', async () => {
     const page = await browser.page();
-    const elsewhere = 'https://elsewhere.example/';
-    await page.page.route(elsewhere, (route) => route.fulfill({ body: '<!doctype html>' }));
-    await page.page.goto(elsewhere);
+    await page.page.goto(ELSEWHERE);
     const protocols = ['romulus-feed-1', `token.${Buffer.from(TOKEN).toString('base64url')}`];
     const outcome = await page.page.evaluate<string>(`new Promise((resolve) => {
       const feed = new WebSocket('wss://${BRIDGE_ADDRESS}:9100/feed', ${JSON.stringify(protocols)});

@@ -52,8 +52,6 @@ export class TestBrowser {
       ...['--no-sandbox', '--disable-gpu', '--disable-background-networking'],
       // Certificates are those of an authority made for the test.
       '--ignore-certificate-errors',
-      // Else Chromium itself refuses what the node is to refuse here.
-      '--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets',
     ];
     return new TestBrowser(await chromium.launch({ executablePath, args }), folder);
   }

@@ -186,6 +186,7 @@ export class Plots {
     /** @type {Stretch | undefined} */
     let open;
     let owner = '';
+    let knownUntil = xs[0] ?? 0;
     seconds.forEach((second, at) => {
       const x = xs[at] ?? 0;
       if (second === undefined || second.node === '') return;
@@ -194,13 +195,16 @@ export class Plots {
       if (second.state === 'protected') {
         if (open !== undefined) open.to = x;
         open = undefined;
+        knownUntil = x;
         return;
       }
       if (open === undefined) {
-        open = { from: x - 1, to: x };
+        // Of the seconds in which nobody spoke, the last known one is the last that was good.
+        open = { from: knownUntil, to: x };
         this.stretches.push(open);
       }
       open.to = x;
+      knownUntil = x;
     });
   }
 }
@@ -377,6 +381,7 @@ class Plot {
     }
     ctx.strokeStyle = color('--takeover');
     ctx.lineWidth = 2 * devicePixelRatio;
+    ctx.setLineDash([]);
     for (const x of this.plots.takeovers) {
       ctx.beginPath();
       ctx.moveTo(place(x), bbox.top);
