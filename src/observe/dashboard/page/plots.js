@@ -186,7 +186,8 @@ export class Plots {
     /** @type {Stretch | undefined} */
     let open;
     let owner = '';
-    let knownUntil = xs[0] ?? 0;
+    /** @type {number | undefined} */
+    let knownUntil;
     seconds.forEach((second, at) => {
       const x = xs[at] ?? 0;
       if (second === undefined || second.node === '') return;
@@ -200,7 +201,7 @@ export class Plots {
       }
       if (open === undefined) {
         // Of the seconds in which nobody spoke, the last known one is the last that was good.
-        open = { from: knownUntil, to: x };
+        open = { from: knownUntil ?? x - 1, to: x };
         this.stretches.push(open);
       }
       open.to = x;
