@@ -23,6 +23,7 @@ import type { NodeEnd, StateEvent } from '../node/running-node';
 import { stateSentence } from '../node/state-words';
 import { type NodeLog, openLog } from '../observe/logger';
 import { type BuiltNode, buildNode } from './build-node';
+import { confineNode } from './confine';
 import { exitCodeOfEnd, exitCodeOfStart, sentenceOfEnd } from './exit-codes';
 import { LineWriter } from './line-writer';
 import { liveSettings } from './live-settings';
@@ -125,9 +126,11 @@ class Running {
     process.on('SIGINT', () => this.signalled('SIGINT'));
     process.on('SIGHUP', () => this.hungUp());
     try {
+      const tellConfined = confineNode(this.config);
       const { log: form, nodeId: node, pair } = this.config;
       const write = (line: string): void => this.errors.put(line);
       this.log = await openLog({ ...form, node, pair, write });
+      tellConfined(this.log);
       this.built = await buildNode(this.config, {
         writeLine: (line) => this.out.put(line),
         log: this.log,

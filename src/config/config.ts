@@ -99,6 +99,8 @@ export interface NodeConfig {
   readonly listen: Address | undefined;
   /** This node's certificate; undefined: the link is not encrypted. */
   readonly tls: TlsConfig | undefined;
+  /** The process gives up what it does not need. */
+  readonly confine: boolean;
   /** What becomes of a guest that was protected and is not now. */
   readonly onStandbyLoss: 'continue' | 'pause';
   /** What becomes of a guest that lost its standby while the witness cannot be asked. */
@@ -208,6 +210,7 @@ function readNode(flags: Flags, role: 'primary' | 'standby'): NodeConfig {
     standbys: readStandbys(flags),
     listen: listen === undefined ? undefined : readListen(flags, listen),
     tls: readTls(flags),
+    confine: !flags.has('unconfined'),
     onStandbyLoss: flags.choice('on-standby-loss', ON_STANDBY_LOSS),
     onWitnessLoss: flags.choice('on-witness-loss', ON_WITNESS_LOSS),
     onFenced: readOnFenced(flags),

@@ -102,6 +102,13 @@ export const OPERATION_FLAGS: readonly FlagSpec[] = [
   },
   {
     group: 'Operation',
+    name: 'unconfined',
+    help:
+      'keeps rights that a node does not need: to write anywhere, to start programs, to use any ' +
+      'port (docs/security.md)',
+  },
+  {
+    group: 'Operation',
     name: 'config',
     value: 'PATH',
     type: { kind: 'path' },

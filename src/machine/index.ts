@@ -7,7 +7,7 @@ import type { Clock } from '../common/clock';
 import { toFtError } from '../common/errors';
 import type { KvmMachineOptions } from './kvm-machine';
 import type { Machine } from './machine';
-import type { NativeRawSocket } from './native';
+import type { Confinement, NativeRawSocket } from './native';
 import { type MachineFault, SimulatedMachine } from './simulated-machine';
 import { UdpNetwork } from './simulated-network';
 
@@ -76,6 +76,19 @@ export function notifySupervisor(address: string, text: string): void {
   const { addon } = require('./native') as typeof import('./native');
   try {
     addon().systemdNotify(address, text);
+  } catch (thrown) {
+    throw toFtError(thrown);
+  }
+}
+
+/**
+ * Gives up for good what this process does not need. Returns the kernel's version of Landlock, 0
+ * without one. Throws FT_ERR_ADDON, or FT_ERR_CONFINE: then the process should end.
+ */
+export function confineProcess(wanted: Confinement): number {
+  const { addon } = require('./native') as typeof import('./native');
+  try {
+    return addon().confine(wanted);
   } catch (thrown) {
     throw toFtError(thrown);
   }

@@ -145,7 +145,15 @@ export interface Addon {
   startMemoryKeeper(): number;
   /** native/core/service_notify.h: one datagram, sent at once or not at all (it throws then). */
   systemdNotify(address: string, text: string): void;
+  /** native/core/confine.h; returns the version of Landlock, 0 without one. */
+  confine(wanted: Confinement): number;
   probeKvm(path: string): void;
+}
+
+/** native/core/confine.h: what this process may still write, and the TCP ports it may listen at. */
+export interface Confinement {
+  readonly writable: readonly string[];
+  readonly bindPorts: readonly number[];
 }
 
 /** The folder that holds package.json, seen from src/ and from dist/src/ alike. */

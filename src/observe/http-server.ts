@@ -158,7 +158,8 @@ export class HttpServer {
       keepAliveTimeout: limits.requestMsMax,
     };
     const server = this.createFor(common);
-    server.maxConnections = limits.connectionsMax;
+    // As many again may wait in the lobby.
+    server.maxConnections = limits.connectionsMax * (this.options.throttle === undefined ? 1 : 2);
     server.maxRequestsPerSocket = REQUESTS_PER_CONNECTION_MAX;
     // Who does not read its answer is not waited for.
     server.timeout = 2 * limits.requestMsMax;
@@ -194,12 +195,14 @@ export class HttpServer {
     const serve = server.listeners('connection');
     server.removeAllListeners('connection');
     const enter = (socket: Socket): void => {
-      for (const listener of serve) listener.call(server, socket);
+      if (!this.hasRoom(socket)) socket.destroy();
+      else for (const listener of serve) listener.call(server, socket);
     };
     this.lobby = this.options.throttle?.lobby(enter);
+    // Whoever comes too often waits first, and is counted then: who is let go of at once is back at
+    // once.
     server.on('connection', (socket: Socket) => {
-      if (!this.hasRoom(socket)) socket.destroy();
-      else if (this.lobby === undefined) enter(socket);
+      if (this.lobby === undefined) enter(socket);
       else this.lobby.arrived(socket);
     });
   }

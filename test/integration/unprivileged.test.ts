@@ -94,4 +94,14 @@ kvmDescribe('without root', () => {
     expect(verdict.violations.map((violation) => violation.story)).toEqual([]);
     expect(made.story()).not.toMatch(/EPERM|EACCES|not permitted/);
   });
+
+  test.each([
+    ['gives up new privileges', [], 1],
+    ['keeps them when it is told so', ['--unconfined'], 0],
+  ])('root’s node %s', async (_what, flags, noNewPrivs) => {
+    pair = new Pair({ machine: 'kvm', name: 'confined', flags });
+    const node = pair.startAlone();
+    await node.waitState(['solo'], 8000);
+    expect(statusOf(node)).toMatch(new RegExp(`^NoNewPrivs:\\s+${noNewPrivs}$`, 'm'));
+  });
 });

@@ -1,0 +1,71 @@
+/**
+ * What a node gives up before it opens anything: it goes on writing where its settings say, and only
+ * there; it listens and dials at the ports in its settings; it starts no program. A guest or a peer
+ * that finds a defect in this process finds little else. What the kernel does for it:
+ * native/core/confine.h.
+ */
+import { readlinkSync, statSync } from 'node:fs';
+import path from 'node:path';
+import type { Logger } from '../common/logger';
+import type { PrimaryConfig, StandbyConfig } from '../config/config';
+import { confineProcess } from '../machine';
+import type { Confinement } from '../machine/native';
+
+type Config = PrimaryConfig | StandbyConfig;
+
+const DEVICES = ['/dev/kvm', '/dev/net/tun', '/dev/null'];
+/** Landlock confines TCP ports from this version on, and devices from the next one. */
+const LANDLOCK_WHOLE = 5;
+
+/**
+ * Must run before the process has threads of its own (libuv's pool). Returns what is to be said of it
+ * once there is a log. Throws FT_ERR_CONFINE or FT_ERR_ADDON.
+ */
+export function confineNode(config: Config): (logger: Logger) => void {
+  // A simulated guest is for tests, and does without the addon.
+  if (!config.confine || config.guest.kind !== 'kvm') return () => undefined;
+  const landlock = confineProcess(confinementOf(config));
+  return (logger) => {
+    if (landlock >= LANDLOCK_WHOLE) return;
+    const message =
+      landlock === 0
+        ? 'this kernel has no Landlock: what this process may write is up to its user alone'
+        : 'this kernel has an old Landlock: not all of what this process may do is confined';
+    logger.info(message, { landlock });
+  };
+}
+
+/** The places and ports that the settings name. */
+export function confinementOf(config: Config): Confinement {
+  const { guest, witness, listen, http, control } = config;
+  const writable = [...DEVICES];
+  if (witness.kind === 'file') writable.push(witness.directory);
+  for (const disk of guest.disks) writable.push(...diskPlaces(disk.path, guest.diskMapDir));
+  if (guest.console.kind === 'file') writable.push(fileOrFolder(guest.console.path));
+  if (guest.console.kind === 'unix') writable.push(path.dirname(guest.console.path));
+  if (guest.console.kind === 'stdio') writable.push(...standardOutput());
+  if (control !== undefined) writable.push(path.dirname(control));
+  const bound = [listen?.port, http?.address.port];
+  return { writable, bindPorts: bound.filter((port) => port !== undefined) };
+}
+
+/** An image, and where the map of what differs between the hosts is kept: beside a file. */
+function diskPlaces(image: string, mapFolder: string | undefined): string[] {
+  if (mapFolder !== undefined) return [image, mapFolder];
+  const isFile = statSync(image, { throwIfNoEntry: false })?.isFile() ?? false;
+  return isFile ? [image, path.dirname(image)] : [image];
+}
+
+function fileOrFolder(file: string): string {
+  return statSync(file, { throwIfNoEntry: false }) === undefined ? path.dirname(file) : file;
+}
+
+/** The console opens it anew, to write without waiting. A pipe needs no leave. */
+function standardOutput(): string[] {
+  try {
+    const target = readlinkSync('/proc/self/fd/1');
+    return target.startsWith('/') ? [target] : [];
+  } catch {
+    return [];
+  }
+}
