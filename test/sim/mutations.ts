@@ -178,16 +178,6 @@ export const mutations = {
       },
     },
   },
-  'forget-what-was-unacknowledged': {
-    what: 'a catch-up sends what changed since the link was lost, and not what was under way',
-    plant: {
-      machine: (machine) => {
-        const changes = member<object>(machine, 'changes');
-        assert('forgetful' in changes, 'there is a fault for it');
-        changes.forgetful = true;
-      },
-    },
-  },
   'never-hold-output': {
     what: 'the base epoch is cut, and output is not held from then on',
     plant: {

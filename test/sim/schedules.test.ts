@@ -73,6 +73,8 @@ test('every planted bug is found', () => {
   process.stdout.write(said);
   expect(mutationNames.length).toBeGreaterThanOrEqual(10);
   expect(mutations.map((one) => one.name)).toEqual(mutationNames);
+  // A bug that could not be planted is none that was found.
+  expect(said).not.toMatch(/to plant a bug into/);
   expect(mutations.filter((one) => one.foundAfter === undefined)).toEqual([]);
   expect(code).toBe(0);
 }, 300_000);
