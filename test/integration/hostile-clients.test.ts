@@ -17,9 +17,12 @@ import { attack } from '../support/hostile-process';
 import { kvmDescribe } from '../support/kvm';
 
 const CLIENTS = 50;
-const ATTACK_MS = 4000;
-/** What the attacks may leave behind in a process: buffers, caches, the heap's slack. */
-const GROWTH_BYTES_MAX = 48 * 1024 * 1024;
+const ATTACK_MS = 2000;
+const TEST_MS = 180_000;
+const GROWTH_BYTES_MAX = 128 * 1024 * 1024;
+const GROWTH_AGAIN_BYTES_MAX = 32 * 1024 * 1024;
+/** Of an attack, on a machine that has other things to do as well. */
+const EPOCHS_MIN = 10;
 
 kvmDescribe('fifty hostile clients at every port', () => {
   let folder: string;
@@ -54,7 +57,7 @@ kvmDescribe('fifty hostile clients at every port', () => {
       machine: 'kvm',
       name: 'hostile-clients',
       // Fifty clients take both cores: the nodes may have to wait for their turn.
-      suspectAfterMs: () => 2000,
+      suspectAfterMs: () => 10_000,
       flags: ['--tls-ca', ours.ca, '--tls-cert', node.cert, '--tls-key', node.key],
       slotFlags: (slot) => [
         ...['--http', `${BRIDGE_ADDRESS}:${portOf(slot)}`, '--control', controlOf(slot)],
@@ -82,39 +85,55 @@ kvmDescribe('fifty hostile clients at every port', () => {
     return { active, standby, orders };
   }
 
-  test('the pair goes on, and nobody is let in', async () => {
-    const { active, standby, orders } = await start();
-    oracle = await OracleProcess.start(
-      { ...(pair as Pair).guest, clients: 8, ratePerSecond: 400 },
-      pair?.netns?.name,
-    );
-    await oracle.start();
-    await sleep(1000);
-    const from = active.process.lines.length;
-    const memory = (node: PairNode): number => processMemory(node.process.pid).ownBytes;
-    const before = [active, standby].map(memory);
+  /** Each port in turn: nobody is let in, and epochs go on all the while. */
+  async function attackAll(active: PairNode, orders: readonly HostileOrder[]): Promise<void> {
+    const committed = (): number => {
+      const last = active.process.lines.findLast((line) => 'epochCommitted' in line.fields);
+      return Number(last?.fields['epochCommitted']);
+    };
     for (const order of orders) {
+      const before = committed();
+      const { kind } = order;
       const result = await attack(order, { netns: pair?.netns?.name });
-      expect({ kind: order.kind, letIn: result.letIn }).toEqual({ kind: order.kind, letIn: {} });
+      expect({ kind, letIn: result.letIn }).toEqual({ kind, letIn: {} });
       expect(result.attempts).toBeGreaterThan(CLIENTS);
       expect(Object.keys(result.counts).length).toBeGreaterThan(4);
+      expect(committed() - before).toBeGreaterThan(EPOCHS_MIN);
     }
-    await sleep(500);
-    [active, standby].forEach((node, n) => {
-      expect(memory(node) - (before[n] ?? 0)).toBeLessThan(GROWTH_BYTES_MAX);
-      expect(node.process.exit).toBeUndefined();
-    });
-    const lines = active.process.lines.slice(from);
-    expect(lines.filter((line) => line.fields['event'] === 'state')).toEqual([]);
-    const committed = lines.map((line) => Number(line.fields['epochCommitted'] ?? Number.NaN));
-    const told = committed.filter((epoch) => !Number.isNaN(epoch));
-    expect(told.length).toBeGreaterThan(20);
-    for (let n = 1; n < told.length; n += 1) {
-      expect(told[n]).toBeGreaterThan(told[n - 1] ?? 0);
-    }
-    await pair?.killActive();
-    await pair?.rejoin();
-    const verdict = await oracle.finish();
-    expect(verdict.violations.map((violation) => violation.story)).toEqual([]);
-  });
+  }
+
+  test(
+    'the pair goes on, and nobody is let in',
+    async () => {
+      const { active, standby, orders } = await start();
+      oracle = await OracleProcess.start(
+        { ...(pair as Pair).guest, clients: 8, ratePerSecond: 400 },
+        pair?.netns?.name,
+      );
+      await oracle.start();
+      await sleep(1000);
+      const from = active.process.lines.length;
+      const memory = (node: PairNode): number => processMemory(node.process.pid).ownBytes;
+      const nodes = [active, standby];
+      const begin = nodes.map(memory);
+      await attackAll(active, orders);
+      const warm = nodes.map(memory);
+      await attackAll(active, orders);
+      await sleep(500);
+      nodes.forEach((node, n) => {
+        const now = memory(node);
+        // Buffers, caches, a heap that has grown: once. What grows with each attack would be a leak.
+        expect(now - (begin[n] ?? 0)).toBeLessThan(GROWTH_BYTES_MAX);
+        expect(now - (warm[n] ?? 0)).toBeLessThan(GROWTH_AGAIN_BYTES_MAX);
+        expect(node.process.exit).toBeUndefined();
+      });
+      const lines = active.process.lines.slice(from);
+      expect(lines.filter((line) => line.fields['event'] === 'state')).toEqual([]);
+      await pair?.killActive();
+      await pair?.rejoin();
+      const verdict = await oracle.finish();
+      expect(verdict.violations.map((violation) => violation.story)).toEqual([]);
+    },
+    TEST_MS,
+  );
 });

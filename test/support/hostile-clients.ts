@@ -85,7 +85,9 @@ const anywhere: Readonly<Record<string, Deed>> = {
   oversized: flood(() => randomBytes(FLOOD_BYTES)),
   silent: () => undefined,
   halfOpen: ({ socket }) => void socket.end(),
-  reset: ({ socket }) => void socket.resetAndDestroy(),
+  // A UNIX socket knows no reset.
+  reset: ({ socket }) =>
+    void (socket.remoteAddress === undefined ? socket.destroy() : socket.resetAndDestroy()),
 };
 
 const bareTls: Readonly<Record<string, Deed>> = {
@@ -108,7 +110,7 @@ const http: Readonly<Record<string, Deed>> = {
   hugeHeader: flood(() => Buffer.from(`${HTTP_HEAD}X-A: ${'a'.repeat(FLOOD_BYTES)}`)),
   hugeBody: flood(() =>
     Buffer.from(
-      `POST /v1/switchover HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n${'b'.repeat(FLOOD_BYTES)}`,
+      `POST /v1/status HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n${'b'.repeat(FLOOD_BYTES)}`,
     ),
   ),
   pipelined: once(() => Buffer.from(`${HTTP_HEAD}\r\n`.repeat(500))),
