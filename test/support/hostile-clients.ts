@@ -72,17 +72,18 @@ const once =
   (make: () => Buffer): Deed =>
   ({ socket }) =>
     void socket.write(make());
+/** The same piece again and again: what a flood costs is to be the node's, not the client's. */
 const flood =
-  (make: () => Buffer): Deed =>
+  (piece: Buffer): Deed =>
   (client) => {
-    client.socket.write(make());
-    client.keepSending(FLOOD_EVERY_MS, make);
+    client.socket.write(piece);
+    client.keepSending(FLOOD_EVERY_MS, () => piece);
   };
 
 /** On a bare TCP or UNIX connection. */
 const anywhere: Readonly<Record<string, Deed>> = {
   garbage: once(() => randomBytes(1 + Math.floor(Math.random() * 4000))),
-  oversized: flood(() => randomBytes(FLOOD_BYTES)),
+  oversized: flood(randomBytes(FLOOD_BYTES)),
   silent: () => undefined,
   halfOpen: ({ socket }) => void socket.end(),
   // A UNIX socket knows no reset.
@@ -93,7 +94,7 @@ const anywhere: Readonly<Record<string, Deed>> = {
 const bareTls: Readonly<Record<string, Deed>> = {
   slowHello: trickle(Buffer.concat([RECORD, randomBytes(4000)])),
   badHello: once(() => Buffer.concat([RECORD, randomBytes(0x0ff0 - 6)])),
-  hugeHello: flood(() => Buffer.concat([RECORD, randomBytes(FLOOD_BYTES)])),
+  hugeHello: flood(Buffer.concat([RECORD, randomBytes(FLOOD_BYTES)])),
 };
 
 const HTTP_HEAD = 'GET /metrics HTTP/1.1\r\nHost: 10.77.0.1\r\n';
@@ -107,8 +108,8 @@ const http: Readonly<Record<string, Deed>> = {
     ),
   ),
   slowloris: trickle(Buffer.from(`${HTTP_HEAD}X-A: ${'a'.repeat(60_000)}`)),
-  hugeHeader: flood(() => Buffer.from(`${HTTP_HEAD}X-A: ${'a'.repeat(FLOOD_BYTES)}`)),
-  hugeBody: flood(() =>
+  hugeHeader: flood(Buffer.from(`${HTTP_HEAD}X-A: ${'a'.repeat(FLOOD_BYTES)}`)),
+  hugeBody: flood(
     Buffer.from(
       `POST /v1/status HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n${'b'.repeat(FLOOD_BYTES)}`,
     ),
