@@ -77,7 +77,8 @@ function scrape(port: number): Promise<number> {
       });
       answer.on('end', () => resolve(bytes));
     });
-    request.on('error', () => resolve(0));
+    // A node lets go of connections that rest; one that was just about to be used is made anew.
+    request.on('error', () => resolve(request.reusedSocket ? scrape(port) : 0));
   });
 }
 
