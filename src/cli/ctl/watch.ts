@@ -76,6 +76,7 @@ class Watching {
     this.leave = resolve;
   });
   private left = false;
+  private entered = false;
 
   constructor(private readonly call: CtlCall) {
     this.countMax = call.flags.integer('count');
@@ -161,7 +162,8 @@ class Watching {
   }
 
   private readonly draw = (): void => {
-    if (!this.terminal || this.left) return;
+    // The first sample may come before the alternate screen is entered.
+    if (!this.entered || this.left) return;
     const { columns = 80, rows = 24 } = process.stdout;
     const lines = watchFrame(this.view(), columns, rows, this.look);
     const text = lines.map((line) => `${line}\u001b[K`).join('\r\n');
@@ -177,6 +179,7 @@ class Watching {
     if (!this.terminal) return;
     process.on('exit', this.close);
     process.stdout.write(ENTER);
+    this.entered = true;
     process.stdout.on('resize', this.draw);
     if (process.stdin.isTTY) {
       process.stdin.setRawMode(true);
