@@ -67,8 +67,8 @@ class Schedule {
   /** Clients ask no more. */
   private quiet = false;
   private diskFailed = false;
-  /** Asked to hand their guest over, and not done with that. */
-  private readonly asked = new Set<SimHost>();
+  /** Who was asked to hand its guest over, and is not done with that; one entry each time. */
+  private readonly asked = new Set<{ readonly host: SimHost }>();
 
   constructor(
     private readonly plan: Plan,
@@ -336,10 +336,11 @@ class Schedule {
     const host = this.target('active');
     if (host?.node.primary === undefined || !host.gate.running) return;
     this.note(`${host.name} is asked to hand its guest over (${host.state})`);
-    this.asked.add(host);
+    const ask = { host };
+    this.asked.add(ask);
     host.node.switchover().then(
       (outcome) => {
-        this.asked.delete(host);
+        this.asked.delete(ask);
         const became = outcome instanceof FtError ? outcome.code : 'done';
         if (became === 'done') this.chaos.switchovers += 1;
         this.note(`the switchover of ${host.name}: ${became}`);
@@ -434,7 +435,7 @@ class Schedule {
   private well(answers: number): boolean {
     if (this.over || this.world.judge.guestGone) return true;
     // A host that still looks at the witness is protected, and about to hand its guest over.
-    if ([...this.asked].some((host) => host.alive)) return false;
+    if ([...this.asked].some(({ host }) => host.alive)) return false;
     return this.chaos.answers > answers && (this.diskFailed || this.pair() !== undefined);
   }
 
