@@ -114,7 +114,9 @@ function openMetrics(node: RunningNode, tls: HttpTls | undefined): NodeMetrics {
 function accessRoute(access: HttpAccess): [string, HttpRoute] {
   const answer: HttpRoute['answer'] = (request) => {
     const body = JSON.stringify({ reader: access.isReader(request) });
-    return { status: 200, type: 'application/json', body };
+    // A peer's page asks as well, and sees no more than that somebody answered.
+    const headers = { 'Cross-Origin-Resource-Policy': 'cross-origin' };
+    return { status: 200, type: 'application/json', body, headers };
   };
   return ['/access', { access: 'open', answer }];
 }

@@ -236,8 +236,13 @@ describe('off loopback', () => {
     const page = await browser.page();
     await page.page.goto(ELSEWHERE);
     const protocols = ['romulus-feed-1', `token.${Buffer.from(TOKEN).toString('base64url')}`];
+    const feed = `wss://${BRIDGE_ADDRESS}:9100/feed`;
+    // The request settles which client certificate to use: none. A socket alone would not get as far
+    // as to be refused by the node.
+    await page.page.evaluate(`fetch('https://${BRIDGE_ADDRESS}:9100/access',
+      { mode: 'no-cors', credentials: 'include' }).then(() => true)`);
     const outcome = await page.page.evaluate<string>(`new Promise((resolve) => {
-      const feed = new WebSocket('wss://${BRIDGE_ADDRESS}:9100/feed', ${JSON.stringify(protocols)});
+      const feed = new WebSocket('${feed}', ${JSON.stringify(protocols)});
       feed.onopen = () => resolve('open');
       feed.onclose = () => resolve('refused');
     })`);

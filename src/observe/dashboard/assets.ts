@@ -48,15 +48,17 @@ export function pageRoutes(peers: readonly string[]): ReadonlyMap<string, HttpRo
   return routes;
 }
 
-/** Scripts, styles and sockets of this server and of the peers, and nothing else from anywhere. */
+/** Scripts and styles of this server, sockets of it and of the peers, and nothing from anywhere else. */
 function pageHeaders(peers: readonly string[]): Readonly<Record<string, string>> {
   const sockets = peers.map((peer) => peer.replace(/^http/, 'ws'));
+  // Before the socket of a peer comes a request to it: see feed.js.
+  const requests = peers.filter((peer) => peer.startsWith('https:'));
   const policy = [
     "default-src 'none'",
     "script-src 'self'",
     "style-src 'self'",
     "img-src 'self'",
-    ["connect-src 'self'", ...sockets].join(' '),
+    ["connect-src 'self'", ...sockets, ...requests].join(' '),
     "base-uri 'none'",
     "form-action 'none'",
     "frame-ancestors 'none'",

@@ -71,6 +71,22 @@ export class NodeFeed {
   }
 
   open() {
+    if (!this.origin.startsWith('https:') || this.origin === location.origin) {
+      this.#connect();
+      return;
+    }
+    // A node asks for a client certificate. Browsers settle that for a request, whether they have one
+    // or not, and remember it; for a WebSocket that comes first they give up.
+    fetch(`${this.origin}/access`, {
+      ...{ mode: 'no-cors', credentials: 'include', cache: 'no-store' },
+      signal: AbortSignal.timeout(HELLO_MS),
+    }).then(
+      () => this.#connect(),
+      () => this.#again(),
+    );
+  }
+
+  #connect() {
     const token = this.token();
     const protocols = token === undefined ? [PROTOCOL] : [PROTOCOL, tokenProtocol(token)];
     const socket = new WebSocket(`${this.origin.replace(/^http/, 'ws')}/feed`, protocols);
@@ -101,6 +117,10 @@ export class NodeFeed {
     this.#socket = undefined;
     clearTimeout(this.#silence);
     socket.close();
+    this.#again();
+  }
+
+  #again() {
     this.#become('lost');
     setTimeout(() => this.open(), this.#againMs);
     this.#againMs = Math.min(AGAIN_MS_MAX, this.#againMs * 1.6);
