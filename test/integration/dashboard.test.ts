@@ -234,6 +234,8 @@ describe('off loopback', () => {
 
   test('a page of another site gets no feed, token or not', async () => {
     const page = await browser.page();
+    // Whoever is to be misled has looked at the dashboard before.
+    await page.page.goto(`https://${BRIDGE_ADDRESS}:9100/livez`);
     await page.page.goto(ELSEWHERE);
     const protocols = ['romulus-feed-1', `token.${Buffer.from(TOKEN).toString('base64url')}`];
     const feed = `wss://${BRIDGE_ADDRESS}:9100/feed`;
