@@ -81,7 +81,8 @@ export class Judge {
 
   /** Called at every change of state of any host. */
   stateChanged(host: SimHost, event: StateEvent): void {
-    if (event.to !== 'active') return;
+    // What a killed host still does in the turn in which it died reaches nobody.
+    if (event.to !== 'active' || !host.alive) return;
     this.guestGone = false;
     this.runsSince = Math.max(this.runsSince, host.generation);
     const owner = this.world.witness.owners[host.generation - 1];
