@@ -38,7 +38,7 @@ import type { Heartbeat } from '../wire/heartbeat';
 const PATIENCE = 20;
 /** … and, where that is long already, for no longer than this above it. */
 const STUCK_MS_MORE_MAX = 10_000;
-/** TCP repeats a lost segment after 0.2, 0.6 and 1.4 s: two repetitions in a row may be lost, too. */
+/** TCP repeats a lost segment 0.2, 0.6 and 1.4 s after it: the first repetition may be lost, too. */
 const STUCK_MS_MIN = 1000;
 
 export interface LinkWatchOptions {

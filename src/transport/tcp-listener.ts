@@ -13,9 +13,8 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { type Address, formatAddress } from '../common/address';
 import { FtError } from '../common/errors';
-import { allocFrameBuffer } from '../wire/buffer-pool';
 import { FrameType } from '../wire/frame';
-import { packMessage, type Refuse } from '../wire/messages';
+import { packFrame, type Refuse, TEXT_CHARS_MAX } from '../wire/messages';
 import { cutOff } from './byte-stream';
 import type { Connection } from './connection';
 import { Gate, PLAIN_RATES, placeOf, TLS_RATES } from './gate';
@@ -27,7 +26,6 @@ import { TlsAcceptor, type TlsOutcome, type TlsRefusal } from './tls-accept';
 export const WAITING_MAX = 16;
 /** How long a connection may take for its handshake, TLS and hello together. */
 export const HANDSHAKE_DEADLINE_MS = 2000;
-const REFUSE_BYTES = 4096;
 
 interface Waiting {
   readonly raw: Socket;
@@ -44,8 +42,6 @@ interface Waiting {
 export class TcpListener {
   /** Told of connections turned away, and of accept errors. */
   onTrouble: (error: FtError) => void = () => {};
-  /** Connections that were turned away here, before anybody was told of them. */
-  turnedAway = 0;
 
   /** The longest waiting first. */
   private readonly waiting = new Set<Waiting>();
@@ -150,7 +146,6 @@ export class TcpListener {
   /** It hears why, where there is somebody who can act on it; its own log is where it is read. */
   private refuse(one: Waiting, refusal: TlsRefusal): void {
     const { error, tell, trusted } = refusal;
-    this.turnedAway += 1;
     this.onTrouble(error);
     if (tell === undefined) {
       this.drop(one);
@@ -159,9 +154,9 @@ export class TcpListener {
     const connection = new TcpConnection(tell, {}, { raw: one.raw, peerNode: undefined });
     one.connection = connection;
     connection.whenHandshakeDone(() => this.release(one));
-    const buffer = allocFrameBuffer(REFUSE_BYTES);
     const header = { type: FrameType.refuse, flags: 0, generation: 0, epoch: 0 };
-    connection.send(header, buffer, packMessage(refuseMessage(error, trusted), buffer));
+    const { buffer, bytes } = packFrame(refuseMessage(error, trusted));
+    connection.send(header, buffer, bytes);
     connection.close();
   }
 
@@ -173,7 +168,6 @@ export class TcpListener {
       one.connection.close(error);
       return;
     }
-    this.turnedAway += 1;
     this.onTrouble(error);
     this.drop(one);
   }
@@ -192,7 +186,6 @@ export class TcpListener {
   }
 
   private tooMany(host: string): FtError {
-    this.turnedAway += 1;
     const message =
       `A connection from ${host} is turned away: too many come at once without finishing a ` +
       'handshake. If no node of this pair is there, a firewall should keep that host off this port.';
@@ -213,13 +206,20 @@ export class TcpListener {
   }
 }
 
-/** Whoever is not of our authority hears no names. */
+/** Whoever is not of our authority hears no names; who is has a say in how long the message is. */
 function refuseMessage(error: FtError, trusted: boolean): Refuse {
   const message =
     trusted || error.code === 'FT_ERR_TLS_PLAINTEXT'
       ? error.message
       : 'This node does not believe the certificate that it was shown; its log says why.';
-  return { code: error.code, field: 'certificate', ours: '', theirs: '', message };
+  const { code } = error;
+  return {
+    code,
+    field: 'certificate',
+    ours: '',
+    theirs: '',
+    message: message.slice(0, TEXT_CHARS_MAX),
+  };
 }
 
 function listenError(address: Address, error: NodeJS.ErrnoException): FtError {

@@ -52,7 +52,10 @@ interface Attempt {
 
 export class TlsAcceptor {
   private readonly server: Server;
-  /** By the peer's address, which no two open sockets of a listener share. */
+  /**
+   * By the peer's address, which no two open sockets of a listener share. A socket's own events may
+   * come late, when a new one has its address already: only its own attempt is its to end.
+   */
   private readonly attempts = new Map<string, Attempt>();
   private timer: NodeJS.Timeout | undefined;
 
@@ -73,7 +76,7 @@ export class TlsAcceptor {
     const remote = remoteOf(raw);
     const attempt = { raw, remote, done };
     this.attempts.set(remote, attempt);
-    raw.once('close', () => this.attempts.delete(remote));
+    raw.once('close', () => this.end(attempt));
     awaitClientHello(raw, remote, (fault, bytes) => {
       if (fault === undefined) this.server.emit('connection', raw);
       else if (!speaksFrames(bytes)) this.refuse(attempt, fault);
@@ -111,7 +114,7 @@ export class TlsAcceptor {
       this.refuse(attempt, judged, socket, socket.authorized);
       return;
     }
-    this.attempts.delete(attempt.remote);
+    this.end(attempt);
     attempt.done({ peer: judged });
   }
 
@@ -121,8 +124,13 @@ export class TlsAcceptor {
   }
 
   private refuse(attempt: Attempt, error: FtError, tell?: Socket, trusted = false): void {
-    if (!this.attempts.delete(attempt.remote)) return;
-    attempt.done({ refusal: { error, tell, trusted } });
+    if (this.end(attempt)) attempt.done({ refusal: { error, tell, trusted } });
+  }
+
+  /** False: it was at an end before. */
+  private end(attempt: Attempt): boolean {
+    if (this.attempts.get(attempt.remote) !== attempt) return false;
+    return this.attempts.delete(attempt.remote);
   }
 }
 

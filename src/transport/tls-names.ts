@@ -21,6 +21,8 @@ const NODE_PREFIX = 'romulus:node:';
 const READER_PREFIX = 'romulus:reader:';
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const PAIRS_MAX = 64;
+/** How many of them a sentence names: a stranger's word of itself has to fit into a message. */
+const PAIRS_NAMED_MAX = 4;
 const TEXT_CHARS_MAX = 160;
 
 /** Who holds a certificate. */
@@ -67,6 +69,12 @@ function printable(text: string): string {
     .replace(/\n/g, ', ')
     .replace(/[^\x20-\x7e]/g, '?')
     .slice(0, TEXT_CHARS_MAX);
+}
+
+function someOf(pairs: readonly string[]): string {
+  const more = pairs.length - PAIRS_NAMED_MAX;
+  const named = pairs.slice(0, PAIRS_NAMED_MAX).join(', ');
+  return more > 0 ? `${named} and ${more} more` : named;
 }
 
 /**
@@ -141,12 +149,13 @@ export function peerFault(
     );
   }
   if (names.pairs.includes(pair)) return undefined;
-  const theirs = names.pairs.length === 0 ? 'no pair' : `pair ${names.pairs.join(', ')}`;
+  const some = someOf(names.pairs);
+  const theirs = names.pairs.length === 0 ? 'no pair' : `pair ${some}`;
   const message =
     `${remote} shows a certificate of ${theirs} (${names.subject}), and this is pair ${pair}. ` +
     'Check --standby there and here, and which certificate that node was given.';
   return new FtError('FT_ERR_TLS_PAIR', message, {
-    ...{ remote, subject: names.subject, ours: pair, theirs: names.pairs.join(',') },
+    ...{ remote, subject: names.subject, ours: pair, theirs: some },
   });
 }
 
@@ -183,8 +192,7 @@ export function ownerFault(
 ): FtError | undefined {
   const { pair, node } = owner;
   if (!names.pairs.includes(pair)) {
-    const theirs =
-      names.pairs.length === 0 ? 'names no pair' : `is of pair ${names.pairs.join(', ')}`;
+    const theirs = names.pairs.length === 0 ? 'names no pair' : `is of pair ${someOf(names.pairs)}`;
     const message =
       `The certificate ${path} ${theirs}, and this node is of pair ${pair} (--pair). Make one with ` +
       `ftctl pki node in a directory made with ftctl pki init --pair ${pair}.`;

@@ -8,7 +8,6 @@
  * name. Fields that are not known are ignored, so that a later version may add some.
  */
 import { Packr, Unpackr } from 'msgpackr';
-import { assert } from '../common/assert';
 import { DISKS_MAX, REGION_MAP_BYTES_MAX } from '../common/disk-regions';
 import { FtError } from '../common/errors';
 import { allocFrameBuffer } from './buffer-pool';
@@ -153,25 +152,10 @@ export function isName(text: string): boolean {
   return NAME.test(text);
 }
 
-/**
- * Writes a message as MessagePack into `buffer.body`; returns its length. A message that does not
- * fit is a broken invariant: messages are bounded far below the room of any send buffer.
- */
-export function packMessage(
-  message: Hello | Welcome | Refuse | AuditMismatch | Bye | GuestEnded,
-  buffer: FrameBuffer,
-): number {
-  const packed = packr.pack('diskMaps' in message ? withNil(message) : message);
-  assert(packed.length <= buffer.body.length, 'a control message fits into its send buffer');
-  packed.copy(buffer.body);
-  return packed.length;
-}
+export type Message = Hello | Welcome | Refuse | AuditMismatch | Bye | GuestEnded;
 
-/** Packs a message into a buffer of its own that has just room for it; `bytes` of body. */
-export function packFrame(message: Parameters<typeof packMessage>[0]): {
-  buffer: FrameBuffer;
-  bytes: number;
-} {
+/** Writes a message as MessagePack into a buffer that has just room for it; `bytes` of body. */
+export function packFrame(message: Message): { buffer: FrameBuffer; bytes: number } {
   const packed = packr.pack('diskMaps' in message ? withNil(message) : message);
   const buffer = allocFrameBuffer(packed.length);
   packed.copy(buffer.body);

@@ -15,7 +15,7 @@ import { encodeFrame } from '../../src/wire/encoder';
 import { type Frame, FrameFlag, FrameType } from '../../src/wire/frame';
 import { writeHeartbeat } from '../../src/wire/heartbeat';
 import {
-  packMessage,
+  packFrame,
   unpackAuditMismatch,
   unpackBye,
   unpackGuestEnd,
@@ -44,7 +44,7 @@ class Random {
 }
 
 function frameOf(random: Random): Buffer {
-  const buffer = allocFrameBuffer(LIMIT_BYTES);
+  let buffer = allocFrameBuffer(LIMIT_BYTES);
   const kind = random.below(7);
   const header = {
     type: FrameType.epoch as FrameType,
@@ -57,34 +57,31 @@ function frameOf(random: Random): Buffer {
   if (kind === 0) {
     header.type = FrameType.bye;
     header.epoch = 0;
-    bytes = packMessage({ reason: 'x'.repeat(random.below(50)) }, buffer);
+    ({ buffer, bytes } = packFrame({ reason: 'x'.repeat(random.below(50)) }));
   } else if (kind === 1) {
     header.type = FrameType.auditMismatch;
     const gfns = Array.from({ length: random.below(20) }, () => random.below(1 << 20));
-    bytes = packMessage({ gfns }, buffer);
+    ({ buffer, bytes } = packFrame({ gfns }));
   } else if (kind === 2) {
     header.type = FrameType.hello;
     header.epoch = 0;
-    bytes = packMessage(
-      {
-        protocolVersion: 1,
-        pair: 'web',
-        nodeId: 'alpha',
-        channel: 'replication',
-        session: 's',
-        machine: {
-          kind: 'kvm',
-          memoryBytes: 1 << 28,
-          vcpus: 1,
-          cpuFeatures: { 'cpuid.1.0.ecx': random.below(1 << 30) },
-          devices: ['virtio-net'],
-          disks: [{ bytes: 1 << 30, readOnly: false, fingerprint: 0 }],
-          stateVersion: 1,
-        },
-        diskSyncIds: ['s'],
+    ({ buffer, bytes } = packFrame({
+      protocolVersion: 1,
+      pair: 'web',
+      nodeId: 'alpha',
+      channel: 'replication',
+      session: 's',
+      machine: {
+        kind: 'kvm',
+        memoryBytes: 1 << 28,
+        vcpus: 1,
+        cpuFeatures: { 'cpuid.1.0.ecx': random.below(1 << 30) },
+        devices: ['virtio-net'],
+        disks: [{ bytes: 1 << 30, readOnly: false, fingerprint: 0 }],
+        stateVersion: 1,
       },
-      buffer,
-    );
+      diskSyncIds: ['s'],
+    }));
   } else if (kind === 3) {
     header.type = random.below(2) === 0 ? FrameType.ack : FrameType.heartbeat;
     const [echo, received, sent] = [random.below(1 << 30), random.below(9), random.below(9)];

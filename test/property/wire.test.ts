@@ -14,7 +14,8 @@ import {
 } from '../../src/wire/frame';
 import {
   type Hello,
-  packMessage,
+  type Message,
+  packFrame,
   unpackAuditMismatch,
   unpackBye,
   unpackGuestEnd,
@@ -241,10 +242,7 @@ describe('messages', () => {
     machine: { ...it.machine, disks: pairs.map(([one]) => one) },
     diskSyncIds: pairs.map(([, id]) => id),
   }));
-  const pack = (message: Parameters<typeof packMessage>[0]): Buffer => {
-    const buffer = allocFrameBuffer(65536);
-    return buffer.body.subarray(0, packMessage(message, buffer));
-  };
+  const pack = (message: Message): Buffer => packFrame(message).buffer.body;
 
   test('arrive as they were sent', () => {
     fc.assert(

@@ -9,7 +9,7 @@ import {
   FrameType,
   PROTOCOL_VERSION,
 } from '../../src/wire/frame';
-import { packMessage, unpackRefuse, unpackWelcome } from '../../src/wire/messages';
+import { type Message, packFrame, unpackRefuse, unpackWelcome } from '../../src/wire/messages';
 import { beaconRequest } from './sim-lan';
 import { type SimHost, World } from './world';
 
@@ -34,13 +34,13 @@ class Stranger {
   }
 
   say(header: Partial<FrameHeader>, message?: object, body?: Buffer): void {
-    const buffer = allocFrameBuffer(64 * 1024);
-    const bytes =
-      message === undefined
-        ? (body?.copy(buffer.body) ?? 0)
-        : packMessage(message as { reason: string }, buffer);
     const full = { type: FrameType.hello, flags: 0, generation: 1, epoch: 0, ...header };
-    this.link.a.send(full, buffer, bytes);
+    const buffer =
+      message === undefined
+        ? allocFrameBuffer(body?.length ?? 0)
+        : packFrame(message as Message).buffer;
+    body?.copy(buffer.body);
+    this.link.a.send(full, buffer, buffer.body.length);
   }
 
   hello(host: SimHost, changes: object = {}, generation = 1): void {

@@ -3,9 +3,8 @@ import { FtError } from '../../src/common/errors';
 import type { ApplyResult, GuestEnd, Machine } from '../../src/machine/machine';
 import { type BodyDecompressor, CheckpointApplier } from '../../src/standby/checkpoint-applier';
 import { StandbyStats } from '../../src/standby/standby-stats';
-import { allocFrameBuffer } from '../../src/wire/buffer-pool';
 import { type Frame, FrameFlag, FrameType } from '../../src/wire/frame';
-import { packMessage } from '../../src/wire/messages';
+import { packFrame } from '../../src/wire/messages';
 import { ManualClock } from './manual-clock';
 
 const { last, base } = FrameFlag;
@@ -107,9 +106,8 @@ export class ApplierBench {
   }
 
   guestEnd(epoch: number, message: object = { kind: 'reset', cause: 'x' }): FtError | undefined {
-    const buffer = allocFrameBuffer(4096);
-    const bytes = packMessage(message as GuestEnd, buffer);
-    const body = buffer.body.subarray(0, bytes);
+    const { buffer, bytes } = packFrame(message as GuestEnd);
+    const { body } = buffer;
     const type = FrameType.guestEnd;
     return this.applier.take({ type, flags: 0, generation: 1, epoch, rawBytes: bytes, body });
   }

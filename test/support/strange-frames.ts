@@ -3,9 +3,7 @@ import { crc32c } from '../../src/common/crc32c';
 import { allocFrameBuffer } from '../../src/wire/buffer-pool';
 import { encodeFrame } from '../../src/wire/encoder';
 import { FrameType, PROTOCOL_VERSION } from '../../src/wire/frame';
-import { type Hello, packMessage } from '../../src/wire/messages';
-
-const MESSAGE_ROOM_BYTES = 64 * 1024;
+import { type Hello, packFrame } from '../../src/wire/messages';
 
 function hello(session: string): Hello {
   return {
@@ -28,10 +26,9 @@ function hello(session: string): Hello {
 }
 
 export function helloBytes(message: Hello, generation = 0): Buffer {
-  const buffer = allocFrameBuffer(MESSAGE_ROOM_BYTES);
   const header = { type: FrameType.hello, flags: 0, generation, epoch: 0 };
-  const bytes = encodeFrame(header, buffer, packMessage(message, buffer), crc32c);
-  return Buffer.from(buffer.bytes.subarray(0, bytes));
+  const { buffer, bytes } = packFrame(message);
+  return Buffer.from(buffer.bytes.subarray(0, encodeFrame(header, buffer, bytes, crc32c)));
 }
 
 /** A frame of any type with a true checksum, such as an epoch from nobody. */

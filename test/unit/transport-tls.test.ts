@@ -21,6 +21,9 @@ import { type CertificateFiles, TestAuthority } from '../support/certificates';
 const LOOPBACK: Address = { host: '127.0.0.1', port: 0 };
 const HEADER: FrameHeader = { type: FrameType.epoch, flags: 0, generation: 1, epoch: 1 };
 
+/** More and longer names than one message could hold. */
+const MANY_PAIRS = Array.from({ length: 64 }, (_, n) => `p${n}-`.padEnd(64, 'x'));
+
 const folder = mkdtempSync(path.join(os.tmpdir(), 'ft-tls-'));
 const authority = new TestAuthority(folder, 'ours');
 const strangers = new TestAuthority(folder, 'theirs');
@@ -32,6 +35,10 @@ const files = {
   expired: authority.issueNodeAt('d', 'drill', 2020),
   future: authority.issueNodeAt('e', 'drill', 2090),
   otherCa: strangers.issueNode('a', 'drill'),
+  manyPairs: authority.issue(
+    'm',
+    MANY_PAIRS.map((pair) => `URI:romulus:pair:${pair}`),
+  ),
 };
 const load = (which: CertificateFiles, node: string, pair = 'drill'): TlsMaterial =>
   TlsMaterial.load(pathsOf(which), { pair, node });
@@ -217,6 +224,23 @@ describe('a listener with a certificate', () => {
     const near = await reach(a);
     await until(() => accepted.length === 1);
     near.close();
+  });
+
+  test('who is of many other pairs is told some of them, within what a message may hold', async () => {
+    const socket = impose(files.manyPairs);
+    const pieces: Buffer[] = [];
+    socket.on('data', (piece: Buffer) => pieces.push(piece));
+    await gone(socket);
+    const refuse = unpackRefuse(Buffer.concat(pieces).subarray(40));
+    const some = MANY_PAIRS.slice(0, 4).join(', ');
+    expect(refuse).toMatchObject({
+      code: 'FT_ERR_TLS_PAIR',
+      message: expect.stringContaining(
+        `of pair ${some} and 60 more (CN=m), and this is pair drill`,
+      ),
+    });
+    expect(troubles.map((error) => error.code)).toEqual(['FT_ERR_TLS_PAIR']);
+    expect(JSON.stringify(troubles[0]?.facts).length).toBeLessThan(500);
   });
 
   test('a dialler finds out who is not its peer', async () => {

@@ -2,13 +2,13 @@
 import { Packr } from 'msgpackr';
 import { DISKS_MAX, REGION_MAP_BYTES_MAX } from '../../src/common/disk-regions';
 import { FtError } from '../../src/common/errors';
-import { allocFrameBuffer } from '../../src/wire/buffer-pool';
 import { compareHello } from '../../src/wire/compare-hello';
 import { BODY_BYTES_MAX_WELCOME, PROTOCOL_VERSION } from '../../src/wire/frame';
 import {
   AUDIT_GFNS_MAX,
   type Hello,
-  packMessage,
+  type Message,
+  packFrame,
   unpackAuditMismatch,
   unpackBye,
   unpackGuestEnd,
@@ -41,9 +41,8 @@ const HELLO: Hello = {
 
 const packr = new Packr({ useRecords: false });
 
-function body(message: Parameters<typeof packMessage>[0]): Buffer {
-  const buffer = allocFrameBuffer(65536);
-  return buffer.body.subarray(0, packMessage(message, buffer));
+function body(message: Message): Buffer {
+  return packFrame(message).buffer.body;
 }
 
 /** A hello with one field replaced (or, with undefined, taken away). */
@@ -108,9 +107,9 @@ describe('messages', () => {
     );
     const name = 'x'.repeat(64);
     const message = { nodeId: name, session: name, diskMaps, suspectAfterMs: 60_000 };
-    const buffer = allocFrameBuffer(BODY_BYTES_MAX_WELCOME);
-    const bytes = packMessage(message, buffer);
-    const received = Buffer.from(buffer.body.subarray(0, bytes));
+    const { buffer, bytes } = packFrame(message);
+    expect(bytes).toBeLessThanOrEqual(BODY_BYTES_MAX_WELCOME);
+    const received = Buffer.from(buffer.body);
     const welcome = unpackWelcome(received);
     received.fill(0);
     expect(welcome).toEqual(message);
