@@ -14,6 +14,7 @@ import { systemClock } from '../common/clock';
 import type { FtError } from '../common/errors';
 import type { Logger } from '../common/logger';
 import type { HttpConfig } from '../config/http';
+import { COARSE_MS, EventLoopWatch } from '../node/event-loop';
 import { copyFigures } from '../node/figures';
 import type { Journal } from '../node/journal';
 import { LiveSamples } from '../node/live-samples';
@@ -78,7 +79,7 @@ export async function openHttp(
     throttle: httpThrottle(config.tls),
   });
   const address = await server.listen(config.address);
-  metrics.startLoopProbe();
+  const loop = new EventLoopWatch(COARSE_MS, metrics.figures.eventLoopDelayUs);
   samples.start();
   const scheme = config.tls ? 'https' : 'http';
   logger.info('the dashboard is served', { url: `${scheme}://${formatAddress(address)}/` });
@@ -90,7 +91,7 @@ export async function openHttp(
       return error;
     },
     close: () => {
-      metrics.stopLoopProbe();
+      loop.close();
       samples.stop();
       feed.close();
       return server.close();

@@ -27,7 +27,7 @@ const STREAMS_MAX = 12;
 const REQUEST_MS_MAX = 5000;
 const BODY_BYTES_MAX = 64 * 1024;
 const SINCE_MAX = Number.MAX_SAFE_INTEGER;
-const INTERVAL_MS = [100, 60_000, 1000] as const;
+const INTERVAL_MS = [250, 60_000, 1000] as const;
 /** What follows the 101 of an attached console. */
 const CONSOLE_PROTOCOL = 'romulus-console';
 

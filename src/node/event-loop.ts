@@ -1,38 +1,71 @@
-/** How long the event loop of this process was away from its work: for status lines. */
-import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
+/**
+ * How late the event loop of this process comes round, for status lines, the dashboard and metrics:
+ * one timer for all who watch, at the pace of the one that wants to know it most exactly.
+ *
+ *   due ─────────────────┬─ the loop turns: 0
+ *                        └─ … busy … ─── it turns at last: that much later than due
+ *
+ * What begins and ends between two looks is not seen, and of what begins before a look is due only
+ * what comes after that: a watch misses at most its own pace of it.
+ */
+import type { Histogram } from '../common/histogram';
 
-/** How often the loop is expected back; what it comes later counts. */
-const RESOLUTION_MS = 2;
+/** For somebody who looks: a delay of a few milliseconds is seen. */
+export const FINE_MS = 2;
+/** For what is always on. An idle node is to be idle. */
+export const COARSE_MS = 10;
 
-/** One monitor for all watches: a timer that runs no JavaScript, while there is a watch. */
 const watches = new Set<EventLoopWatch>();
-let monitor: IntervalHistogram | undefined;
+let timer: NodeJS.Timeout | undefined;
+let paceMs = Number.POSITIVE_INFINITY;
+let dueMs = Number.POSITIVE_INFINITY;
 
-/** Watches from its construction until it is closed. */
+/** Watches from its construction until it is closed. Keeps no process alive. */
 export class EventLoopWatch {
   private maxUs = 0;
 
-  constructor() {
-    monitor ??= monitorEventLoopDelay({ resolution: RESOLUTION_MS });
-    if (watches.size === 0) monitor.enable();
+  /** Looks at least every `everyMs`; each look is recorded into `all`, too. */
+  constructor(
+    readonly everyMs: number,
+    private readonly all?: Histogram,
+  ) {
     watches.add(this);
+    setPace();
   }
 
-  /** The longest that it was away since this watch's last call, µs. */
+  /** The latest that it came since this watch's last call, µs. A delay counts when it is over. */
   takeMaxUs(): number {
-    if (monitor === undefined) return 0;
-    // The monitor records the time from one look to the next, its own period included. Nothing has
-    // been recorded when the loop was away all the time up to now.
-    const us = monitor.max / 1000 - RESOLUTION_MS * 1000;
-    monitor.reset();
-    for (const watch of watches) watch.maxUs = Math.max(watch.maxUs, us);
     const { maxUs } = this;
     this.maxUs = 0;
     return maxUs;
   }
 
+  /** For the timer. */
+  seen(lateUs: number): void {
+    this.maxUs = Math.max(this.maxUs, lateUs);
+    this.all?.record(lateUs);
+  }
+
   close(): void {
     watches.delete(this);
-    if (watches.size === 0) monitor?.disable();
+    setPace();
   }
+}
+
+function look(): void {
+  const nowMs = performance.now();
+  const lateUs = Math.max(0, nowMs - dueMs) * 1000;
+  dueMs = nowMs + paceMs;
+  for (const watch of watches) watch.seen(lateUs);
+}
+
+function setPace(): void {
+  const wantedMs = Math.min(...[...watches].map(({ everyMs }) => everyMs));
+  if (wantedMs === paceMs) return;
+  // A delay that the old timer has not told of yet is not to be lost.
+  if (performance.now() > dueMs) look();
+  clearInterval(timer);
+  paceMs = wantedMs;
+  dueMs = performance.now() + paceMs;
+  timer = watches.size === 0 ? undefined : setInterval(look, paceMs).unref();
 }

@@ -12,6 +12,7 @@
  * the page after something happened wants to see what was before.
  */
 import type { Clock } from '../common/clock';
+import { COARSE_MS } from './event-loop';
 import type { Journal, JournalEvent } from './journal';
 import type { RunningNode } from './running-node';
 import { StatusReporter } from './status';
@@ -60,7 +61,7 @@ export class LiveSamples {
     private readonly peers: readonly string[],
     clock: Clock,
   ) {
-    this.reporter = new StatusReporter(node, clock);
+    this.reporter = new StatusReporter(node, clock, COARSE_MS);
   }
 
   start(): void {

@@ -8,7 +8,7 @@ import type { Clock } from '../common/clock';
 import type { WindowedHistogram } from '../common/histogram';
 import type { PrimaryStages, PrimaryStats } from '../primary/primary-stats';
 import type { StandbyStages, StandbyStats } from '../standby/standby-stats';
-import { EventLoopWatch } from './event-loop';
+import { EventLoopWatch, FINE_MS } from './event-loop';
 import type { RunningNode } from './running-node';
 import { type StatusLine, statusNow } from './status-now';
 
@@ -28,13 +28,16 @@ interface Before {
 
 export class StatusReporter {
   private before: Before;
-  private readonly loop = new EventLoopWatch();
+  private readonly loop: EventLoopWatch;
   private followed: Stats | undefined;
 
+  /** The event loop is looked at every `loopMs`. */
   constructor(
     private readonly node: RunningNode,
     private readonly clock: Clock,
+    loopMs = FINE_MS,
   ) {
+    this.loop = new EventLoopWatch(loopMs);
     this.before = this.snapshot();
   }
 

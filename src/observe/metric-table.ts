@@ -354,7 +354,7 @@ export const HISTOGRAMS: readonly HistogramRow[] = [
   },
   {
     name: 'ft_event_loop_delay_seconds',
-    help: 'How much later than due the event loop came round.',
+    help: 'How much later than due the event loop came round, looked at every 10 ms or more often.',
     read: (f) => f.eventLoopDelayUs,
   },
 ];

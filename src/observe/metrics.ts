@@ -14,7 +14,6 @@ import { COUNTERS, GAUGES, HISTOGRAMS } from './metric-table';
 import { type NodeFigures, newNodeFigures } from './node-figures';
 import { FigureCounter, FigureGauge, type WritesText } from './value-metrics';
 
-const LOOP_PROBE_MS = 10;
 const SLICE_MS = 1;
 
 export class NodeMetrics {
@@ -22,7 +21,6 @@ export class NodeMetrics {
   readonly figures: NodeFigures;
   /** Called before each scrape: copies into the figures what others count elsewhere. */
   refresh: () => void = () => {};
-  private probe: NodeJS.Timeout | undefined;
   /** All that is registered, in the order of the page. */
   private readonly own: WritesText[] = [];
   private making: Promise<string> | undefined;
@@ -65,22 +63,5 @@ export class NodeMetrics {
       endMs = performance.now() + SLICE_MS;
     }
     return `${parts.join('\n')}\n`;
-  }
-
-  /** Starts to measure the event loop, with a timer that keeps no process alive. */
-  startLoopProbe(): void {
-    if (this.probe !== undefined) return;
-    let dueMs = performance.now() + LOOP_PROBE_MS;
-    this.probe = setInterval(() => {
-      const nowMs = performance.now();
-      this.figures.eventLoopDelayUs.record((nowMs - dueMs) * 1000);
-      dueMs = nowMs + LOOP_PROBE_MS;
-    }, LOOP_PROBE_MS);
-    this.probe.unref();
-  }
-
-  stopLoopProbe(): void {
-    clearInterval(this.probe);
-    this.probe = undefined;
   }
 }

@@ -79,7 +79,7 @@ describe('the control API of real nodes', () => {
       expect(body).toMatchObject({ protected: true, why: '', peer: other, node: name });
       expect(body['peerAddress']).toMatch(/^127\.0\.0\.1:\d+$/);
       expect(allNamed(body)).toEqual([]);
-      const samples = await ask(name, 'GET', '/v1/samples?intervalMs=100');
+      const samples = await ask(name, 'GET', '/v1/samples?intervalMs=250');
       expect(samples.status).toBe(200);
       expect(samples.lines.length).toBeGreaterThan(1);
       for (const line of samples.lines) expect(allNamed(line)).toEqual([]);
@@ -104,7 +104,7 @@ describe('the control API of real nodes', () => {
     await pair.start('a').waitState(['solo'], 20_000);
     for (const [method, url, status] of [
       ['GET', '/v1/events?since=x', 400],
-      ['GET', '/v1/samples?intervalMs=5', 400],
+      ['GET', '/v1/samples?intervalMs=249', 400],
       ['GET', '/v1/console', 426],
       ['POST', '/v1/switchover', 409],
       ['POST', '/v1/drain', 409],
@@ -242,7 +242,7 @@ describe('the control API of real nodes', () => {
 
   test('watch fills a terminal and puts it back; without one it prints lines', async () => {
     await pair.startBoth();
-    const plain = pair.ftctl('a', 'watch', '--count', '2', '--interval-ms', '100');
+    const plain = pair.ftctl('a', 'watch', '--count', '2', '--interval-ms', '250');
     expect(plain).toMatchObject({ code: 0, stderr: '' });
     expect(plain.stdout.trim().split('\n')).toHaveLength(2);
     expect(plain.stdout).toMatch(/ a primary protected, generation 1, /);

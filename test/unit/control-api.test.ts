@@ -145,7 +145,7 @@ describe('the control server', () => {
     ['/v1/events?since=x'],
     ['/v1/events?since=-1'],
     ['/v1/events?follow=maybe'],
-    ['/v1/samples?intervalMs=99'],
+    ['/v1/samples?intervalMs=249'],
     ['/v1/samples?intervalMs=1e3'],
   ])('GET %s is refused with what is allowed', async (url) => {
     const { status, text } = await ask('GET', url);
@@ -221,7 +221,7 @@ describe('the control server', () => {
   });
 
   test('a client that goes away takes its stream with it', async () => {
-    const socket = await connect('GET /v1/samples?intervalMs=100 HTTP/1.1\r\nHost: node\r\n\r\n');
+    const socket = await connect('GET /v1/samples?intervalMs=250 HTTP/1.1\r\nHost: node\r\n\r\n');
     await new Promise((resolve) => socket.once('data', resolve));
     socket.destroy();
     await new Promise((resolve) => setTimeout(resolve, 250));

@@ -37,7 +37,7 @@ export const watchCommand: CtlCommand = {
       value: 'MS',
       fallback: '1000',
       help: 'how often rates and percentiles are taken',
-      type: { kind: 'integer', min: 100, max: 60_000 },
+      type: { kind: 'integer', min: 250, max: 60_000 },
     },
     {
       name: 'count',
