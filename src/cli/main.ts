@@ -110,6 +110,8 @@ class Running {
   private readonly terminal = new Terminal();
   private started = false;
   private ending = false;
+  /** The end has begun, and not by a signal: a first one changes nothing, a second one forces. */
+  private endingUnasked = false;
   private deferredSignal: string | undefined;
 
   constructor(
@@ -189,6 +191,11 @@ class Running {
   }
 
   private signalled(signal: string): void {
+    // Whoever asks for an end that has begun by itself (a drain, a fence) gets that one.
+    if (this.endingUnasked) {
+      this.endingUnasked = false;
+      return;
+    }
     if (this.ending || this.deferredSignal !== undefined) {
       this.flush();
       process.exit(ExitCode.internal);
@@ -237,6 +244,7 @@ class Running {
   private end(code: ExitCode, kind: string, sentence: string): void {
     if (this.ending) return;
     this.ending = true;
+    this.endingUnasked = kind !== 'signal';
     process.exitCode = code;
     this.supervisor?.stopping(sentence);
     if (kind !== 'start-failed') this.say(code === ExitCode.ok ? 'info' : 'fatal', sentence, kind);

@@ -172,6 +172,14 @@ describe('the control API of real nodes', () => {
     expect(await pair.node('a').process.waitExit(2000)).toMatchObject({ code: 0, signal: null });
   });
 
+  test('a signal that meets the end of a drain does not change its code', async () => {
+    await pair.startBoth();
+    expect(await ask('b', 'POST', '/v1/drain')).toMatchObject({ status: 200 });
+    // As a supervisor does, while the process still says good-bye.
+    process.kill(pair.node('b').process.pid, 'SIGTERM');
+    expect(await pair.node('b').process.waitExit(2000)).toMatchObject({ code: 0, signal: null });
+  });
+
   test('two drains at once get the same answer', async () => {
     await pair.startBoth();
     const [one, two] = await Promise.all([

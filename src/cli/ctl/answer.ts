@@ -9,7 +9,8 @@ export function refusedBy(answer: ControlAnswer, json: boolean): CtlExitCode {
   const { message } = body;
   const why = typeof message === 'string' ? message : `the node answered ${status} and no reason`;
   process.stderr.write(`ftctl: ${printable(why)}\n`);
-  return status === 409 ? CtlExitCode.refused : CtlExitCode.internal;
+  // 429: it has too many clients of this kind already, and is as it was.
+  return status === 409 || status === 429 ? CtlExitCode.refused : CtlExitCode.internal;
 }
 
 /** Control characters made visible: text of a peer or a guest must not steer the terminal. */
