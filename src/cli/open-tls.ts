@@ -101,7 +101,7 @@ export function troubleTo(logger: Logger): (error: FtError) => void {
   return ({ message, code, facts: more }) => {
     const unsaid = lines.take(performance.now() * 1000);
     if (unsaid === undefined) return;
-    logger.warn(message, { code, ...more, ...(unsaid === 0 ? {} : { unsaid }) });
+    logger.warn(message, { event: 'door', code, ...more, ...(unsaid === 0 ? {} : { unsaid }) });
   };
 }
 

@@ -4,13 +4,14 @@
  * log is its source:
  *
  *   roles, node, command ──▶ Logger ─┬─▶ the log's own sink
- *                                    └─▶ journal ─ ring of EVENTS_MAX ─▶ since(seq), onEvent()
+ *                                    └─▶ journal ─ EVENTS_MAX newest ─▶ since(seq), onEvent()
  *
  * Each event also knows the moment that it was said in: role, state, generation, epoch, life. Its
  * kind is what the line's `event` fact says ("state", "failover", "sync" …; docs/events.md), and
  * "note" where a line has none.
  *
- * Bounded in all directions: events, their text, their facts. Whoever listens is told in a later turn
+ * Bounded in all directions: events, their text, their facts, and what strangers at a port ("door")
+ * may have of them. Whoever listens is told in a later turn
  * of the event loop, so that its work is never in the way of what the event is about.
  */
 import type { Facts } from '../common/errors';
@@ -50,6 +51,9 @@ export interface JournalOptions {
 }
 
 const EVENTS_MAX = 1000;
+/** The kind of what strangers at a port cause, and the part of all events that they may have. */
+const DOOR = 'door';
+const DOOR_SHARE = 0.1;
 const TEXT_CHARS_MAX = 2000;
 const FACTS_MAX = 32;
 const REPEATS_MAX = 10;
@@ -63,8 +67,10 @@ const BEFORE_THE_NODE: JournalMoment = {
 export class Journal {
   /** Says where the node stands; the command sets it once there is a node. */
   moment: () => JournalMoment = () => BEFORE_THE_NODE;
-  private readonly ring: JournalEvent[] = [];
+  /** Oldest first. */
+  private readonly events: JournalEvent[] = [];
   private readonly eventsMax: number;
+  private doorEvents = 0;
   private readonly now: () => Date;
   private readonly soon: (action: () => void) => void;
   private readonly listeners = new Set<(event: JournalEvent) => void>();
@@ -86,9 +92,11 @@ export class Journal {
 
   add(level: JournalLevel, text: string, facts: Facts = {}): void {
     const { event: kind, ...others } = facts;
-    // What others can cause again and again must not push out what matters.
-    if (kind !== 'state' && kind !== 'failover' && !this.repeats.admits(text, this.now().getTime()))
-      return;
+    // What others can cause again and again must not push out what matters. Each stranger's line has
+    // an address of its own, so those are told apart from others by their kind and not by words.
+    const words = kind === DOOR ? DOOR : text;
+    const always = kind === 'state' || kind === 'failover';
+    if (!always && !this.repeats.admits(words, this.now().getTime())) return;
     this.lastSeq += 1;
     const moment = this.moment();
     const event: JournalEvent = {
@@ -100,24 +108,18 @@ export class Journal {
       ...moment,
       facts: bounded(others, { ...moment }),
     };
-    this.ring[this.lastSeq % this.eventsMax] = event;
+    this.keep(event);
     this.tellSoon();
   }
 
   /**
-   * The events after number `seq`, oldest first; all that are kept for 0. Fewer than were asked for
-   * are told by their numbers: the first is not seq + 1. A number that is not reached yet is one of
+   * The events after number `seq`, oldest first; all that are kept for 0. Those that are kept no
+   * longer are told by gaps in the numbers. A number that is not reached yet is one of
    * another process's journal, and is read as 0.
    */
   since(seq: number): JournalEvent[] {
     const from = seq > this.lastSeq ? 0 : seq;
-    const events: JournalEvent[] = [];
-    const oldest = Math.max(from, this.lastSeq - this.eventsMax, 0) + 1;
-    for (let at = oldest; at <= this.lastSeq; at += 1) {
-      const event = this.ring[at % this.eventsMax];
-      if (event !== undefined) events.push(event);
-    }
-    return events;
+    return this.events.filter((event) => event.seq > from);
   }
 
   /** Calls `listener` for each event from now on, in order, each in a later turn than its own; what
@@ -139,6 +141,20 @@ export class Journal {
         this.add(level, message, facts);
       };
     return { info: both('info'), warn: both('warn'), error: both('error') };
+  }
+
+  /** An event of the door takes the place of the oldest of its kind once these have their share. */
+  private keep(event: JournalEvent): void {
+    if (event.kind === DOOR && this.doorEvents >= Math.ceil(this.eventsMax * DOOR_SHARE)) {
+      this.drop(this.events.findIndex((one) => one.kind === DOOR));
+    }
+    if (this.events.length >= this.eventsMax) this.drop(0);
+    this.events.push(event);
+    if (event.kind === DOOR) this.doorEvents += 1;
+  }
+
+  private drop(index: number): void {
+    for (const gone of this.events.splice(index, 1)) if (gone.kind === DOOR) this.doorEvents -= 1;
   }
 
   private tellSoon(): void {

@@ -140,7 +140,8 @@ export class Doorkeeper {
   private say(message: string, facts: Facts): void {
     const unsaid = this.lines.take(this.options.clock.nowUs());
     if (unsaid === undefined) return;
-    this.options.logger.warn(message, unsaid === 0 ? facts : { ...facts, unsaid });
+    const all = { event: 'door', ...facts };
+    this.options.logger.warn(message, unsaid === 0 ? all : { ...all, unsaid });
   }
 
   private cutOff(connection: Connection, error: FtError): void {

@@ -81,11 +81,41 @@ test('made again, a node’s certificate is a new one with a new key', () => {
   expect((material.expirySeconds - Date.now() / 1000) / 86_400).toBeCloseTo(3, 1);
 });
 
+test('nobody’s key is replaced by that of somebody else', () => {
+  const key = readFileSync(filesOf('a').key, 'utf8');
+  const error = refusal('pki', 'reader', authority, '--name', 'a');
+  expect(error.code).toBe('FT_ERR_PKI_EXISTS');
+  expect(error.message).toMatch(/certificate of node a, and not of reader a/);
+  const out = path.join(authority, 'a');
+  const other = refusal('pki', 'node', authority, '--node', 'c', '--host', 'h', '--out', out);
+  expect(other.code).toBe('FT_ERR_PKI_EXISTS');
+  const reader = refusal('pki', 'node', authority, '--node', 'prometheus', '--host', 'h');
+  expect(reader.code).toBe('FT_ERR_PKI_EXISTS');
+  expect(readFileSync(filesOf('a').key, 'utf8')).toBe(key);
+  expect(ftctl('pki', 'reader', authority, '--name', 'prometheus')).toBe(0);
+});
+
+test('the longest names fit into certificates', () => {
+  const [pair, node] = ['p'.repeat(64), 'n'.repeat(64)];
+  const long = path.join(folder, 'long');
+  expect(ftctl('pki', 'init', long, '--pair', pair)).toBe(0);
+  expect(ftctl('pki', 'node', long, '--node', node, '--host', 'h')).toBe(0);
+  expect(ftctl('pki', 'node', long, '--node', node, '--host', 'h')).toBe(0);
+});
+
 test('what must not be is refused in words', () => {
   expect(refusal('pki', 'init', authority, '--pair', 'web').code).toBe('FT_ERR_PKI_EXISTS');
   const nowhere = path.join(folder, 'nowhere');
   expect(refusal('pki', 'node', nowhere, '--node', 'a', '--host', 'h').message).toMatch(/pki init/);
-  for (const host of ['a b', 'h,DNS:evil', 'h:9100', '-x', 'h\nURI:romulus:pair:other', '']) {
+  for (const host of [
+    'a b',
+    'h,DNS:evil',
+    'h:9100',
+    '-x',
+    'h\nURI:romulus:pair:other',
+    '',
+    'fe80::1%eth0',
+  ]) {
     const error = refusal('pki', 'node', authority, '--node', 'a', '--host', host);
     expect(error.code).toBe('FT_ERR_CONFIG');
   }

@@ -88,6 +88,24 @@ describe('the journal', () => {
     expect(journal.seq).toBe(63);
   });
 
+  test('strangers at the door have a share, and push out nothing else', () => {
+    const { journal, pass } = journalByHand(100);
+    for (let n = 0; n < 90; n += 1) journal.add('info', 'a → b', { event: 'state' });
+    for (let n = 0; n < 2000; n += 1) {
+      journal.add('warn', `192.0.2.1:${n} is no peer`, { event: 'door' });
+      if (n >= 500) pass(10_000);
+    }
+    const kinds = journal.since(0).map((event) => event.kind);
+    expect(kinds.filter((kind) => kind === 'state')).toHaveLength(90);
+    expect(kinds.filter((kind) => kind === 'door')).toHaveLength(10);
+    // Ten at once, and then one in ten seconds.
+    expect(journal.seq).toBe(90 + 10 + 1499);
+    for (let n = 0; n < 100; n += 1) journal.add('info', 'b → a', { event: 'state' });
+    expect(journal.since(0)).toHaveLength(100);
+    journal.add('warn', 'one more is no peer', { event: 'door' });
+    expect(journal.since(0).filter((event) => event.kind === 'door')).toHaveLength(1);
+  });
+
   test('long words and many facts are cut', () => {
     const { journal } = journalByHand();
     const many = Object.fromEntries(

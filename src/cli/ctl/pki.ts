@@ -157,6 +157,7 @@ function day(date: Date): string {
 function checkHost(text: string): string {
   const label = /^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/;
   const named = text.length <= 253 && text.split('.').every((part) => label.test(part));
-  if (isIP(text) !== 0 || named) return text;
-  throw configError('host', text, 'a host name or an IP address, without a port');
+  // "fe80::1%eth0" is an address to Node; a certificate has no place for its zone.
+  if ((isIP(text) !== 0 && !text.includes('%')) || named) return text;
+  throw configError('host', text, 'a host name or an IP address, without a port or a zone (%)');
 }

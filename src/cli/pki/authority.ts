@@ -24,8 +24,11 @@ import { isIP } from 'node:net';
 import path from 'node:path';
 import { FtError } from '../../common/errors';
 import { TlsMaterial } from '../../transport/tls';
-import { namesOf } from '../../transport/tls-names';
+import { mayRead, namesOf } from '../../transport/tls-names';
 import { openssl } from './openssl';
+
+/** X.520 allows no more in a common name; whose authority it is, the pair's URI says in full. */
+const CN_CHARS_MAX = 64;
 
 const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
 
@@ -57,7 +60,7 @@ export function makeAuthority(folder: string, pair: string, days: number): Date 
     const [key, cert] = [path.join(work, 'ca.key'), path.join(work, 'ca.pem')];
     writeFileSync(
       config,
-      requestConfig(`romulus pair ${pair}`, [
+      requestConfig(`romulus pair ${pair}`.slice(0, CN_CHARS_MAX), [
         'basicConstraints=critical,CA:TRUE,pathlen:0',
         'keyUsage=critical,keyCertSign,cRLSign',
         'subjectKeyIdentifier=hash',
@@ -75,13 +78,14 @@ export function makeAuthority(folder: string, pair: string, days: number): Date 
 }
 
 /**
- * Makes a key and a certificate in `out`, in place of those that are there. Throws FT_ERR_PKI_NONE
- * (no authority in `folder`), FT_ERR_PKI_FILE, what openssl() throws, or what TlsMaterial.load says
- * of the result.
+ * Makes a key and a certificate in `out`, in place of those of the same holder that are there. Throws
+ * FT_ERR_PKI_NONE (no authority in `folder`), FT_ERR_PKI_EXISTS (`out` has somebody else's),
+ * FT_ERR_PKI_FILE, what openssl() throws, or what TlsMaterial.load says of the result.
  */
 export function issue(folder: string, out: string, holder: Holder, days: number): Issued {
   const authority = authorityFiles(folder);
   const pair = pairOf(authority, folder);
+  refuseOther(out, holder, pair);
   const issued = {
     ca: path.join(out, 'ca.pem'),
     cert: path.join(out, 'cert.pem'),
@@ -109,6 +113,25 @@ export function issue(folder: string, out: string, holder: Holder, days: number)
     put(at('cert.pem'), issued.cert, 0o644);
   });
   return { ...issued, expires: expiryOf(issued.cert) };
+}
+
+/** A holder's key is not to be lost because another one goes by the same name. */
+function refuseOther(out: string, holder: Holder, pair: string): void {
+  const file = path.join(out, 'cert.pem');
+  if (!existsSync(file)) return;
+  const certificate = certificateAt(file);
+  const { subject, pairs, node } = namesOf(certificate);
+  const isSame =
+    subject === `CN=${holder.name}` &&
+    (holder.kind === 'node'
+      ? node === holder.name && pairs.includes(pair)
+      : pairs.length === 0 && mayRead(certificate, pair));
+  if (isSame) return;
+  const whose = node === undefined ? subject : `node ${node}`;
+  const message =
+    `${file} is the certificate of ${whose}, and not of ${holder.kind} ${holder.name} of pair ` +
+    `${pair}; its key would be lost. Choose another name, or another directory with --out.`;
+  throw new FtError('FT_ERR_PKI_EXISTS', message, { path: file });
 }
 
 function authorityFiles(folder: string): { readonly cert: string; readonly key: string } {
