@@ -21,6 +21,7 @@ import type { ReloadOutcome } from '../config/reload';
 import { notifySupervisor } from '../machine';
 import type { NodeEnd, StateEvent } from '../node/running-node';
 import { stateSentence } from '../node/state-words';
+import { marksOf } from '../observe/journal-marks';
 import { type NodeLog, openLog } from '../observe/logger';
 import { type BuiltNode, buildNode } from './build-node';
 import { confineNode } from './confine';
@@ -85,7 +86,7 @@ function readRequest(command: CommandName, words: readonly string[]): Request<Co
     return readConfig(command, words);
   } catch (thrown) {
     const error = toFtError(thrown);
-    process.stderr.write(`${command}: ${error.message}\n`);
+    process.stderr.write(marksOf(2, process.env)(`${command}: ${error.message}\n`, 'fatal'));
     process.exitCode = exitCodeOfStart(error);
     return undefined;
   }
@@ -99,6 +100,7 @@ function tooEarly(): FtError {
 class Running {
   private readonly out = new LineWriter(1);
   private readonly errors = new LineWriter(2);
+  private readonly mark = marksOf(2, process.env);
   private log: NodeLog | undefined;
   private built: BuiltNode | undefined;
   private readonly supervisor = Supervisor.fromEnvironment(process.env, {
@@ -130,7 +132,7 @@ class Running {
     try {
       const tellConfined = confineNode(this.config);
       const { log: form, nodeId: node, pair } = this.config;
-      const write = (line: string): void => this.errors.put(line);
+      const write = (line: string, level: LogLevel) => this.errors.put(this.mark(line, level));
       this.log = await openLog({ ...form, node, pair, write });
       tellConfined(this.log);
       this.built = await buildNode(this.config, {
@@ -288,7 +290,7 @@ class Running {
   private say(level: LogLevel, sentence: string, code?: string): void {
     const { log } = this;
     if (log === undefined || this.config.log.format === 'text') {
-      this.errors.put(`${this.command}: ${sentence}\n`);
+      this.errors.put(this.mark(`${this.command}: ${sentence}\n`, level));
     } else {
       log[level](sentence, { event: 'command', code });
     }

@@ -30,7 +30,7 @@ export interface LogOptions {
   /** Who speaks: fields of every line of JSON. */
   readonly node: string;
   readonly pair: string;
-  readonly write: (line: string) => void;
+  readonly write: (line: string, level: LogLevel) => void;
   readonly now?: () => Date;
 }
 
@@ -51,7 +51,7 @@ export function lineLogger(
 
 class TextLog implements NodeLog {
   constructor(
-    private readonly write: (line: string) => void,
+    private readonly write: (line: string, level: LogLevel) => void,
     private readonly now: () => Date = () => new Date(),
     public level: LogLevel,
   ) {}
@@ -78,7 +78,7 @@ class TextLog implements NodeLog {
 
   private put(level: LogLevel, message: string, facts: Facts = {}): void {
     if (rank(level) < rank(this.level)) return;
-    this.write(formatLine(this.now(), level.padEnd(5), message, facts));
+    this.write(formatLine(this.now(), level.padEnd(5), message, facts), level);
   }
 }
 
@@ -91,6 +91,8 @@ const OWN_FIELDS: ReadonlySet<string> = new Set(['level', 'time', 'node', 'pair'
 
 function jsonLog(make: typeof import('pino').pino, options: LogOptions): NodeLog {
   const { level, node, pair, write, now = () => new Date() } = options;
+  // pino writes a line before the call returns.
+  let speaking: LogLevel = level;
   const sink: Pino = make(
     {
       level,
@@ -98,12 +100,14 @@ function jsonLog(make: typeof import('pino').pino, options: LogOptions): NodeLog
       timestamp: () => `,"time":"${now().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    { write },
+    { write: (line: string) => write(line, speaking) },
   );
   const at =
     (name: LogLevel) =>
-    (message: string, facts: Facts = {}): void =>
+    (message: string, facts: Facts = {}): void => {
+      speaking = name;
       sink[name](ownFieldsApart(facts), message);
+    };
   return {
     debug: at('debug'),
     info: at('info'),
