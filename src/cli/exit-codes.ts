@@ -40,7 +40,7 @@ function isOfThisHost(error: FtError): boolean {
 const DRAINED: Readonly<Record<Drained['guest'], string>> = {
   'handed-over': 'This node was drained: its guest goes on at the other host.',
   ended: 'This node was drained: its guest, which no standby held, ended with it.',
-  elsewhere: 'This node was drained: its primary was told, and runs the guest without a standby.',
+  elsewhere: 'This node was drained: its primary was told, and has the guest without a standby.',
 };
 
 /** One sentence for the person who reads the log. */

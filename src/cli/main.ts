@@ -210,7 +210,20 @@ class Running {
       );
       return;
     }
+    if (this.built?.node.state.state === 'switching') {
+      this.deferredSignal = signal;
+      this.say('warn', `${signal} received while handing the guest over. Again to force.`);
+      return;
+    }
     this.end(ExitCode.ok, 'signal', `${signal} received.`);
+  }
+
+  /** Later: whoever waits for what has just become known comes first, and may end this node. */
+  private obeyDeferred(signal: string): void {
+    this.deferredSignal = undefined;
+    setImmediate(() => {
+      if (!this.ending) this.signalled(signal);
+    });
   }
 
   /** A standby that only waits changes no state when it starts. */
@@ -219,17 +232,21 @@ class Running {
     this.supervisor?.state(role, state, `${role}, ${state}: ${stateSentence(role, state)}`);
   }
 
-  /** A signal that came during a claim: obeyed when the guest turns out not to depend on us. */
+  /**
+   * A signal that came during a claim: obeyed when the guest turns out not to depend on us. One that
+   * came while the guest was being handed over: obeyed when that is over.
+   */
   private stateChanged(event: StateEvent): void {
     if (this.built !== undefined) this.tellState(this.built);
     const signal = this.deferredSignal;
-    if (signal === undefined || event.role !== 'standby') return;
-    if (event.to === 'active') {
+    if (signal === undefined) return;
+    if (event.role === 'primary') {
+      if (event.from === 'switching') this.obeyDeferred(signal);
+    } else if (event.to === 'active') {
       this.deferredSignal = undefined;
       this.say('warn', `the guest runs here now; ${signal} again ends it.`);
     } else if (event.to === 'joining' || event.to === 'ready') {
-      this.deferredSignal = undefined;
-      setImmediate(() => this.signalled(signal));
+      this.obeyDeferred(signal);
     }
   }
 

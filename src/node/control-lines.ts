@@ -101,15 +101,18 @@ export function streamSamples(
   intervalMs: number,
   onDone: () => void,
 ): () => void {
+  const next = (): object => ({ ...source.next(), at: new Date().toISOString() });
+  // Before the head: what cannot be taken is answered with an error.
+  const first = next();
   const lines = new LineStream(response);
   const timer = setInterval(() => {
-    if (lines.hasRoom) lines.write({ ...source.next(), at: new Date().toISOString() });
+    if (lines.hasRoom) lines.write(next());
   }, intervalMs);
   lines.onEnd = () => {
     clearInterval(timer);
     source.close();
     onDone();
   };
-  lines.write({ ...source.next(), at: new Date().toISOString() });
+  lines.write(first);
   return () => lines.end();
 }

@@ -144,10 +144,8 @@ export class ControlServer {
     }
     const { target } = this;
     let end = (): void => undefined;
-    const ended = (): void => end();
-    this.streams.add(ended);
     const onDone = (): void => {
-      this.streams.delete(ended);
+      this.streams.delete(end);
     };
     if (path === '/v1/samples') {
       end = streamSamples(response, target.samples(), Number(intervalMs), onDone);
@@ -155,6 +153,7 @@ export class ControlServer {
       const from = { since: Number(since), follow: follow === true };
       end = streamEvents(response, target.journal, from, onDone);
     }
+    this.streams.add(end);
     return undefined;
   }
 
@@ -210,6 +209,11 @@ function refused(status: number, error: FtError): Answer {
 
 function reply(response: ServerResponse, { status, body }: Answer): void {
   if (response.writableEnded) return;
+  // A stream has begun, so there is no head any more to say it in.
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
   const text = `${JSON.stringify(body)}\n`;
   response.writeHead(status, {
     Connection: 'close',

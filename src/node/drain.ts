@@ -3,18 +3,25 @@
  * success.
  *
  *   primary, protected         switchover: the guest goes on at the other host ──▶ over, no rejoining
- *   primary, handing over      refused, with force too: ask again when it is clear where the guest is
+ *   primary, handing over      waits for how that ends, and goes on from there
  *   primary, any other state   refused: the guest would end with this node. With force it does
  *   primary, its guest ended   over
  *   standby, taking over       refused: the guest is about to run here; ask again
+ *   standby, ready, and loss   refused: its primary's guest would stand still. With force it does
+ *     of a standby is a pause
  *   standby, any other state   says good-bye: its primary goes on alone at once, and by intention
+ *
+ * Whoever drains means to end the process, and systemd does so after a refusal, too. So a node that is
+ * ended soon after one does not say that its guest ends with it (RunningNode.stop): the standby, if it
+ * holds the guest, takes it over as from a host that died.
  *
  * A drained primary does not join as standby, whatever --on-fenced says: that is the difference to a
  * switchover. Asked twice, both get the same answer.
  */
-import { FtError } from '../common/errors';
+import { FtError, toFtError } from '../common/errors';
 import type { Logger } from '../common/logger';
-import type { PrimaryState } from '../primary/primary-types';
+import type { StandbyLossPolicy } from '../primary/guest-halt';
+import type { PrimaryEnd, PrimaryState } from '../primary/primary-types';
 import type { SwitchoverDone } from '../primary/switchover';
 import type { StandbyState } from '../standby/standby-types';
 
@@ -24,10 +31,20 @@ export interface DrainableNode {
     readonly role: 'primary' | 'standby';
     readonly state: PrimaryState | StandbyState;
   };
+  readonly settings: { readonly onStandbyLoss: StandbyLossPolicy };
   readonly claiming: boolean;
+  /** The outcome of the switchover that was asked for, until it is known. Never rejects. */
+  readonly switchoverUnderWay: Promise<SwitchoverDone | FtError> | undefined;
   switchover(): Promise<SwitchoverDone | FtError>;
-  /** The guest of this life is another node's now. */
-  readonly lost: boolean;
+  /** The guest of this life is another node's now: how the primary here ended. */
+  readonly lost: PrimaryEnd | undefined;
+}
+
+export interface DrainHandlers {
+  /** The node has nothing left to do: its process is to end. */
+  onDrained(drained: Drained): void;
+  /** The node goes on. */
+  onRefused(): void;
 }
 
 export interface Drained {
@@ -47,8 +64,7 @@ export class Drain {
   constructor(
     private readonly node: DrainableNode,
     private readonly logger: Logger,
-    /** The node has nothing left to do: its process is to end. */
-    private readonly onDrained: (drained: Drained) => void,
+    private readonly handlers: DrainHandlers,
   ) {}
 
   /** True from when this node must not take on work any more. */
@@ -58,42 +74,67 @@ export class Drain {
 
   /** Never rejects; an FtError (FT_ERR_DRAIN_…, FT_ERR_SWITCHOVER_…) says why the node goes on. */
   make(force: boolean): Promise<Drained | FtError> {
-    this.under ??= this.begin(force).then((result) => {
-      if (result instanceof FtError) {
-        this.under = undefined;
-        const facts = { event: 'drain', code: result.code };
-        this.logger.warn(`drain refused: ${result.message}`, facts);
-      } else {
-        this.logger.info('drained: this node has no work left, and ends', {
-          ...{ event: 'drain', guest: result.guest },
-        });
-        this.onDrained(result);
-      }
-      return result;
-    });
+    this.under ??= this.begin(force)
+      .catch((thrown: unknown) => toFtError(thrown))
+      .then((result) => {
+        this.settled(result);
+        return result;
+      });
     return this.under;
   }
 
-  private async begin(force: boolean): Promise<Drained | FtError> {
-    const { role, state } = this.node.state;
-    this.logger.info('a drain was asked for', { event: 'drain', force });
-    if (role === 'standby') {
-      if (this.node.claiming) return refusedWhileClaiming(state);
-      return { drained: true, role, guest: 'elsewhere' };
+  private settled(result: Drained | FtError): void {
+    if (result instanceof FtError) {
+      this.under = undefined;
+      const facts = { event: 'drain', code: result.code };
+      this.logger.warn(`drain refused: ${result.message}`, facts);
+      this.handlers.onRefused();
+      return;
     }
+    const facts = { event: 'drain', guest: result.guest };
+    this.logger.info('drained: this node has no work left, and ends', facts);
+    this.handlers.onDrained(result);
+  }
+
+  private async begin(force: boolean): Promise<Drained | FtError> {
+    this.logger.info('a drain was asked for', { event: 'drain', force });
+    if (this.node.state.state === 'protected' || this.node.state.state === 'switching') {
+      // Somebody else asked for it; where the guest is then decides.
+      const before = await this.node.switchoverUnderWay;
+      if (before !== undefined && this.node.lost !== undefined) return handedOver(before);
+    }
+    const { role, state } = this.node.state;
+    if (role === 'standby') return this.ofStandby(state, force);
     if (state === 'switching' || state === 'fenced') return refusedWhileMoving(state);
     if (state === 'ended') return { drained: true, role, guest: 'ended' };
     if (state !== 'protected') {
       return force ? { drained: true, role, guest: 'ended' } : refusedUnprotected(state);
     }
     const done = await this.node.switchover();
-    if (!(done instanceof FtError)) {
-      const { generation, blackoutUs } = done;
-      return { drained: true, role, guest: 'handed-over', generation, blackoutUs };
-    }
     // Nobody heard how it went, and the witness said afterwards that the guest is there.
-    return this.node.lost ? { drained: true, role, guest: 'handed-over' } : done;
+    const gone = !(done instanceof FtError) || this.node.lost !== undefined;
+    return gone ? handedOver(done) : done;
   }
+
+  private ofStandby(state: string, force: boolean): Drained | FtError {
+    if (this.node.claiming) return refusedWhileClaiming(state);
+    const { onStandbyLoss } = this.node.settings;
+    if (state === 'ready' && onStandbyLoss === 'pause' && !force) return refusedSincePaused();
+    return { drained: true, role: 'standby', guest: 'elsewhere' };
+  }
+}
+
+function handedOver(done: SwitchoverDone | FtError): Drained {
+  const moved = { drained: true, role: 'primary', guest: 'handed-over' } as const;
+  if (done instanceof FtError) return moved;
+  return { ...moved, generation: done.generation, blackoutUs: done.blackoutUs };
+}
+
+function refusedSincePaused(): FtError {
+  const message =
+    'The guest would stand still for as long as no standby holds it (--on-standby-loss pause). ' +
+    'Drain the primary instead, which hands the guest over, or halt it with --force.';
+  return new FtError('FT_ERR_DRAIN_PAUSE', message);
 }
 
 function refusedUnprotected(state: string): FtError {

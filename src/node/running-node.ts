@@ -39,6 +39,9 @@ import { ClosedDoor } from './closed-door';
 import { Drain, type Drained } from './drain';
 import { Tally } from './tally';
 
+/** Who is ended so soon after a drain that was refused is ended for the same reason: systemd does. */
+const DRAIN_COUNTS_MS = 10_000;
+
 /** Send buffers that are kept: twice what the queue of the connection holds when it is full. */
 const IDLE_BUFFERS_MAX = 16;
 
@@ -126,8 +129,9 @@ export class RunningNode {
   private door: ClosedDoor | undefined;
   private stopped = false;
   /** The guest of this life is another node's, and a drain is what it was handed over for. */
-  lost = false;
+  lost: PrimaryEnd | undefined;
   private readonly drains: Drain;
+  private drainRefusedAtUs: number | undefined;
   /** Why the newest standby that was dialled is none; undefined since one joined. */
   refusal: string | undefined;
   /** As NodeParts has it, until setDials(). */
@@ -138,8 +142,9 @@ export class RunningNode {
     readonly parts: NodeParts,
     private readonly handlers: NodeHandlers,
   ) {
-    this.drains = new Drain(this, parts.logger, (drained) => {
-      this.handlers.onEnd({ kind: 'drained', drained });
+    this.drains = new Drain(this, parts.logger, {
+      onDrained: (drained) => this.handlers.onEnd({ kind: 'drained', drained }),
+      onRefused: () => this.drainRefused(),
     });
     this.dials = parts.dials;
   }
@@ -214,6 +219,11 @@ export class RunningNode {
     return role === 'standby' && (state === 'suspecting' || state === 'promoting');
   }
 
+  /** The outcome of the switchover that was asked for, until it is known. Never rejects. */
+  get switchoverUnderWay(): Promise<SwitchoverDone | FtError> | undefined {
+    return this.primary?.switchoverUnderWay;
+  }
+
   /**
    * Hands the guest over to the standby, in order: nothing is lost, and it stands still for some
    * milliseconds. Never rejects: an FtError says why the guest goes on here (FT_ERR_SWITCHOVER_…).
@@ -237,13 +247,23 @@ export class RunningNode {
     return this.drains.make(force);
   }
 
-  /** Ends in order: peers are told, the guest (if it runs here) ends. The machine is closed. */
+  /**
+   * Ends in order: peers are told, the guest (if it runs here) ends. The machine is closed. Soon after
+   * a drain that was refused nobody is told: a standby that holds the guest shall take it over.
+   */
   stop(reason: string): void {
     this.stopped = true;
     const why = this.drains.active ? 'drained by its operator' : reason;
-    if (this.primary !== undefined) this.primary.stop(why);
-    else this.standby?.stop(why);
+    if (this.primary === undefined) this.standby?.stop(why);
+    else if (this.shallLeave) this.primary.leave(why);
+    else this.primary.stop(why);
     this.currentMachine?.close();
+    this.currentMachine = undefined;
+  }
+
+  private get shallLeave(): boolean {
+    const { drainRefusedAtUs: atUs } = this;
+    return atUs !== undefined && this.parts.clock.nowUs() - atUs <= DRAIN_COUNTS_MS * 1000;
   }
 
   // ── lives ──────────────────────────────────────────────────────────────────────────────────────
@@ -292,9 +312,20 @@ export class RunningNode {
     if (end.kind === 'fenced') this.tally.wasFenced(end.switchover);
     if (end.kind === 'fenced' && this.drains.active) {
       // What was asked for: the drain says so, and ends this node.
-      this.lost = true;
+      this.lost = end;
       return;
     }
+    this.goOnAfter(end);
+  }
+
+  private drainRefused(): void {
+    this.drainRefusedAtUs = this.parts.clock.nowUs();
+    const { lost } = this;
+    this.lost = undefined;
+    if (lost !== undefined) this.goOnAfter(lost);
+  }
+
+  private goOnAfter(end: PrimaryEnd): void {
     if (end.kind !== 'fenced' || !this.rejoins) {
       this.handlers.onEnd(end);
       return;

@@ -17,7 +17,7 @@
  *                                         switching ── handed over, and taken over ────────┘
  *                                              │ link lost, or bye: gaveUp ─▶ suspended · bye ─▶ solo
  *
- *   any ── stop(): bye ─▶ stopped                         any ── machine error ─▶ stopped
+ *   any ── stop(): bye ─▶ stopped              any ── machine error, leave(): no bye ─▶ stopped
  *
  * The guest ends itself:
  *   solo, syncing before holdOutput   bye that says so ─▶ ended
@@ -194,9 +194,16 @@ export class PrimaryRole {
     this.toSolo('the guest was promoted');
   }
 
-  /** Ends the guest on the operator's word; the standby is told, and will not promote. */
+  /**
+   * Ends the guest on the operator's word; the standby is told, and will not promote. While the guest
+   * is being handed over, this side alone ends: see leave().
+   */
   stop(reason: string): void {
     if (this.over) return;
+    if (this.switchoverUnderWay !== undefined) {
+      this.leave(reason);
+      return;
+    }
     this.endAll(reason);
     this.options.machine.fence();
     this.become('stopped', reason);
@@ -227,6 +234,23 @@ export class PrimaryRole {
   setDials(dials: readonly Dial[]): void {
     this.link.setDials(dials);
     if (this.current === 'solo' && this.lastWords.end === undefined) this.link.start();
+  }
+
+  /** The outcome of the switchover that was asked for, until it is known. Never rejects. */
+  get switchoverUnderWay(): Promise<SwitchoverDone | FtError> | undefined {
+    return this.switchoverRequest.underWay;
+  }
+
+  /** Ends this side without a word, as the end of the host would: whoever holds the guest claims it. */
+  leave(reason: string): void {
+    if (this.over) return;
+    this.switchoverFailed(SwitchoverError.ended(reason));
+    this.claim?.stop();
+    this.witnessLoss.end();
+    this.replication.drop();
+    this.link.stop();
+    this.options.machine.fence();
+    this.become('stopped', reason);
   }
 
   private beginSwitchover(): Promise<SwitchoverDone | FtError> {
@@ -413,15 +437,8 @@ export class PrimaryRole {
 
   private machineStopped(error: FtError): void {
     if (this.over) return;
-    this.switchoverFailed(SwitchoverError.ended(error.message));
-    // This machine cannot go on, the guest could: cut the link without a bye, so that the standby
-    // takes over at once.
-    this.claim?.stop();
-    this.witnessLoss.end();
-    this.replication.drop();
-    this.link.stop();
-    this.options.machine.fence();
-    this.become('stopped', error.message);
+    // This machine cannot go on, the guest could: the standby takes over at once.
+    this.leave(error.message);
     this.handlers.onEnd({ kind: 'machine-error', error });
   }
 

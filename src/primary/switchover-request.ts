@@ -36,20 +36,34 @@ export interface SwitchoverAsker {
 const LOOK_MS_MAX = 2000;
 
 export class SwitchoverRequest {
-  private looking = false;
+  private asked: Promise<SwitchoverDone | FtError> | undefined;
 
   constructor(private readonly asker: SwitchoverAsker) {}
 
+  /** The outcome of the one that was asked for, from then until it is known. Never rejects. */
+  get underWay(): Promise<SwitchoverDone | FtError> | undefined {
+    return this.asked;
+  }
+
   /** Begins a switchover, or says why not. Never rejects. */
-  async make(): Promise<SwitchoverDone | FtError> {
-    const { unable, begin } = this.asker;
-    if (this.looking) return SwitchoverError.state('about to switch over');
-    const before = unable();
-    if (before !== undefined) return before;
-    this.looking = true;
-    const undecided = await this.look();
-    this.looking = false;
-    return unable() ?? undecided ?? begin();
+  make(): Promise<SwitchoverDone | FtError> {
+    const before =
+      this.asker.unable() ??
+      (this.asked === undefined ? undefined : SwitchoverError.state('about to switch over'));
+    if (before !== undefined) return Promise.resolve(before);
+    this.asked = this.lookAndBegin();
+    return this.asked;
+  }
+
+  private async lookAndBegin(): Promise<SwitchoverDone | FtError> {
+    try {
+      const undecided = await this.look();
+      return this.asker.unable() ?? undecided ?? (await this.asker.begin());
+    } catch (thrown) {
+      return toFtError(thrown);
+    } finally {
+      this.asked = undefined;
+    }
   }
 
   /** Why the witness would not decide a claim from the generation that runs here. */

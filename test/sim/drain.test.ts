@@ -1,7 +1,7 @@
 /** Drain in the simulator: the guest is at exactly one side afterwards, whatever is lost on the way. */
 import { FtError } from '../../src/common/errors';
 import type { Drained } from '../../src/node/drain';
-import { ask, forgetRequests, states } from './switchover-support';
+import { ask, codeOf, exchange, forgetRequests, halting, states } from './switchover-support';
 import { type SimHost, settlePromises, World } from './world';
 
 interface Asked {
@@ -100,5 +100,84 @@ describe('a drain', () => {
     expect(seen?.outcome).toMatchObject({ code: 'FT_ERR_DRAIN_BUSY' });
     expect(b.end).toBeUndefined();
     expect(world.violations).toEqual([]);
+  });
+
+  test('during a switchover waits for it, and ends the node', async () => {
+    const world = new World({ onFenced: 'rejoin' });
+    const { a, b } = await world.protectedPair();
+    const first = await halting(world, a);
+    const seen = drain(a);
+    await world.until('the drain', () => seen.outcome !== undefined && b.state === 'solo');
+    expect(codeOf(first.outcome)).toBe('done');
+    expect(seen.outcome).toMatchObject({ guest: 'handed-over', generation: 2 });
+    expect(a.end).toMatchObject({ kind: 'drained' });
+    expect(states(a)).not.toContain('joining');
+    expect(world.violations).toEqual([]);
+  });
+});
+
+describe('a node that is ended', () => {
+  /** The guest runs at `b`, and answers. */
+  async function survives(world: World, b: SimHost): Promise<void> {
+    await world.until('the guest', () => b.state === 'solo');
+    ask(world);
+    await world.until('an answer', () => world.answers.at(-1)?.node === 'b');
+    expect(world.judge.guestGone).toBe(false);
+    expect(world.violations).toEqual([]);
+  }
+
+  test('after a drain that was refused leaves its guest to the standby', async () => {
+    const world = new World();
+    const { a, b } = await world.protectedPair();
+    world.witness.unreachableFor.add('a').add('b');
+    const seen = drain(a);
+    await world.until('an answer', () => seen.outcome !== undefined);
+    expect(seen.outcome).toMatchObject({ code: 'FT_ERR_SWITCHOVER_WITNESS' });
+    a.node.stop('SIGTERM');
+    await world.until('a suspicion', () => b.state === 'suspecting');
+    world.witness.unreachableFor.clear();
+    await survives(world, b);
+  });
+
+  test('long after such a drain ends its guest, as an operator means it', async () => {
+    const slow = { intervalUs: 50_000, heartbeatIntervalMs: 100, suspectAfterMs: 1000 };
+    const world = new World(slow);
+    const { a, b } = await world.protectedPair();
+    world.witness.unreachableFor.add('a');
+    const seen = drain(a);
+    await world.until('an answer', () => seen.outcome !== undefined);
+    const dueUs = world.clock.nowUs() + 11_000_000;
+    await world.until('eleven seconds', () => world.clock.nowUs() > dueUs, 12_000);
+    a.node.stop('SIGTERM');
+    await world.until('the word', () => b.state === 'joining');
+    expect(states(b)).not.toContain('suspecting');
+  });
+
+  test('while a switchover is being asked for leaves its guest to the standby', async () => {
+    const world = new World();
+    const { a, b } = await world.protectedPair();
+    const seen = exchange(a);
+    expect(a.state).toBe('protected');
+    a.node.stop('SIGTERM');
+    await survives(world, b);
+    expect(codeOf(seen.outcome)).toMatch(/^FT_ERR_SWITCHOVER_/);
+  });
+
+  test('while it hands its guest over leaves it to the standby', async () => {
+    const world = new World();
+    const { a, b } = await world.protectedPair();
+    await halting(world, a);
+    a.node.stop('SIGTERM');
+    await survives(world, b);
+  });
+
+  test('when it has handed its guest over, too', async () => {
+    const world = new World();
+    const { a, b } = await world.protectedPair();
+    await halting(world, a);
+    b.onState = (event) => {
+      if (event.to === 'suspecting') a.node.stop('SIGTERM');
+    };
+    await survives(world, b);
   });
 });

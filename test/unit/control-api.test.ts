@@ -56,6 +56,7 @@ describe('the control server', () => {
   let server: ControlServer;
   let journal: Journal;
   let outcome: object | FtError = {};
+  let sample: () => object = () => ({});
   let forced: boolean[] = [];
   const agents: net.Socket[] = [];
 
@@ -89,10 +90,11 @@ describe('the control server', () => {
     journal = new Journal();
     outcome = {};
     forced = [];
+    sample = () => ({ epochsPerSecond: 1 });
     const node = { machine: {}, primary: {} };
     server = new ControlServer({
       status: () => ({ role: 'primary' }),
-      samples: () => ({ next: () => ({ epochsPerSecond: 1 }), close: () => undefined }),
+      samples: () => ({ next: () => sample(), close: () => undefined }),
       journal,
       switchover: () => Promise.resolve(outcome),
       drain: (force) => {
@@ -218,6 +220,26 @@ describe('the control server', () => {
     const seqs = [...text.matchAll(/\{"seq":(\d+),/g)].map((match) => Number(match[1]));
     expect(seqs).toEqual([...seqs].sort((a, b) => a - b));
     expect(seqs.length).toBeLessThan(5000);
+  });
+
+  test('a sample that cannot be taken is an answer with an error, or the end of a stream', async () => {
+    const taken = sample;
+    sample = () => {
+      throw new Error('the machine is closed');
+    };
+    expect((await ask('GET', '/v1/samples')).status).toBe(500);
+    // The second is thrown at whoever begins a stream when its head is out already.
+    let events = 0;
+    jest.spyOn(journal, 'since').mockImplementationOnce(() => {
+      events += 1;
+      throw new Error('a defect');
+    });
+    const socket = await connect('GET /v1/events HTTP/1.1\r\nHost: node\r\n\r\n');
+    socket.resume();
+    await new Promise((resolve) => socket.once('close', resolve));
+    expect(events).toBe(1);
+    sample = taken;
+    expect((await ask('GET', '/v1/status')).status).toBe(200);
   });
 
   test('a client that goes away takes its stream with it', async () => {

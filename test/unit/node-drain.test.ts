@@ -2,13 +2,15 @@
 import { FtError } from '../../src/common/errors';
 import { silentLogger } from '../../src/common/logger';
 import { Drain, type DrainableNode, type Drained } from '../../src/node/drain';
-import type { PrimaryState } from '../../src/primary/primary-types';
+import type { PrimaryEnd, PrimaryState } from '../../src/primary/primary-types';
 import type { SwitchoverDone } from '../../src/primary/switchover';
 import type { StandbyState } from '../../src/standby/standby-types';
 
 class FakeNode implements DrainableNode {
   claiming = false;
-  lost = false;
+  settings: DrainableNode['settings'] = { onStandbyLoss: 'continue' };
+  switchoverUnderWay: DrainableNode['switchoverUnderWay'];
+  lost: PrimaryEnd | undefined;
   switchovers = 0;
   outcome: SwitchoverDone | FtError = {
     ...{ generation: 4, blackoutUs: 5000 },
@@ -16,7 +18,7 @@ class FakeNode implements DrainableNode {
   };
   constructor(
     readonly role: 'primary' | 'standby',
-    readonly is: PrimaryState | StandbyState,
+    public is: PrimaryState | StandbyState,
   ) {}
   get state(): DrainableNode['state'] {
     return { role: this.role, state: this.is };
@@ -28,9 +30,26 @@ class FakeNode implements DrainableNode {
   }
 }
 
-function drainOf(node: FakeNode): { readonly drain: Drain; readonly ends: Drained[] } {
+const FENCED: PrimaryEnd = {
+  kind: 'fenced',
+  current: { generation: 4, owner: 'b' },
+};
+
+interface Watched {
+  readonly drain: Drain;
+  readonly ends: Drained[];
+  /** One for each refusal. */
+  readonly refusals: string[];
+}
+
+function drainOf(node: FakeNode): Watched {
   const ends: Drained[] = [];
-  return { drain: new Drain(node, silentLogger, (drained) => ends.push(drained)), ends };
+  const refusals: string[] = [];
+  const drain = new Drain(node, silentLogger, {
+    onDrained: (drained) => ends.push(drained),
+    onRefused: () => refusals.push(node.is),
+  });
+  return { drain, ends, refusals };
 }
 
 describe('a drain', () => {
@@ -50,11 +69,11 @@ describe('a drain', () => {
 
   test('whose switchover fails leaves everything as it was, and may be asked again', async () => {
     const node = new FakeNode('primary', 'protected');
-    const { drain, ends } = drainOf(node);
+    const { drain, ends, refusals } = drainOf(node);
     node.outcome = new FtError('FT_ERR_SWITCHOVER_WITNESS', 'The witness is away.');
     expect(await drain.make(true)).toBe(node.outcome);
     expect(drain.active).toBe(false);
-    expect(ends).toEqual([]);
+    expect([ends, refusals]).toEqual([[], ['protected']]);
     expect(await drain.make(false)).toBe(node.outcome);
     expect(node.switchovers).toBe(2);
   });
@@ -63,7 +82,7 @@ describe('a drain', () => {
     const node = new FakeNode('primary', 'protected');
     const { drain, ends } = drainOf(node);
     node.outcome = new FtError('FT_ERR_SWITCHOVER_WORD', 'Nobody here heard how it went.');
-    node.lost = true;
+    node.lost = FENCED;
     expect(await drain.make(false)).toEqual({
       ...{ drained: true, role: 'primary', guest: 'handed-over' },
     });
@@ -116,6 +135,41 @@ describe('a drain', () => {
       expect(ends).toEqual([]);
     },
   );
+
+  test('waits for a switchover that is under way, and goes on from how that ended', async () => {
+    const gone = new FakeNode('primary', 'switching');
+    gone.switchoverUnderWay = Promise.resolve(gone.outcome);
+    gone.lost = FENCED;
+    expect(await drainOf(gone).drain.make(false)).toMatchObject({
+      ...{ guest: 'handed-over', generation: 4, blackoutUs: 5000 },
+    });
+    expect(gone.switchovers).toBe(0);
+    const stays = new FakeNode('primary', 'switching');
+    stays.switchoverUnderWay = Promise.resolve(new FtError('FT_ERR_SWITCHOVER_SLOW', 'Slow.'));
+    const asked = drainOf(stays).drain.make(false);
+    stays.is = 'protected';
+    expect(await asked).toMatchObject({ guest: 'handed-over' });
+    expect(stays.switchovers).toBe(1);
+  });
+
+  test('of a standby without which the guest would stand still needs force', async () => {
+    const node = new FakeNode('standby', 'ready');
+    node.settings = { onStandbyLoss: 'pause' };
+    const { drain, ends } = drainOf(node);
+    expect(await drain.make(false)).toMatchObject({ code: 'FT_ERR_DRAIN_PAUSE' });
+    expect(ends).toEqual([]);
+    expect(await drain.make(true)).toMatchObject({ guest: 'elsewhere' });
+  });
+
+  test('in which an error of our own is thrown is refused, and may be asked again', async () => {
+    const node = new FakeNode('primary', 'protected');
+    const { drain, refusals } = drainOf(node);
+    const switchover = jest.spyOn(node, 'switchover').mockRejectedValueOnce(new Error('a defect'));
+    expect(await drain.make(false)).toMatchObject({ code: 'FT_ERR_UNEXPECTED' });
+    expect([drain.active, refusals]).toEqual([false, ['protected']]);
+    expect(await drain.make(false)).toMatchObject({ guest: 'handed-over' });
+    expect(switchover).toHaveBeenCalledTimes(2);
+  });
 
   test('of a guest that has ended needs no force', async () => {
     const { drain } = drainOf(new FakeNode('primary', 'ended'));

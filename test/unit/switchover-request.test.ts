@@ -147,6 +147,21 @@ describe('a switchover that was asked for', () => {
   });
 });
 
+test('a witness that throws refuses one switchover, not the next', async () => {
+  let calls = 0;
+  const throws: Pick<Witness, 'current'> = {
+    current: () => {
+      calls += 1;
+      if (calls === 1) throw new Error('a defect');
+      return Promise.resolve({ generation: 3, owner: 'a', claimant: 'self', origin: '' });
+    },
+  };
+  const asking = new Asking(throws as Witness);
+  await asking.ask();
+  await asking.ask();
+  expect([asking.begun, asking.outcomes]).toEqual([1, ['FT_ERR_UNEXPECTED', 'done']]);
+});
+
 describe('the end of a link', () => {
   const error = new FtError('FT_ERR_TEST', 'Over.');
   const tookOver = { generation: 4, takeoverUs: 9 };

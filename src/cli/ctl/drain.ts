@@ -19,12 +19,14 @@ export const drainCommand: CtlCommand = {
   about: [
     'A primary whose guest is protected hands the guest over to the other host (a switchover) and ' +
       'ends with code 0; it does not join as standby. A standby says good-bye: its primary goes on ' +
-      'alone at once, knowing why, and this node ends with code 0. Returns when the process has ended.',
+      'alone at once, knowing why, and this node ends with code 0. A primary that is handing the guest ' +
+      'over already goes on from how that ends. Returns when the process has ended.',
     'Refused, with everything as it was, where the guest would be lost with this node (a primary ' +
-      'without a standby that holds the guest), and while a standby is about to take over. With ' +
-      '--force the guest of an unprotected primary ends with the node.',
-    'While the guest is about to move (a takeover, a switchover) the node refuses for a moment only; ' +
-      'with --wait it is asked again until it is clear where the guest runs.',
+      'without a standby that holds the guest), where it would stand still (a standby, with ' +
+      '--on-standby-loss pause), and while a standby is about to take over. With --force the guest ' +
+      'of an unprotected primary ends with the node, and a paused one stands still.',
+    'While a standby is about to take over it refuses for a moment only; with --wait it is asked ' +
+      'again until it is clear where the guest runs.',
   ],
   flags: [
     { name: 'force', help: 'ends a guest that no standby holds, with the node' },
@@ -48,7 +50,7 @@ export const drainCommand: CtlCommand = {
 const WORDS: Readonly<Record<string, string>> = {
   'handed-over': 'The guest goes on at the other host; this node has ended.',
   ended: 'This node has ended, and its guest with it.',
-  elsewhere: 'This standby has ended; its primary runs the guest, unprotected, and knows why.',
+  elsewhere: 'This standby has ended; its primary has the guest, unprotected, and knows why.',
 };
 
 async function drain({ control, json, flags }: CtlCall): Promise<CtlExitCode> {
