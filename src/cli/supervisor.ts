@@ -23,7 +23,10 @@ const HEARTBEAT_MS_MAX = 3_600_000;
 /** Longer sentences are of no use in one line of `systemctl status`. */
 const SENTENCE_CHARS_MAX = 400;
 
-/** Role and state in which another node holds a copy of the guest, or this one has none. */
+/**
+ * Role and state in which another node holds a copy of the guest, or this one has none. A standby that
+ * suspects is not among them: its claim may be won already.
+ */
 const EXPENDABLE: ReadonlySet<string> = new Set([
   'primary protected',
   'primary switching',
@@ -31,7 +34,6 @@ const EXPENDABLE: ReadonlySet<string> = new Set([
   'standby joining',
   'standby syncing',
   'standby ready',
-  'standby suspecting',
   'standby fenced',
 ]);
 

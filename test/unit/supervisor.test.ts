@@ -109,6 +109,7 @@ describe('supervisor', () => {
     ['primary', 'syncing'],
     ['primary', 'suspended'],
     ['primary', 'ended'],
+    ['standby', 'suspecting'],
     ['standby', 'promoting'],
     ['standby', 'active'],
   ] as const)('%s %s: the only copy of the guest is not for a watchdog to end', (role, state) => {
