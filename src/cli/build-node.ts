@@ -88,7 +88,8 @@ export async function buildNode(
   try {
     return await assemble(config, outside, opened);
   } catch (thrown) {
-    await closeAll(opened);
+    // What cannot be let go of is not why the node does not start.
+    await closeAll(opened).catch(() => undefined);
     throw thrown;
   }
 }
@@ -96,8 +97,17 @@ export async function buildNode(
 /** How to let go of something; the newest goes first. */
 type Opened = () => void | Promise<void>;
 
+/** Goes on past what fails; rejects with the first failure when all were asked to go. */
 async function closeAll(opened: Opened[]): Promise<void> {
-  for (let close = opened.pop(); close !== undefined; close = opened.pop()) await close();
+  const failures: unknown[] = [];
+  for (let close = opened.pop(); close !== undefined; close = opened.pop()) {
+    try {
+      await close();
+    } catch (thrown) {
+      failures.push(thrown);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
 }
 
 async function assemble(
