@@ -96,6 +96,10 @@ function tooEarly(): FtError {
   return new FtError('FT_ERR_RELOAD', 'This node is still starting; ask again when it runs.');
 }
 
+function tooLate(): FtError {
+  return new FtError('FT_ERR_RELOAD', 'This node is ending; nothing is taken over any more.');
+}
+
 /** One command from its start to its exit. */
 class Running {
   private readonly out = new LineWriter(1);
@@ -129,6 +133,7 @@ class Running {
     process.on('SIGTERM', () => this.signalled('SIGTERM'));
     process.on('SIGINT', () => this.signalled('SIGINT'));
     process.on('SIGHUP', () => this.hungUp());
+    process.on('exit', () => this.terminal.letGo());
     try {
       const tellConfined = confineNode(this.config);
       const { log: form, nodeId: node, pair } = this.config;
@@ -173,11 +178,11 @@ class Running {
       this.reload();
       return;
     }
-    this.terminal.letGo();
     this.signalled('SIGHUP');
   }
 
   private reload(): ReloadOutcome | FtError {
+    if (this.ending) return tooLate();
     if (this.started) this.supervisor?.reloading();
     const outcome = this.started ? this.reloader.reload() : tooEarly();
     if (this.started) this.supervisor?.ready();
