@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -66,12 +65,20 @@ uint64_t granted(bool is_directory, uint64_t handled) {
 }
 
 Status add_path(int ruleset, const std::string& path, uint64_t handled) {
-  const UniqueFd fd(::open(path.c_str(), O_PATH | O_CLOEXEC));
-  struct stat info = {};
-  if (!fd.valid() || ::fstat(fd.get(), &info) != 0) return Ok{};
-  const PathBeneathAttr attr = {granted(S_ISDIR(info.st_mode), handled), fd.get()};
-  if (::syscall(kAddRule, ruleset, kRulePathBeneath, &attr, 0) == 0) return Ok{};
-  return sys_error("FT_ERR_CONFINE", "cannot allow writing to " + path);
+  // The name with "/." is that of a directory alone, and makes an automounter mount what belongs
+  // there; without it the mount point would be opened, which is not what is written to later.
+  UniqueFd fd(::open((path + "/.").c_str(), O_PATH | O_CLOEXEC));
+  const bool is_directory = fd.valid();
+  if (!is_directory) fd = UniqueFd(::open(path.c_str(), O_PATH | O_CLOEXEC));
+  if (!fd.valid()) return Ok{};
+  const PathBeneathAttr attr = {granted(is_directory, handled), fd.get()};
+  if (::syscall(kAddRule, ruleset, kRulePathBeneath, &attr, 0) != 0) {
+    return sys_error("FT_ERR_CONFINE", "cannot allow writing to " + path);
+  }
+  // The rule is good for this very directory. It stays open until the process ends, so that its
+  // file system is not unmounted by mistake, nor by an automounter that thinks it idle.
+  if (is_directory) (void)fd.release();
+  return Ok{};
 }
 
 Status add_port(int ruleset, uint16_t port, uint64_t access) {

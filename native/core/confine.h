@@ -20,8 +20,10 @@
 namespace ft {
 
 struct Confinement {
-  /// Files and devices that are written, and directories below which files are. What is not there
-  /// is left out: whoever opens it says so better.
+  /// Files and devices that are written, and directories below which files are, on whatever is
+  /// mounted there later as well; a directory that is itself mounted anew is another one, for which
+  /// nothing is allowed. Directories stay open (and mounted) until the process ends. What is not
+  /// there is left out: whoever opens it says so better.
   std::vector<std::string> writable;
   /// TCP ports to listen at; 0 stands for one that the system chooses.
   std::vector<uint16_t> bind_ports;

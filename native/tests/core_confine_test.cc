@@ -5,7 +5,9 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -95,6 +97,59 @@ TEST_CASE("confine: only what is named is written; everything is read; nothing i
           ::execl("/bin/true", "true", nullptr);
           return errno == EACCES ? 0 : 11;
         }) == 0);
+}
+
+TEST_CASE("confine: what lies above a mount counts for what is mounted there later") {
+  if (!has_landlock(1)) {
+    MESSAGE("skipped: this kernel has no Landlock");
+    return;
+  }
+  const Folder folder;
+  const std::string above = folder.path + "/above";
+  const std::string mounted = above + "/mounted";
+  REQUIRE(::mkdir(above.c_str(), 0700) == 0);
+  REQUIRE(::mkdir(mounted.c_str(), 0700) == 0);
+  constexpr int kNoRights = 99;
+  const auto mount_anew = [&] {
+    return ::mount("none", mounted.c_str(), "tmpfs", 0, nullptr) == 0;
+  };
+  const auto after_remount = [&](const std::vector<std::string>& writable) {
+    return in_child([&] {
+      if (::unshare(CLONE_NEWNS) != 0) return kNoRights;
+      if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return kNoRights;
+      if (!mount_anew()) return kNoRights;
+      int to_node[2];
+      int from_node[2];
+      if (::pipe(to_node) != 0 || ::pipe(from_node) != 0) return 1;
+      const pid_t node = ::fork();
+      if (node == 0) {
+        char byte = 0;
+        if (!confine({writable, {}}).ok() || !can_write(mounted + "/before")) ::_exit(2);
+        if (::write(from_node[1], &byte, 1) != 1 || ::read(to_node[0], &byte, 1) != 1) ::_exit(3);
+        ::_exit(can_write(mounted + "/after") ? 0 : errno);
+      }
+      char byte = 0;
+      // A node that failed says nothing, but ends: nobody else has this end open.
+      (void)::close(from_node[1]);
+      if (::read(from_node[0], &byte, 1) == 1) {
+        // It holds the directory.
+        if (::umount(mounted.c_str()) == 0 || errno != EBUSY) return 4;
+        if (::umount2(mounted.c_str(), MNT_DETACH) != 0 || !mount_anew()) return 5;
+        if (::write(to_node[1], &byte, 1) != 1) return 6;
+      }
+      int status = 0;
+      if (::waitpid(node, &status, 0) != node || !WIFEXITED(status)) return 7;
+      return WEXITSTATUS(status);
+    });
+  };
+  const int kept = after_remount({mounted, above});
+  if (kept == kNoRights) {
+    MESSAGE("skipped: this user may not mount");
+    return;
+  }
+  CHECK(kept == 0);
+  // The mount point itself has nothing to say: this is why the directory above it is named.
+  CHECK(after_remount({mounted}) == EACCES);
 }
 
 TEST_CASE("confine: TCP only at the ports that are named") {

@@ -4,12 +4,14 @@
  * that finds a defect in this process finds little else. What the kernel does for it:
  * native/core/confine.h.
  */
-import { readlinkSync, statSync } from 'node:fs';
+import { readlinkSync, realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { Logger } from '../common/logger';
+import type { DiskConfig } from '../config/compound-values';
 import type { PrimaryConfig, StandbyConfig } from '../config/config';
 import { confineProcess } from '../machine';
 import type { Confinement } from '../machine/native';
+import { diskFiles } from './disk-files';
 
 type Config = PrimaryConfig | StandbyConfig;
 
@@ -39,8 +41,8 @@ export function confineNode(config: Config): (logger: Logger) => void {
 export function confinementOf(config: Config): Confinement {
   const { guest, witness, listen, http, control } = config;
   const writable = [...DEVICES];
-  if (witness.kind === 'file') writable.push(witness.directory);
-  for (const disk of guest.disks) writable.push(...diskPlaces(disk.path, guest.diskMapDir));
+  if (witness.kind === 'file') writable.push(...witnessPlaces(witness.directory));
+  for (const disk of guest.disks) writable.push(...diskPlaces(disk, guest.diskMapDir));
   if (guest.console.kind === 'file') writable.push(fileOrFolder(guest.console.path));
   if (guest.console.kind === 'unix') writable.push(path.dirname(guest.console.path));
   if (guest.console.kind === 'stdio') writable.push(...standardOutput());
@@ -49,11 +51,49 @@ export function confinementOf(config: Config): Confinement {
   return { writable, bindPorts: bound.filter((port) => port !== undefined) };
 }
 
-/** An image, and where the map of what differs between the hosts is kept: beside a file. */
-function diskPlaces(image: string, mapFolder: string | undefined): string[] {
-  if (mapFolder !== undefined) return [image, mapFolder];
-  const isFile = statSync(image, { throwIfNoEntry: false })?.isFile() ?? false;
-  return isFile ? [image, path.dirname(image)] : [image];
+/**
+ * The directory, and what it is mounted on. Landlock knows directories by their inodes: storage that
+ * is mounted anew has others, and every claim would fail until a restart. What lies above a mount
+ * stays, and counts for whatever is mounted there later; the mount point itself does not. A mount in
+ * the root directory has only "/" above it, which would be no bound at all.
+ *
+ *   /  ·  srv  ·  witness ╪ web       ╪: another file system is mounted here
+ *         └ stays         └ named
+ */
+export function witnessPlaces(
+  directory: string,
+  deviceOf: (folder: string) => number = deviceBelow,
+): string[] {
+  try {
+    // The end "/." makes an automounter mount what belongs there.
+    let mount = realpathSync(`${directory}/.`);
+    const device = deviceOf(mount);
+    const places = [mount];
+    while (mount !== '/' && deviceOf(path.dirname(mount)) === device) mount = path.dirname(mount);
+    const above = path.dirname(mount);
+    return above === '/' ? places : [...places, above];
+  } catch {
+    // Whoever opens it says what is wrong with it.
+    return [directory];
+  }
+}
+
+function deviceBelow(folder: string): number {
+  return statSync(`${folder}/.`).dev;
+}
+
+/** An image, and where the map of what differs between the hosts is kept. */
+function diskPlaces(disk: DiskConfig, mapFolder: string | undefined): string[] {
+  try {
+    return diskFiles([disk], mapFolder).flatMap(({ path: image, mapPath }) => {
+      // Even a disk that is only read is asked for its size: a device by an ioctl.
+      if (disk.readOnly) return statSync(image).isBlockDevice() ? [image] : [];
+      return mapPath === '' ? [image] : [image, path.dirname(mapPath)];
+    });
+  } catch {
+    // Whoever opens it says what is wrong with it.
+    return [];
+  }
 }
 
 function fileOrFolder(file: string): string {

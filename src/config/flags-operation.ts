@@ -104,8 +104,8 @@ export const OPERATION_FLAGS: readonly FlagSpec[] = [
     group: 'Operation',
     name: 'unconfined',
     help:
-      'keeps rights that a node does not need: to write anywhere, to start programs, to use any ' +
-      'port (docs/security.md)',
+      'keeps rights that a node does not need: to write anywhere, to start programs, to listen ' +
+      'at any port (docs/security.md)',
   },
   {
     group: 'Operation',

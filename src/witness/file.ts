@@ -367,7 +367,9 @@ function systemError(directory: string, thrown: unknown): FtError {
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
     const text =
       `The witness ${directory} does not let this process read and write (${code}). Give it the ` +
-      'permission, on a file system with hard links that is mounted for writing.';
+      'permission, on a file system with hard links that is mounted for writing. If it had that ' +
+      'when it started, the storage may have been mounted anew where a confined process may not ' +
+      'write: restart this node (docs/security.md).';
     return new FtError('FT_ERR_WITNESS_PERMISSION', text, facts, thrown);
   }
   const todo =

@@ -1,8 +1,8 @@
 /** Where a node may write and listen, as its settings have it. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { confinementOf } from '../../src/cli/confine';
+import { confinementOf, witnessPlaces } from '../../src/cli/confine';
 import { readPrimaryConfig } from '../../src/config/config';
 import type { Confinement } from '../../src/machine/native';
 
@@ -42,9 +42,35 @@ describe('what a node may write', () => {
     const writable = (...words: string[]): readonly string[] =>
       confinement(...none, ...words).writable.slice(DEVICES.length);
     expect(writable('--disk', image)).toEqual([image, folder]);
-    expect(writable('--disk', image, '--disk-map-dir', '/srv/maps')).toEqual([image, '/srv/maps']);
-    // A block device: never the directory of all devices.
-    expect(writable('--disk', '/dev/null')).toEqual(['/dev/null']);
+    const maps = path.join(folder, 'maps');
+    expect(writable('--disk', image, '--disk-map-dir', maps)).toEqual([]);
+    mkdirSync(maps);
+    expect(writable('--disk', image, '--disk-map-dir', maps)).toEqual([image, maps]);
+    expect(writable('--disk', `${image},ro`)).toEqual([]);
+    expect(writable('--disk', path.join(folder, 'none.img'))).toEqual([]);
+  });
+
+  test('a disk by a link: its map lies beside what the link names', () => {
+    const links = path.join(folder, 'links');
+    mkdirSync(links);
+    const link = path.join(links, 'disk.img');
+    symlinkSync(image, link);
+    const { writable } = confinement('--witness', 'none', '--disk', link);
+    expect(writable.slice(DEVICES.length)).toEqual([link, folder]);
+  });
+
+  test('a witness’s directory, and what the mount that it is on lies in', () => {
+    const web = path.join(folder, 'mnt', 'witness', 'web');
+    mkdirSync(web, { recursive: true });
+    const onAnother = (mount: string) => (place: string) =>
+      `${place}/`.startsWith(`${mount}/`) ? 2 : 1;
+    const mount = path.dirname(web);
+    expect(witnessPlaces(web, onAnother(mount))).toEqual([web, path.dirname(mount)]);
+    expect(witnessPlaces(web, onAnother(web))).toEqual([web, mount]);
+    // On the root file system, or on one that is mounted in the root directory: no more than it.
+    expect(witnessPlaces(web, () => 1)).toEqual([web]);
+    expect(witnessPlaces(web, onAnother(`/${web.split('/')[1]}`))).toEqual([web]);
+    expect(witnessPlaces('/no/such/witness')).toEqual(['/no/such/witness']);
   });
 
   test('a console’s file, or the directory that it will be made in', () => {
