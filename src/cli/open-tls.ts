@@ -101,7 +101,9 @@ export function troubleTo(logger: Logger): (error: FtError) => void {
   return ({ message, code, facts: more }) => {
     const unsaid = lines.take(performance.now() * 1000);
     if (unsaid === undefined) return;
-    logger.warn(message, { event: 'door', code, ...more, ...(unsaid === 0 ? {} : { unsaid }) });
+    const level = code === 'FT_ERR_DEFECT' ? 'error' : 'warn';
+    const rest = unsaid === 0 ? {} : { unsaid };
+    logger[level](message, { event: 'door', code, ...more, ...rest });
   };
 }
 

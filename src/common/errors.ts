@@ -11,6 +11,8 @@ export type Facts = Readonly<Record<string, string | number | boolean | undefine
  * An error with a code that never changes (`FT_ERR_…`), a whole sentence for the person who must
  * act, and the facts it speaks of.
  */
+const STACK_CHARS_MAX = 2000;
+
 export class FtError extends Error {
   readonly code: string;
   readonly facts: Facts;
@@ -21,6 +23,23 @@ export class FtError extends Error {
     this.code = code;
     this.facts = facts;
   }
+}
+
+/**
+ * A defect of ours that something from outside brought to light. Whoever it was loses its connection;
+ * the process goes on, since nothing that it holds was in the hands of that code.
+ */
+export function defectError(remote: string, thrown: unknown): FtError {
+  const stack = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+  const message =
+    `A defect of this program ended the connection of ${remote}; nothing else is touched by it. ` +
+    'Please report it with the stack that stands here.';
+  return new FtError(
+    'FT_ERR_DEFECT',
+    message,
+    { remote, stack: stack.slice(0, STACK_CHARS_MAX) },
+    thrown,
+  );
 }
 
 /** Turns anything thrown (a native error with a `code`, a Node system error) into an FtError. */

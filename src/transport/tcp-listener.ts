@@ -12,7 +12,7 @@
  */
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { type Address, formatAddress } from '../common/address';
-import { FtError } from '../common/errors';
+import { defectError, FtError } from '../common/errors';
 import { FrameType } from '../wire/frame';
 import { packFrame, type Refuse, TEXT_CHARS_MAX } from '../wire/messages';
 import { cutOff } from './byte-stream';
@@ -119,8 +119,26 @@ export class TcpListener {
     const one: Waiting = { raw, host, deadline, connection: undefined };
     this.waiting.add(one);
     raw.once('close', () => this.release(one));
-    if (this.acceptor === undefined) this.handOver(one, new TcpConnection(raw, this.options));
-    else this.acceptor.accept(raw, (outcome) => this.judged(one, outcome));
+    this.guarded(one, () => {
+      if (this.acceptor === undefined) this.handOver(one, new TcpConnection(raw, this.options));
+      else
+        this.acceptor.accept(raw, (outcome) => this.guarded(one, () => this.judged(one, outcome)));
+    });
+  }
+
+  /** What a stranger makes fail costs it the connection; thrown out of an event it ends the process. */
+  private guarded(one: Waiting, step: () => void): void {
+    try {
+      step();
+    } catch (thrown) {
+      const error = defectError(one.host, thrown);
+      this.onTrouble(error);
+      // Not here: Node does not survive the end of a socket within the event that ends its handshake.
+      setImmediate(() => {
+        one.connection?.close(error);
+        this.drop(one);
+      });
+    }
   }
 
   private judged(one: Waiting, outcome: TlsOutcome): void {

@@ -14,7 +14,7 @@ import type { Socket } from 'node:net';
 import { type SecureContextOptions, Server, type TLSSocket } from 'node:tls';
 import { formatAddress } from '../common/address';
 import { assert } from '../common/assert';
-import { FtError } from '../common/errors';
+import { defectError, FtError } from '../common/errors';
 import { FRAME_MAGIC } from '../wire/frame';
 import { awaitClientHello } from './client-hello';
 import type { TlsMaterial } from './tls';
@@ -109,6 +109,10 @@ export class TlsAcceptor {
       socket.destroy();
       return;
     }
+    this.guarded(attempt, () => this.judge(attempt, socket));
+  }
+
+  private judge(attempt: Attempt, socket: TLSSocket): void {
     const judged = judgePeer(socket, this.material.owner.pair, attempt.remote);
     if (judged instanceof FtError) {
       this.refuse(attempt, judged, socket, socket.authorized);
@@ -120,7 +124,17 @@ export class TlsAcceptor {
 
   private broke(cause: Error, socket: TLSSocket): void {
     const attempt = this.attempts.get(remoteOf(socket));
-    if (attempt !== undefined) this.refuse(attempt, handshakeError(attempt.remote, cause));
+    if (attempt === undefined) return;
+    this.guarded(attempt, () => this.refuse(attempt, handshakeError(attempt.remote, cause)));
+  }
+
+  /** Thrown out of an event, an error would be nobody's, and end the process. */
+  private guarded(attempt: Attempt, step: () => void): void {
+    try {
+      step();
+    } catch (thrown) {
+      this.refuse(attempt, defectError(attempt.remote, thrown));
+    }
   }
 
   private refuse(attempt: Attempt, error: FtError, tell?: Socket, trusted = false): void {

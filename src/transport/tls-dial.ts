@@ -1,7 +1,7 @@
 /** TLS on a socket that was dialled: the other end is a node of our pair, or nobody. */
 import type { Socket } from 'node:net';
-import { connect } from 'node:tls';
-import type { FtError } from '../common/errors';
+import { connect, type TLSSocket } from 'node:tls';
+import { defectError, type FtError } from '../common/errors';
 import type { TlsMaterial } from './tls';
 import { handshakeError, judgePeer, type TlsPeer } from './tls-accept';
 
@@ -20,10 +20,27 @@ export function secureDialled(
     rejectUnauthorized: false,
     checkServerIdentity: () => undefined,
   });
-  const broke = (cause: Error): void => done(handshakeError(where, cause));
+  let over = false;
+  const broke = (cause: Error): void => {
+    over = true;
+    done(handshakeError(where, cause));
+  };
   socket.once('error', broke);
   socket.once('secureConnect', () => {
-    socket.off('error', broke);
-    done(judgePeer(socket, material.owner.pair, where));
+    // A turn later: Node does not survive it when a socket is destroyed within this event.
+    setImmediate(() => {
+      if (over || raw.destroyed) return;
+      socket.off('error', broke);
+      done(judged(socket, material.owner.pair, where));
+    });
   });
+}
+
+/** Thrown here, an error would be nobody's, and end the process. */
+function judged(socket: TLSSocket, pair: string, where: string): TlsPeer | FtError {
+  try {
+    return judgePeer(socket, pair, where);
+  } catch (thrown) {
+    return defectError(where, thrown);
+  }
 }

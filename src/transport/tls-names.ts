@@ -63,9 +63,12 @@ export function namesOf(certificate: X509Certificate): CertificateNames {
   };
 }
 
-/** A stranger's certificate says what it likes: it is not to break a line of the log, or fill it. */
-function printable(text: string): string {
-  return text
+/**
+ * A stranger's certificate says what it likes: it is not to break a line of the log, or fill it. Node
+ * says undefined of a subject or issuer without a name, whatever its types declare.
+ */
+function printable(text: string | undefined): string {
+  return (text === undefined || text === '' ? 'no name' : text)
     .replace(/\n/g, ', ')
     .replace(/[^\x20-\x7e]/g, '?')
     .slice(0, TEXT_CHARS_MAX);

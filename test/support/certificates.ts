@@ -17,24 +17,28 @@ export class TestAuthority {
   constructor(
     private readonly folder: string,
     private readonly name: string,
+    subject = `/CN=${name}`,
   ) {
     this.ca = path.join(folder, `${name}.pem`);
     this.key = path.join(folder, `${name}.key`);
-    const subject = ['-subj', `/CN=${name}`, '-days', '2'];
     openssl(
       ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
-      ...[...subject, '-keyout', this.key, '-out', this.ca],
+      ...['-subj', subject, '-days', '2', '-keyout', this.key, '-out', this.ca],
     );
   }
 
   /** A certificate for servers and clients on `hosts`, such as ["IP:127.0.0.1"]. */
-  issue(name: string, hosts: readonly string[] = ['IP:127.0.0.1']): CertificateFiles {
+  issue(
+    name: string,
+    hosts: readonly string[] = ['IP:127.0.0.1'],
+    subject = `/CN=${name}`,
+  ): CertificateFiles {
     const file = (suffix: string): string =>
       path.join(this.folder, `${this.name}-${name}.${suffix}`);
     const [cert, key, request] = [file('pem'), file('key'), file('csr')];
     openssl(
       ...['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
-      ...['-subj', `/CN=${name}`, '-keyout', key, '-out', request],
+      ...['-subj', subject, '-keyout', key, '-out', request],
       ...['-addext', `subjectAltName=${hosts.join(',')}`],
       ...['-addext', 'extendedKeyUsage=serverAuth,clientAuth'],
     );

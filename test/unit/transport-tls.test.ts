@@ -1,9 +1,10 @@
 /** TLS between nodes: who gets in, who does not and what it is told, and new certificates. */
+import { X509Certificate } from 'node:crypto';
 import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { connect, createServer, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import type { Address } from '../../src/common/address';
 import { FtError } from '../../src/common/errors';
 import { nativeSockets } from '../../src/machine';
@@ -12,11 +13,11 @@ import { type Connection, closedByPeer } from '../../src/transport/connection';
 import { dial, type TcpConnection } from '../../src/transport/tcp';
 import { HANDSHAKE_DEADLINE_MS, TcpListener } from '../../src/transport/tcp-listener';
 import { TlsMaterial, type TlsPaths } from '../../src/transport/tls';
-import { uriNames } from '../../src/transport/tls-names';
+import { mayRead, uriNames } from '../../src/transport/tls-names';
 import { allocFrameBuffer } from '../../src/wire/buffer-pool';
 import { BODY_BYTES_MAX, type FrameHeader, FrameType } from '../../src/wire/frame';
 import { unpackRefuse } from '../../src/wire/messages';
-import { type CertificateFiles, TestAuthority } from '../support/certificates';
+import { type CertificateFiles, nodeNames, TestAuthority } from '../support/certificates';
 
 const LOOPBACK: Address = { host: '127.0.0.1', port: 0 };
 const HEADER: FrameHeader = { type: FrameType.epoch, flags: 0, generation: 1, epoch: 1 };
@@ -27,6 +28,7 @@ const MANY_PAIRS = Array.from({ length: 64 }, (_, n) => `p${n}-`.padEnd(64, 'x')
 const folder = mkdtempSync(path.join(os.tmpdir(), 'ft-tls-'));
 const authority = new TestAuthority(folder, 'ours');
 const strangers = new TestAuthority(folder, 'theirs');
+const nameless = new TestAuthority(folder, 'nameless', '/');
 const pathsOf = (files: CertificateFiles, ca = authority.ca): TlsPaths => ({ ca, ...files });
 const files = {
   a: authority.issueNode('a', 'drill'),
@@ -35,6 +37,9 @@ const files = {
   expired: authority.issueNodeAt('d', 'drill', 2020),
   future: authority.issueNodeAt('e', 'drill', 2090),
   otherCa: strangers.issueNode('a', 'drill'),
+  noSubject: authority.issue('n', nodeNames('a', 'drill'), '/'),
+  noIssuer: nameless.issueNode('a', 'drill'),
+  noNames: { cert: nameless.ca, key: path.join(folder, 'nameless.key') },
   manyPairs: authority.issue(
     'm',
     MANY_PAIRS.map((pair) => `URI:romulus:pair:${pair}`),
@@ -212,6 +217,8 @@ describe('a listener with a certificate', () => {
     ['an expired one', () => files.expired, 'FT_ERR_TLS_EXPIRED'],
     ['one for later', () => files.future, 'FT_ERR_TLS_NOT_YET_VALID'],
     ['one of another pair', () => files.otherPair, 'FT_ERR_TLS_PAIR'],
+    ['one whose issuer has no name', () => files.noIssuer, 'FT_ERR_TLS_ISSUER'],
+    ['one of nobody by nobody', () => files.noNames, 'FT_ERR_TLS_ISSUER'],
   ])('who shows %s is told so and never handed over', async (_what, show, code) => {
     const socket = impose(show());
     const pieces: Buffer[] = [];
@@ -241,6 +248,46 @@ describe('a listener with a certificate', () => {
     });
     expect(troubles.map((error) => error.code)).toEqual(['FT_ERR_TLS_PAIR']);
     expect(JSON.stringify(troubles[0]?.facts).length).toBeLessThan(500);
+  });
+
+  test('a node whose certificate has no subject gets in, and is believed by a dialler', async () => {
+    const near = await reach(load(files.noSubject, 'a'));
+    await until(() => accepted.length === 1);
+    expect(accepted[0]?.peerNode).toBe('a');
+    near.close();
+    expect(mayRead(new X509Certificate(pem(files.noSubject.cert)), 'drill')).toBe(true);
+    expect(mayRead(new X509Certificate(pem(files.noNames.cert)), 'drill')).toBe(false);
+  });
+
+  test.each<[string, () => CertificateFiles]>([
+    ['whose issuer has no name', () => files.noIssuer],
+    ['of nobody by nobody', () => files.noNames],
+  ])('a dialler that is shown a certificate %s says so', async (_what, show) => {
+    const imposter = createTlsServer({ cert: pem(show().cert), key: pem(show().key) });
+    imposter.on('tlsClientError', () => {});
+    await new Promise<void>((resolve) => imposter.listen(0, LOOPBACK.host, resolve));
+    const { port } = imposter.address() as AddressInfo;
+    const dialled = dial({ ...LOOPBACK, port }, 2000, { tls: a });
+    await expect(dialled).rejects.toMatchObject({ code: 'FT_ERR_TLS_ISSUER' });
+    imposter.close();
+  });
+
+  test('what throws at a connection costs that connection, and is told with its stack', async () => {
+    listener.onConnection = () => {
+      throw new TypeError('of our own');
+    };
+    const near = await reach(a);
+    near.onFrame = () => {};
+    const ended = new Promise((resolve) => {
+      near.onClose = resolve;
+    });
+    await ended;
+    expect(troubles.map((error) => error.code)).toEqual(['FT_ERR_DEFECT']);
+    expect(troubles[0]?.facts['stack']).toMatch(/^TypeError: of our own\n +at /);
+    await until(() => listener.waitingConnections === 0);
+    listener.onConnection = (connection) => accepted.push(connection);
+    (await reach(a)).close();
+    await until(() => accepted.length === 1);
   });
 
   test('a dialler finds out who is not its peer', async () => {
