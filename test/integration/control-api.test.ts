@@ -149,7 +149,7 @@ describe('the control API of real nodes', () => {
     const drained = pair.ftctl('b', 'drain');
     expect(drained).toMatchObject({ code: 0, stderr: '' });
     expect(drained.stdout).toMatch(
-      /This standby has ended; its primary runs the guest, unprotected/,
+      /This standby has ended; its primary has the guest, unprotected/,
     );
     expect(await pair.node('b').process.waitExit(2000)).toMatchObject({ code: 0, signal: null });
     await pair.node('a').waitState(['solo'], 2000, from);
