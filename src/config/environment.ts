@@ -7,11 +7,19 @@ import { FtError } from '../common/errors';
 import { type CommandName, FLAGS, type FlagSpec } from './flags';
 import { type Item, type Layer, variableOf } from './given';
 import { nearest } from './spelling';
+import { masked } from './values';
 
 const PREFIX = 'ROMULUS_';
 
 /** Left to whoever starts the commands (docs/configuration.md): further words of a command line. */
 const NOT_OURS: ReadonlySet<string> = new Set(['ROMULUS_ARGS']);
+
+/** What Kubernetes tells the containers beside a Service that is called "romulus". */
+const OF_A_SERVICE =
+  /^ROMULUS_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)$/;
+const SERVICE_HINT =
+  'Kubernetes sets it for a Service called "romulus": give the pod enableServiceLinks: false, or the ' +
+  'Service another name';
 
 /** Variables by their names; those of the process in real life. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -36,8 +44,9 @@ export function readEnvironment(command: CommandName, environment: Environment):
 function itemsOf(spec: FlagSpec, variable: string, text: string): readonly Item[] {
   const from = { kind: 'environment', variable } as const;
   if (spec.value === undefined && text !== 'true' && text !== 'false') {
-    const message = `${variable} is ${JSON.stringify(text)}; it must be true or false.`;
-    const facts = { flag: spec.name, found: text, allowed: 'true or false', place: variable };
+    const found = masked(text);
+    const message = `${variable} is ${JSON.stringify(found)}; it must be true or false.`;
+    const facts = { flag: spec.name, found, allowed: 'true or false', place: variable };
     throw new FtError('FT_ERR_CONFIG', message, facts);
   }
   if (spec.repeats !== true) return [{ text, from }];
@@ -61,7 +70,8 @@ function refuseMisplaced(command: CommandName, spec: FlagSpec, variable: string)
 
 function unknown(variable: string): FtError {
   const near = nearest(variable, [...BY_VARIABLE.keys()]);
-  const hint = near === undefined ? 'docs/configuration.md lists them' : `did you mean ${near}?`;
+  const known = near === undefined ? 'docs/configuration.md lists them' : `did you mean ${near}?`;
+  const hint = OF_A_SERVICE.test(variable) ? SERVICE_HINT : known;
   const message = `${variable} is no setting; ${hint}`;
   return new FtError('FT_ERR_CONFIG', message, { found: variable, place: variable });
 }

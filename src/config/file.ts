@@ -19,7 +19,7 @@ import { type CommandName, FLAGS, type FlagSpec } from './flags';
 import type { Item, Layer } from './given';
 import { nearest } from './spelling';
 import type { ValueType } from './value-types';
-import { formatSize } from './values';
+import { formatSize, masked } from './values';
 
 /** A configuration has a few kilobytes; whatever is larger is another file. */
 const FILE_BYTES_MAX = 64 * 1024;
@@ -217,5 +217,5 @@ function shapeOf(type: ValueType, found: unknown): string {
 
 function foundWords(value: unknown): string {
   if (value === null) return 'empty';
-  return typeof value === 'string' ? `the text ${JSON.stringify(value)}` : `${value}`;
+  return typeof value === 'string' ? `the text ${JSON.stringify(masked(value))}` : `${value}`;
 }

@@ -9,7 +9,7 @@
 import { assert } from '../common/assert';
 import { FtError } from '../common/errors';
 import type { FlagSpec, ValueFlag } from './flag-spec';
-import { parseChoice, parseInteger, parseSize } from './values';
+import { masked, parseChoice, parseInteger, parseSize } from './values';
 
 /** Where a value stood. */
 export type Origin =
@@ -148,7 +148,7 @@ export function located<T>(flags: Flags, read: () => T): T {
     const { flag, found } = thrown.facts;
     if (typeof flag !== 'string' || thrown.facts['place'] !== undefined) throw thrown;
     const items = flags.items(flag);
-    const item = items.find((one) => one.text === found) ?? items.at(-1);
+    const item = items.find((one) => masked(one.text) === found) ?? items.at(-1);
     throw item === undefined ? thrown : locate(thrown, flag, item.from);
   }
 }

@@ -7,7 +7,7 @@ import { FtError } from '../common/errors';
 import { type CommandName, type FlagSpec, flagsOf } from './flags';
 import { Flags, type Item, type Layer } from './given';
 import { nearest } from './spelling';
-import { configError } from './values';
+import { configError, masked } from './values';
 
 export { Flags } from './given';
 
@@ -83,7 +83,8 @@ function take(
   given.set(spec.name, [...(before ?? []), { text: value ?? 'true', from: { kind: 'flag' } }]);
 }
 
-function strayWord(command: CommandName, word: string): FtError {
+function strayWord(command: CommandName, given: string): FtError {
+  const word = masked(given);
   const message = `${JSON.stringify(word)} is no flag; ${command} takes only flags (see --help).`;
   return new FtError('FT_ERR_CONFIG', message, { found: word });
 }

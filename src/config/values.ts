@@ -5,7 +5,13 @@
 import { type Address, parseAddress as readAddress } from '../common/address';
 import { FtError } from '../common/errors';
 
-export function configError(flag: string, found: string, allowed: string): FtError {
+/** A text that was given, for people and logs: what a URL says before its "@" may be a password. */
+export function masked(text: string): string {
+  return text.replace(/\/\/\S*@/g, '//***@');
+}
+
+export function configError(flag: string, given: string, allowed: string): FtError {
+  const found = masked(given);
   const message = `--${flag} is ${JSON.stringify(found)}; it must be ${allowed}.`;
   return new FtError('FT_ERR_CONFIG', message, { flag, found, allowed });
 }

@@ -193,6 +193,14 @@ describe('an error names the key, what was found, what is allowed, and where', (
       { ROMULUS_INSECURE: '1' },
       'ROMULUS_INSECURE is "1"; it must be true or false.',
     ],
+    ['one of Kubernetes', { ROMULUS_SERVICE_HOST: '10.0.0.1' }, 'enableServiceLinks: false'],
+    ['another', { ROMULUS_PORT_80_TCP_ADDR: '10.0.0.1' }, 'enableServiceLinks: false'],
+    ['a third', { ROMULUS_SERVICE_PORT_HTTP: '80' }, 'enableServiceLinks: false'],
+    [
+      'a password in a URL',
+      { ROMULUS_WITNESS: 'etcd:https://u:p@ss/word@etcd.example:2379' },
+      'ROMULUS_WITNESS is "etcd:https://***@etcd.example:2379"; it must be',
+    ],
     ['an empty value', { ROMULUS_PAIR: '' }, 'ROMULUS_PAIR is ""; it must be 1 to 64 letters'],
     [
       'an order',

@@ -10,6 +10,7 @@
  */
 import { randomBytes, X509Certificate } from 'node:crypto';
 import {
+  appendFileSync,
   chmodSync,
   copyFileSync,
   existsSync,
@@ -26,6 +27,9 @@ import { FtError } from '../../common/errors';
 import { TlsMaterial } from '../../transport/tls';
 import { mayRead, namesOf } from '../../transport/tls-names';
 import { openssl } from './openssl';
+
+/** A certificate begins so long before it is made: a host whose clock is behind takes it at once. */
+const DATED_BACK_MS = 3_600_000;
 
 /** X.520 allows no more in a common name; whose authority it is, the pair's URI says in full. */
 const CN_CHARS_MAX = 64;
@@ -56,7 +60,7 @@ export function makeAuthority(folder: string, pair: string, days: number): Date 
     throw new FtError('FT_ERR_PKI_EXISTS', message, { path: folder });
   }
   inFolder(folder, (work) => {
-    const config = path.join(work, 'ca.cnf');
+    const config = path.join(work, 'cnf');
     const [key, cert] = [path.join(work, 'ca.key'), path.join(work, 'ca.pem')];
     writeFileSync(
       config,
@@ -68,9 +72,10 @@ export function makeAuthority(folder: string, pair: string, days: number): Date 
       ]),
     );
     openssl([
-      ...['req', '-x509', ...NEW_KEY, '-sha256', '-days', `${days}`, '-set_serial', serial()],
-      ...['-config', config, '-extensions', 'ext', '-keyout', key, '-out', cert],
+      ...['req', '-new', ...NEW_KEY, '-config', config, '-keyout', key],
+      ...['-out', path.join(work, 'csr')],
     ]);
+    sign(work, ['-selfsign', '-keyfile', path.resolve(key)], cert, days);
     put(key, files.key, 0o600);
     put(cert, files.cert, 0o644);
   });
@@ -98,11 +103,9 @@ export function issue(folder: string, out: string, holder: Holder, days: number)
       ...['req', '-new', ...NEW_KEY, '-config', at('cnf'), '-keyout', at('key.pem')],
       ...['-out', at('csr')],
     ]);
-    openssl([
-      ...['x509', '-req', '-in', at('csr'), '-CA', authority.cert, '-CAkey', authority.key],
-      ...['-set_serial', serial(), '-sha256', '-days', `${days}`, '-extfile', at('cnf')],
-      ...['-extensions', 'ext', '-out', at('cert.pem')],
-    ]);
+    const [by, key] = [path.resolve(authority.cert), path.resolve(authority.key)];
+    const signer = ['-cert', by, '-keyfile', key];
+    sign(work, signer, at('cert.pem'), days);
     copyFileSync(authority.cert, at('ca.pem'));
     if (holder.kind === 'node') {
       const made = { ca: at('ca.pem'), cert: at('cert.pem'), key: at('key.pem') };
@@ -174,6 +177,27 @@ function extensionsOf(holder: Holder, pair: string): string[] {
   ];
 }
 
+/**
+ * Signs `work`/csr by `work`/cnf. It is `openssl ca` that can date a certificate back, and it wants
+ * its book of what was signed: an empty one, which goes with `work`.
+ */
+function sign(work: string, signer: readonly string[], cert: string, days: number): void {
+  const at = (name: string): string => path.join(work, name);
+  writeFileSync(at('index'), '');
+  writeFileSync(at('serial'), `${serial()}\n`);
+  const book = ['[ca]', 'default_ca=book', '[book]', 'database=index'];
+  const more = ['serial=serial', 'new_certs_dir=.', 'default_md=sha256'];
+  const policy = ['policy=names', 'email_in_dn=no', '[names]', 'commonName=supplied', ''];
+  appendFileSync(at('cnf'), [...book, ...more, ...policy].join('\n'));
+  const start = new Date(Date.now() - DATED_BACK_MS).toISOString().replace(/[-:T]|\.\d+/g, '');
+  // It runs in `work`: the names of folders may have characters that mean something in `cnf`.
+  const words = [
+    ...['ca', '-batch', '-notext', '-config', 'cnf', '-in', 'csr', '-extensions', 'ext'],
+    ...[...signer, '-startdate', start, '-days', `${days}`, '-out', path.resolve(cert)],
+  ];
+  openssl(words, work);
+}
+
 /** Its own, so that the host's openssl.cnf has no say. Names were checked: no character of theirs
  * means anything here. */
 function requestConfig(name: string, extensions: readonly string[]): string {
@@ -187,7 +211,7 @@ function requestConfig(name: string, extensions: readonly string[]): string {
 function serial(): string {
   const bytes = randomBytes(16);
   bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40;
-  return `0x${bytes.toString('hex')}`;
+  return bytes.toString('hex').toUpperCase();
 }
 
 /** Runs `make` with a directory that only this user sees, beside where its files will go. */

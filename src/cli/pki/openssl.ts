@@ -3,11 +3,12 @@ import { spawnSync } from 'node:child_process';
 import { FtError } from '../../common/errors';
 
 /**
- * `words` are handed over as they are, without a shell. Throws FT_ERR_OPENSSL_MISSING or
+ * `words` are handed over as they are, without a shell; `cwd` is where it runs, here if absent. Throws FT_ERR_OPENSSL_MISSING or
  * FT_ERR_OPENSSL with what it said last.
  */
-export function openssl(words: readonly string[]): void {
+export function openssl(words: readonly string[], cwd?: string): void {
   const { status, signal, stderr, error } = spawnSync('openssl', words, {
+    cwd,
     encoding: 'utf8',
     env: { ...process.env, LC_ALL: 'C' },
     stdio: ['ignore', 'ignore', 'pipe'],
