@@ -176,7 +176,7 @@ async function assemble(
     const { tokenFile } = config.http;
     const http = await openHttp(config.http, node, journal, tls?.material, logger);
     opened.push(() => http.close());
-    if (tokenFile !== undefined) outside.reloader.addFiles(tokenFiles(tokenFile, http));
+    if (tokenFile !== undefined) outside.reloader.addFiles(tokenFiles(http));
   }
   if (config.control !== undefined) {
     const control = await openControl(config.control, { ...outside, node, journal, logger });

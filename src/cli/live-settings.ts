@@ -1,9 +1,7 @@
 /** Which settings a running node takes over, and how: docs/configuration.md lists them. */
 
 import type { RunningNode } from '../node/running-node';
-import { TokenFile } from '../observe/http-access';
 import type { NodeLog } from '../observe/logger';
-import { TlsMaterial } from '../transport/tls';
 import type { BuiltNode } from './build-node';
 import type { OpenHttp } from './open-http';
 import type { OpenTls } from './open-tls';
@@ -40,19 +38,10 @@ export function liveSettings(
 
 /** The certificate, its key and the authorities. */
 export function tlsFiles(tls: OpenTls): LiveFiles {
-  const { paths, owner } = tls.material;
-  return {
-    flags: ['tls-ca', 'tls-cert', 'tls-key'],
-    check: () => void TlsMaterial.load(paths, owner),
-    reload: () => tls.reload(),
-  };
+  return { flags: ['tls-ca', 'tls-cert', 'tls-key'], read: () => tls.readAgain() };
 }
 
 /** The secret that opens the reader's paths of the HTTP server. */
-export function tokenFiles(path: string, http: OpenHttp): LiveFiles {
-  return {
-    flags: ['http-token-file'],
-    check: () => void TokenFile.load(path),
-    reload: () => http.reloadToken(),
-  };
+export function tokenFiles(http: OpenHttp): LiveFiles {
+  return { flags: ['http-token-file'], read: () => http.readTokenAgain() };
 }

@@ -11,7 +11,6 @@
 import { formatAddress } from '../common/address';
 import { assert } from '../common/assert';
 import { systemClock } from '../common/clock';
-import type { FtError } from '../common/errors';
 import type { Logger } from '../common/logger';
 import type { HttpConfig } from '../config/http';
 import { COARSE_MS, EventLoopWatch } from '../node/event-loop';
@@ -34,8 +33,11 @@ const FEED_PATH = '/feed';
 
 /** What a command may ask of its HTTP server later. */
 export interface OpenHttp {
-  /** Reads the token file again; readers that came by an old token are let go. Undefined: done. */
-  reloadToken(): FtError | undefined;
+  /**
+   * Reads the token file again, or throws what is wrong with it. What it returns puts the token to use;
+   * readers that came by an old one are let go.
+   */
+  readTokenAgain(): () => void;
   close(): Promise<void>;
 }
 
@@ -84,11 +86,13 @@ export async function openHttp(
   const scheme = config.tls ? 'https' : 'http';
   logger.info('the dashboard is served', { url: `${scheme}://${formatAddress(address)}/` });
   return {
-    reloadToken: () => {
-      const before = token?.changes;
-      const error = token?.reload();
-      if (token?.changes !== before) feed.dropAll('there is another token');
-      return error;
+    readTokenAgain: () => {
+      const install = token?.readAgain();
+      return () => {
+        const before = token?.changes;
+        install?.();
+        if (token?.changes !== before) feed.dropAll('there is another token');
+      };
     },
     close: () => {
       loop.close();

@@ -15,8 +15,8 @@ const REMIND_MS = 24 * 3_600_000;
 
 export interface OpenTls {
   readonly material: TlsMaterial;
-  /** Reads the files again now; what is wrong with them, if anything. */
-  reload(): FtError | undefined;
+  /** Reads the files again now, or throws what is wrong with them. What it returns puts them to use. */
+  readAgain(): () => void;
   close(): void;
 }
 
@@ -30,7 +30,7 @@ export function openTls(
   const material = TlsMaterial.load(config.tls, owner);
   logger.info('the link is encrypted, both sides by certificate', facts(material));
   const watch = new CertificateWatch(material, logger);
-  return { material, reload: () => watch.reload(), close: () => watch.close() };
+  return { material, readAgain: () => watch.readAgain(), close: () => watch.close() };
 }
 
 class CertificateWatch {
@@ -48,18 +48,31 @@ class CertificateWatch {
     this.remind();
   }
 
-  reload(): FtError | undefined {
+  private reload(): FtError | undefined {
     const error = this.material.reload();
     if (error === undefined) {
-      this.refused = undefined;
-      this.remindAtMs = 0;
-      this.logger.info('new connections use the certificate as it is now', facts(this.material));
+      this.renewed();
     } else {
       const message = `The certificate files cannot be used, so the old ones stay in use: ${error.message}`;
       this.logger.warn(message, { code: error.code, ...error.facts });
     }
     this.remind();
     return error;
+  }
+
+  readAgain(): () => void {
+    const install = this.material.readAgain();
+    return () => {
+      install();
+      this.renewed();
+      this.remind();
+    };
+  }
+
+  private renewed(): void {
+    this.refused = undefined;
+    this.remindAtMs = 0;
+    this.logger.info('new connections use the certificate as it is now', facts(this.material));
   }
 
   close(): void {

@@ -21,10 +21,11 @@ export interface LiveSetting {
 /** Files that somebody reads again; settings name their paths. */
 export interface LiveFiles {
   readonly flags: readonly string[];
-  /** Throws the FtError that says what is wrong with the files as they lie there now. */
-  check(): void;
-  /** Takes over the contents; what kept it from that, if anything did after all. */
-  reload(): FtError | undefined;
+  /**
+   * Reads them as they lie there now, and throws the FtError that says what is wrong with them. What it
+   * returns takes over what was read, and cannot fail.
+   */
+  read(): () => void;
 }
 
 /** One reading of all sources. */
@@ -67,13 +68,12 @@ export class Reloader {
   }
 
   private takeOver({ config, flags }: Reading): ReloadOutcome {
-    for (const files of this.files) files.check();
+    const read = this.files.map((files) => ({ flags: files.flags, install: files.read() }));
     const changed = new Set(changedSettings(this.running, flags));
     const applied = new Set<string>();
-    for (const files of this.files) {
-      const error = files.reload();
-      if (error !== undefined) throw error;
-      for (const name of files.flags) if (!changed.has(name)) applied.add(name);
+    for (const { flags: names, install } of read) {
+      install();
+      for (const name of names) if (!changed.has(name)) applied.add(name);
     }
     for (const setting of this.settings) {
       const names = setting.flags.filter((name) => changed.has(name));

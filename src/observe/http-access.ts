@@ -44,13 +44,20 @@ export class TokenFile {
   /** Reads the file again. What is wrong with it is returned, and the old token stays good. */
   reload(): FtError | undefined {
     try {
-      const digest = digestOf(readToken(this.path));
-      if (!timingSafeEqual(this.digest, digest)) this.changes += 1;
-      this.digest = digest;
+      this.readAgain()();
       return undefined;
     } catch (thrown) {
       return toFtError(thrown);
     }
+  }
+
+  /** Reads and checks the file as load() does; what it returns puts the token to use. */
+  readAgain(): () => void {
+    const digest = digestOf(readToken(this.path));
+    return () => {
+      if (!timingSafeEqual(this.digest, digest)) this.changes += 1;
+      this.digest = digest;
+    };
   }
 
   /** Takes the same time for every text. */

@@ -89,13 +89,21 @@ export class TlsMaterial {
   /** Reads the files again. What is wrong with them, if anything: then nothing changes. */
   reload(): FtError | undefined {
     try {
-      this.loaded = read(this.paths, this.owner);
+      this.readAgain()();
     } catch (thrown) {
       if (thrown instanceof FtError) return thrown;
       throw thrown;
     }
-    for (const listener of this.listeners) listener();
     return undefined;
+  }
+
+  /** Reads and checks the files as load() does; what it returns puts them to use. */
+  readAgain(): () => void {
+    const loaded = read(this.paths, this.owner);
+    return () => {
+      this.loaded = loaded;
+      for (const listener of this.listeners) listener();
+    };
   }
 
   /** `call` runs after each reload that changed what is in use. */
