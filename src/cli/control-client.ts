@@ -5,6 +5,7 @@
 import { request } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { FtError } from '../common/errors';
+import { CONTROL_FOLDER, controlSockets } from './control-sockets';
 
 /** What the node answered; `body` is a JSON object. */
 export interface ControlAnswer {
@@ -25,6 +26,8 @@ export function askNode(
   method: 'GET' | 'POST',
   path: string,
   body?: object,
+  /** Where sockets are looked for, to name them in the error, if there is none at the path. */
+  folder: string = CONTROL_FOLDER,
 ): Promise<ControlAnswer> {
   return new Promise((resolve, reject) => {
     const asked = request({ socketPath, method, path, timeout: ANSWER_MS_MAX }, (response) => {
@@ -34,7 +37,7 @@ export function askNode(
         text += piece;
         if (text.length > ANSWER_BYTES_MAX) response.destroy(new Error('the answer is too long'));
       });
-      response.on('error', (error) => reject(unreachable(socketPath, error)));
+      response.on('error', (error) => reject(unreachable(socketPath, error, folder)));
       response.on('end', () => {
         const body = parseObject(text);
         if (body === undefined) reject(senseless(socketPath));
@@ -42,7 +45,7 @@ export function askNode(
       });
     });
     asked.on('timeout', () => asked.destroy(new Error(`no answer for ${ANSWER_MS_MAX / 1000} s`)));
-    asked.on('error', (error) => reject(unreachable(socketPath, error)));
+    asked.on('error', (error) => reject(unreachable(socketPath, error, folder)));
     asked.end(body === undefined ? undefined : JSON.stringify(body));
   });
 }
@@ -135,11 +138,13 @@ function parseObject(text: string): Readonly<Record<string, unknown>> | undefine
   }
 }
 
-function unreachable(path: string, error: NodeJS.ErrnoException): FtError {
+function unreachable(
+  path: string,
+  error: NodeJS.ErrnoException,
+  folder: string = CONTROL_FOLDER,
+): FtError {
   const why: Readonly<Record<string, string>> = {
-    ENOENT:
-      'There is no such socket. Start the node with --control, and name the same path here with ' +
-      '--control.',
+    ENOENT: `There is no such socket. ${whereElse(folder)}`,
     ECONNREFUSED: 'The node that served it has ended. Start it again.',
     EACCES: 'It belongs to the user that runs the node. Run ftctl as that user.',
     ECONNRESET: 'The node ended before it answered. Ask the other node for its status.',
@@ -147,6 +152,12 @@ function unreachable(path: string, error: NodeJS.ErrnoException): FtError {
   const todo = why[error.code ?? ''] ?? `${error.message}. Is the node alive and well?`;
   const message = `No node answers at the control socket ${path}: ${todo}`;
   return new FtError('FT_ERR_CONTROL_UNREACHABLE', message, { path, cause: error.code }, error);
+}
+
+function whereElse(folder: string): string {
+  const there = controlSockets(folder);
+  if (there.length > 0) return `Name one that there is with --control: ${there.join(' and ')}.`;
+  return 'Start the node with --control, and name the same path here with --control.';
 }
 
 function senseless(path: string): FtError {

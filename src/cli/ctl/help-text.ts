@@ -36,6 +36,10 @@ export function ctlHelp(table: readonly CtlCommand[]): string {
     '',
     'Files:',
     ...hang(`  ${DEFAULT_CONTROL}  `, 'where a node is looked for when nothing is said'),
+    ...hang(
+      '  /run/romulus/PAIR/control.sock  ',
+      'where the units put it; asked if it is the only one',
+    ),
     '',
     ...exitLines(),
     '',

@@ -5,6 +5,7 @@
  *     │ 2      └──── 3: nobody answers · 70: an error of our own
  */
 import { type FtError, toFtError } from '../../common/errors';
+import { likelySocket } from '../control-sockets';
 import { version } from '../version';
 import { CtlExitCode } from './command';
 import { ctlCommandHelp, ctlHelp } from './help-text';
@@ -16,7 +17,8 @@ export async function ctlMain(words: readonly string[]): Promise<void> {
   // A reader that is gone (ftctl … | head) is no error.
   process.stdout.on('error', () => process.exit(CtlExitCode.ok));
   try {
-    const request = readCtlWords(CTL_COMMANDS, words, process.env[CONTROL_VARIABLE]);
+    const named = process.env[CONTROL_VARIABLE];
+    const request = readCtlWords(CTL_COMMANDS, words, named, likelySocket);
     if (request.kind === 'version') process.stdout.write(`ftctl ${version()}\n`);
     else if (request.kind === 'run') process.exitCode = await request.command.run(request.call);
     else {

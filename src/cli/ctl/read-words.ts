@@ -10,9 +10,10 @@ import { FtError } from '../../common/errors';
 import { type Flags, parseWords } from '../../config/parse';
 import { checkValue } from '../../config/value-types';
 import { configError, parseSocketPath } from '../../config/values';
+import { CONTROL_FOLDER } from '../control-sockets';
 import { type CtlCall, type CtlCommand, type CtlFlag, specOf } from './command';
 
-export const DEFAULT_CONTROL = '/run/romulus/control.sock';
+export const DEFAULT_CONTROL = `${CONTROL_FOLDER}/control.sock`;
 /** Names the default of --control. */
 export const CONTROL_VARIABLE = 'ROMULUS_CONTROL';
 
@@ -20,7 +21,9 @@ const CONTROL_FLAG: CtlFlag = {
   name: 'control',
   value: 'PATH',
   fallback: DEFAULT_CONTROL,
-  help: `the node's control socket, as given to it with --control; ${CONTROL_VARIABLE} changes the default`,
+  help:
+    `the node's control socket, as given to it with --control; ${CONTROL_VARIABLE} changes the ` +
+    'default. Where that is not there, the only /run/romulus/PAIR/control.sock that is',
   offers: 'files',
 };
 const JSON_FLAG: CtlFlag = { name: 'json', help: 'prints the answer as JSON, for programs' };
@@ -42,11 +45,13 @@ export type CtlRequest =
   | { readonly kind: 'version' }
   | { readonly kind: 'run'; readonly command: CtlCommand; readonly call: CtlCall };
 
-/** Throws FT_ERR_CONFIG. `control` is what the environment has for --control. */
+/** Throws FT_ERR_CONFIG. `control` is what the environment has for --control; `likely` says which
+ * socket is asked where nobody names one. */
 export function readCtlWords(
   table: readonly CtlCommand[],
   words: readonly string[],
   control?: string,
+  likely: () => string = () => DEFAULT_CONTROL,
 ): CtlRequest {
   const every = new Map(table.flatMap((one) => ctlFlags(one)).map((flag) => [flag.name, flag]));
   const { flags, others } = parse([...every.values()], words);
@@ -67,7 +72,7 @@ export function readCtlWords(
   const operands = others.slice(command.name.split(' ').length);
   checkOperands(command, operands);
   const call = {
-    control: controlPath(command, own.flags, control),
+    control: controlPath(command, own.flags, control, likely),
     json: command.json === true && own.flags.has('json'),
     flags: own.flags,
     operands,
@@ -75,12 +80,18 @@ export function readCtlWords(
   return { kind: 'run', command, call };
 }
 
-function controlPath(command: CtlCommand, flags: Flags, fromOutside: string | undefined): string {
+function controlPath(
+  command: CtlCommand,
+  flags: Flags,
+  fromOutside: string | undefined,
+  likely: () => string,
+): string {
   if (command.asksNode === false) return '';
   const fallback = fromOutside === undefined || fromOutside === '' ? undefined : fromOutside;
   if (!flags.has('control') && fallback !== undefined) {
     return parseSocketPath(CONTROL_VARIABLE, fallback);
   }
+  if (!flags.has('control')) return likely();
   return parseSocketPath('control', flags.needed('control', 'it has no default'));
 }
 
