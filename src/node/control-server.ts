@@ -26,6 +26,8 @@ const CONNECTIONS_MAX = 24;
 const STREAMS_MAX = 12;
 const REQUEST_MS_MAX = 5000;
 const BODY_BYTES_MAX = 64 * 1024;
+/** As much of a longer one is read and forgotten, so that who still sends it can read the answer. */
+const DISCARDED_BYTES_MAX = 1024 * 1024;
 const SINCE_MAX = Number.MAX_SAFE_INTEGER;
 const INTERVAL_MS = [250, 60_000, 1000] as const;
 /** What follows the 101 of an attached console. */
@@ -35,6 +37,11 @@ interface Answer {
   readonly status: number;
   readonly body: object;
 }
+
+const TOO_LONG: Answer = {
+  status: 413,
+  body: describe(badRequest(`A request has at most ${BODY_BYTES_MAX} bytes.`)),
+};
 
 export class ControlServer {
   private server: Server | undefined;
@@ -80,14 +87,19 @@ export class ControlServer {
         pieces.push(piece);
         return;
       }
-      const message = `A request has at most ${BODY_BYTES_MAX} bytes.`;
-      reply(response, { status: 413, body: describe(badRequest(message)) });
-      request.destroy();
+      pieces.length = 0;
+      if (bytes <= DISCARDED_BYTES_MAX) return;
+      response.once('finish', () => request.destroy());
+      reply(response, TOO_LONG);
     });
     // A client that goes away is nobody's loss.
     request.on('error', () => undefined);
     response.on('error', () => undefined);
     request.on('end', () => {
+      if (bytes > BODY_BYTES_MAX) {
+        reply(response, TOO_LONG);
+        return;
+      }
       this.serve(request, response, Buffer.concat(pieces)).then(
         (answer) => answer !== undefined && reply(response, answer),
         (thrown: unknown) => reply(response, { status: 500, body: describe(toFtError(thrown)) }),

@@ -303,7 +303,7 @@ export const GAUGES: readonly ValueRow[] = [
   ),
   row(
     'ft_tls_certificate_expiry_seconds',
-    'When the certificate of this node ends, Unix time.',
+    "When the first of this node's certificate and its authority ends, Unix time.",
     (f) => f.tlsExpirySeconds,
   ),
   row('process_start_time_seconds', 'When the process began, Unix time.', () => START_SECONDS),
