@@ -1,6 +1,6 @@
 /** Every answer of real nodes is as docs/control-api.openapi.yaml says; drain; events; ftctl. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { projectRoot } from '../../src/drill/process/process';
@@ -178,6 +178,24 @@ describe('the control API of real nodes', () => {
     // As a supervisor does, while the process still says good-bye.
     process.kill(pair.node('b').process.pid, 'SIGTERM');
     expect(await pair.node('b').process.waitExit(2000)).toMatchObject({ code: 0, signal: null });
+  });
+
+  test('a node that is ended after a refused drain leaves its guest to the standby', async () => {
+    await pair.startBoth();
+    // A witness that cannot be reached: something else is where its records were.
+    const [records, away] = [pair.witness, `${pair.witness}.away`];
+    renameSync(records, away);
+    writeFileSync(records, '');
+    const refused = pair.ftctl('a', 'drain');
+    expect(refused).toMatchObject({ code: 5 });
+    expect(refused.stderr).toMatch(/needs a witness that decides/);
+    const from = pair.node('b').process.lines.length;
+    process.kill(pair.node('a').process.pid, 'SIGTERM');
+    expect(await pair.node('a').process.waitExit(2000)).toMatchObject({ code: 0, signal: null });
+    await pair.node('b').waitState(['suspecting'], 2000, from);
+    rmSync(records);
+    renameSync(away, records);
+    await pair.node('b').waitState(['solo'], 10_000, from);
   });
 
   test('two drains at once get the same answer', async () => {

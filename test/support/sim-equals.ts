@@ -2,7 +2,7 @@
  * Two nodes of a pair as real processes with simulated guests, each the other's standby, on loopback:
  * for everything about a node that needs no guest. Needs neither KVM nor root.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { freePorts } from '../../src/drill/pair/etcd';
@@ -14,10 +14,14 @@ export type SimName = 'a' | 'b';
 
 export class SimEquals {
   readonly folder = mkdtempSync(path.join(os.tmpdir(), 'ft-sim-'));
+  /** Where the witness keeps its records. */
+  readonly witness = path.join(this.folder, 'witness');
   private readonly nodes = new Map<SimName, NodeProcess>();
   private readonly all: WatchedProcess[] = [];
 
-  private constructor(private readonly ports: readonly number[]) {}
+  private constructor(private readonly ports: readonly number[]) {
+    mkdirSync(this.witness);
+  }
 
   static async make(): Promise<SimEquals> {
     return new SimEquals(await freePorts(3));
@@ -33,7 +37,7 @@ export class SimEquals {
       args: [
         path.join(projectRoot, 'dist/src/cli/ft-primary.js'),
         ...['--machine', 'simulated', '--sim-port', `${guest}`, '--memory', '16M'],
-        ...['--witness', `file:${this.folder}`, '--pair', 'sim', '--node', name],
+        ...['--witness', `file:${this.witness}`, '--pair', 'sim', '--node', name],
         ...['--listen', `127.0.0.1:${own}`, '--standby', `127.0.0.1:${other}`],
         ...['--suspect-after-ms', '400', '--status-interval-ms', '100'],
         ...['--control', this.control(name), ...more],
