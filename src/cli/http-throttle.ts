@@ -22,13 +22,22 @@ const REQUEST_RATES: GateRates = {
   perAddress: { burst: 200, perSecond: 100 },
   strangers: { burst: 400, perSecond: 150 },
 };
+/** Requests for health, each a word. The bucket is their own: who asks for pages takes none of it. */
+const PROBE_RATES: GateRates = {
+  perAddress: { burst: 100, perSecond: 50 },
+  strangers: { burst: 400, perSecond: 400 },
+};
 
 export function httpThrottle(tls: boolean): HttpThrottle {
   const connections = new Gate(tls ? TLS_RATES : PLAIN_RATES, performance.now());
   const requests = new Gate(REQUEST_RATES, performance.now());
+  const probes = new Gate(PROBE_RATES, performance.now());
   return {
     lobby: (onEnter) => new Lobby(connections, onEnter, () => undefined),
     admitsRequest: (address) => requests.admit(address, performance.now()),
-    proved: (address) => connections.proved(address),
+    admitsProbe: (address) => probes.admit(address, performance.now()),
+    proved: (address) => {
+      for (const gate of [connections, requests, probes]) gate.proved(address);
+    },
   };
 }

@@ -137,6 +137,6 @@ function healthRoutes(node: RunningNode): [string, HttpRoute][] {
   return HEALTH_PATHS.map((path) => {
     const answer = (): ReturnType<HttpRoute['answer']> =>
       isHealthy(path, node.state) ? plain(200, 'yes') : plain(503, 'no');
-    return [path, { access: 'open', answer }];
+    return [path, { access: 'open', isProbe: true, answer }];
   });
 }

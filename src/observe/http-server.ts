@@ -6,20 +6,24 @@
  *        │  too often ─▶ waits in the lobby, for a second at most
  *        │  TLS 1.3 (off loopback), a client certificate is asked for and not demanded
  *   request head ── late, too long, nonsense ─▶ 4xx or cut off
+ *        │  one at a time of a connection: head-filter.ts
  *        │  too many requests of one address ─▶ 429
  *        │  GET or HEAD, no body ─▶ else 405, 413
- *        │  Host, Origin ─▶ else 403
+ *        │  Host (but for probes), Origin ─▶ else 403
  *        ├─ open route: health, page ─────────────────▶ answered
  *        └─ reader's route ── no proof ─▶ 401
  *              ├─ metrics ────────────────────────────▶ answered
- *              └─ feed, asks for an upgrade ──────────▶ handed to onFeed with its socket
+ *              └─ feed, asks for a WebSocket ─────────▶ handed to onFeed with its socket
+ *
+ * Other upgrades are passed over: an HTTP client that would like HTTP/2 gets its answer in HTTP/1.1.
  */
+import { constants } from 'node:crypto';
 import {
   createServer,
   type IncomingMessage,
   type Server,
   type ServerOptions,
-  type ServerResponse,
+  ServerResponse,
   STATUS_CODES,
 } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
@@ -28,6 +32,7 @@ import type { Duplex } from 'node:stream';
 import type { SecureContextOptions } from 'node:tls';
 import { type Address, formatAddress } from '../common/address';
 import { FtError } from '../common/errors';
+import { HeadFilter } from './head-filter';
 import type { HttpAccess } from './http-access';
 
 export interface HttpAnswer {
@@ -41,6 +46,11 @@ export interface HttpAnswer {
 export interface HttpRoute {
   /** "open" to whoever reaches the port, or for a "reader" alone. */
   readonly access: 'open' | 'reader';
+  /**
+   * Asked by load balancers, which know no name of this host and may send no Host header. It tells so
+   * little that no other site's page gains by it; it has a rate of its own.
+   */
+  readonly isProbe?: boolean;
   answer(request: IncomingMessage): HttpAnswer | Promise<HttpAnswer>;
 }
 
@@ -64,6 +74,8 @@ export interface HttpThrottle {
   lobby(onEnter: (socket: Socket) => void): HttpLobby;
   /** Whether one more request from this address is answered now. */
   admitsRequest(address: string): boolean;
+  /** The same for a probe's request, which costs little and must not wait for strangers. */
+  admitsProbe(address: string): boolean;
   /** Whoever asked from this address was a reader. */
   proved(address: string): void;
 }
@@ -164,9 +176,10 @@ export class HttpServer {
     // Who does not read its answer is not waited for.
     server.timeout = 2 * limits.requestMsMax;
     this.guardDoor(server);
-    server.on('request', (request: IncomingMessage, response: ServerResponse) =>
-      this.received(request, response),
-    );
+    const received = (request: IncomingMessage, response: ServerResponse): void =>
+      this.received(request, response);
+    // Nobody is told to go on with a body.
+    for (const name of ['request', 'checkContinue', 'checkExpectation']) server.on(name, received);
     server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) =>
       this.upgrade(request, socket, head),
     );
@@ -176,15 +189,18 @@ export class HttpServer {
 
   private createFor(common: ServerOptions): Server {
     const { tls } = this.options;
-    if (tls === undefined) return createServer(common);
+    if (tls === undefined) return filterHeads(createServer(common), 'connection');
     const fixed = {
       minVersion: 'TLSv1.3',
       requestCert: true,
       rejectUnauthorized: false,
       ALPNProtocols: ['http/1.1'],
       handshakeTimeout: this.limits.requestMsMax,
+      // Each connection shows its certificate again, which may have run out meanwhile.
+      secureOptions: constants.SSL_OP_NO_TICKET,
     } as const;
     const server = createTlsServer({ ...common, ...tls.contextOptions(), ...fixed });
+    filterHeads(server, 'secureConnection');
     tls.onReload(() => server.setSecureContext({ ...tls.contextOptions(), ...fixed }));
     server.on('tlsClientError', (_error, socket) => socket.destroy());
     return server;
@@ -223,31 +239,37 @@ export class HttpServer {
   }
 
   private received(request: IncomingMessage, response: ServerResponse): void {
+    const socket: Duplex = request.socket;
+    response.once('close', () => {
+      if (!(socket instanceof HeadFilter)) return;
+      if (socket.heads < REQUESTS_PER_CONNECTION_MAX) socket.answered();
+      else socket.destroySoon();
+    });
     response.on('error', () => undefined);
-    const refused = this.refusal(request);
-    const route = this.options.routes.get(pathOf(request));
+    let refused: HttpAnswer | undefined;
     const answer = (): HttpAnswer | Promise<HttpAnswer> => {
+      refused = this.refusal(request);
       if (refused !== undefined) return refused;
+      const route = this.options.routes.get(pathOf(request));
       if (route !== undefined) return route.answer(request);
       if (pathOf(request) !== this.options.feedPath) return plain(404, 'There is nothing here.');
       return plain(426, 'This is a WebSocket.', { Upgrade: 'websocket' });
     };
+    // Whatever is thrown is one request's end, and not the node's.
     Promise.resolve()
       .then(answer)
-      .then(
-        (done) => reply(response, done, refused !== undefined),
-        () => reply(response, plain(500, 'This cannot be read now.'), true),
-      );
+      .then((done) => reply(response, done, refused !== undefined))
+      .catch(() => reply(response, plain(500, 'This cannot be read now.'), true))
+      .catch(() => socket.destroy());
   }
 
   /** Why a request is not answered; undefined when it may be. */
   private refusal(request: IncomingMessage): HttpAnswer | undefined {
     const { method, headers } = request;
-    const { access, routes, throttle } = this.options;
-    const address = request.socket.remoteAddress ?? '';
+    const { access, routes } = this.options;
+    const route = routes.get(pathOf(request));
     const isReader = access.isReader(request);
-    if (isReader && access.asksForProof) throttle?.proved(address);
-    else if (throttle?.admitsRequest(address) === false) {
+    if (!this.isInTime(request, isReader, route)) {
       return plain(429, 'Too many requests; try again in a second.', { 'Retry-After': '1' });
     }
     if (method !== 'GET' && method !== 'HEAD') {
@@ -256,28 +278,73 @@ export class HttpServer {
     if (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0') {
       return plain(413, 'A request has no body here.');
     }
-    if (!access.hostIsOurs(request)) {
+    if (route?.isProbe !== true && !access.hostIsOurs(request)) {
       return plain(403, 'The Host header names another server; use this one’s address.');
     }
     if (!access.originIsOurs(request)) {
       return plain(403, 'Pages of other sites are not answered (see --http-peer).');
     }
-    if (routes.get(pathOf(request))?.access === 'open' || isReader) return undefined;
+    if (route?.access === 'open' || isReader) return undefined;
     return plain(401, 'A client certificate or the token is needed.', {
       'WWW-Authenticate': 'Bearer realm="romulus"',
     });
   }
 
+  /** Whether this address has not asked too often. */
+  private isInTime(request: IncomingMessage, isReader: boolean, route?: HttpRoute): boolean {
+    const { access, throttle } = this.options;
+    const address = request.socket.remoteAddress ?? '';
+    if (throttle === undefined) return true;
+    if (isReader && access.asksForProof) {
+      throttle.proved(address);
+      return true;
+    }
+    return route?.isProbe === true
+      ? throttle.admitsProbe(address)
+      : throttle.admitsRequest(address);
+  }
+
   private upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    const isFeed = pathOf(request) === this.options.feedPath;
-    const refused =
-      this.refusal(request) ?? (isFeed ? undefined : plain(404, 'There is no WebSocket here.'));
-    if (refused === undefined) {
-      this.options.onFeed(request, socket, head);
+    const isForFeed =
+      pathOf(request) === this.options.feedPath &&
+      request.headers.upgrade?.toLowerCase() === 'websocket';
+    if (!isForFeed) {
+      this.answerOnce(request, socket);
       return;
     }
-    refuseUpgrade(socket, refused.status);
+    try {
+      const refused = this.refusal(request);
+      if (refused !== undefined) refuseUpgrade(socket, refused.status);
+      else {
+        this.options.onFeed(request, socket, head);
+        if (socket instanceof HeadFilter) socket.passThrough();
+      }
+    } catch {
+      refuseUpgrade(socket, 500);
+    }
   }
+
+  /** Answers a request for an upgrade that there is not as if it had not asked for one. */
+  private answerOnce(request: IncomingMessage, socket: Duplex): void {
+    const response = new ServerResponse(request);
+    response.shouldKeepAlive = false;
+    response.assignSocket(request.socket);
+    socket.on('error', () => undefined);
+    socket.once('close', () => response.destroy());
+    response.once('finish', () => letGo(socket));
+    this.received(request, response);
+  }
+}
+
+/** Puts a HeadFilter before what Node's server does with each connection. */
+function filterHeads(server: Server, event: 'connection' | 'secureConnection'): Server {
+  const serve = server.listeners(event);
+  server.removeAllListeners(event);
+  server.on(event, (socket: Socket) => {
+    const filter = new HeadFilter(socket);
+    for (const listener of serve) listener.call(server, filter);
+  });
+  return server;
 }
 
 /** Answers an upgrade with an HTTP status and lets go of the socket. */
@@ -285,9 +352,14 @@ export function refuseUpgrade(socket: Duplex, status: number): void {
   socket.on('error', () => undefined);
   const words = STATUS_CODES[status] ?? '';
   const lines = [`HTTP/1.1 ${status} ${words}`, 'Connection: close', 'Content-Length: 0'];
+  socket.write(`${lines.join('\r\n')}\r\n\r\n`);
+  letGo(socket);
+}
+
+/** Ends a connection when what was written is sent; who does not read it is not waited for. */
+function letGo(socket: Duplex): void {
   socket.once('finish', () => socket.destroy());
-  socket.end(`${lines.join('\r\n')}\r\n\r\n`);
-  // Who does not read it is not waited for.
+  socket.end();
   setTimeout(() => socket.destroy(), CHECK_MS).unref();
 }
 

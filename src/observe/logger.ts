@@ -100,7 +100,10 @@ function jsonLog(make: typeof import('pino').pino, options: LogOptions): NodeLog
       timestamp: () => `,"time":"${now().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    { write: (line: string) => write(line, speaking) },
+    // JSON leaves DEL and C1 as they are, and terminals obey some of them.
+    {
+      write: (line: string) => write(line.replace(/[\u007f-\u009f]/g, escapeControls), speaking),
+    },
   );
   const at =
     (name: LogLevel) =>

@@ -16,6 +16,7 @@ import {
   type HttpThrottle,
   plain,
 } from '../../src/observe/http-server';
+import { pipelined, stretchOf } from '../support/pipelined';
 
 const TOKEN = 'a-token-of-enough-characters';
 const OTHER = 'another-token-of-some-length';
@@ -48,6 +49,7 @@ async function serve(
   });
   const open: HttpRoute = { access: 'open', answer: () => plain(200, 'open') };
   const secret: HttpRoute = { access: 'reader', answer: () => plain(200, 'ft_x 1') };
+  const probe: HttpRoute = { ...open, isProbe: true };
   const broken: HttpRoute = { access: 'open', answer: () => Promise.reject(new Error('no')) };
   const peers = options.peers ?? [];
   const server = new HttpServer(
@@ -55,7 +57,8 @@ async function serve(
       access: new HttpAccess({ tls: false, token, peers, host: '127.0.0.1' }),
       tls: undefined,
       routes: new Map([
-        ['/livez', open],
+        ['/livez', probe],
+        ['/open', open],
         ['/metrics', secret],
         ['/broken', broken],
       ]),
@@ -216,7 +219,27 @@ describe('who may ask', () => {
     ['user@127.0.0.1', 403],
   ])('Host: %s → %d', async (host, status) => {
     const { port } = await serve();
-    expect((await ask(port, '/livez', { Host: host })).status).toBe(status);
+    expect((await ask(port, '/open', { Host: host })).status).toBe(status);
+  });
+
+  test('probes of load balancers, which name no host or would like HTTP/2', async () => {
+    const { port } = await serve();
+    const haproxy = (where: string): Promise<string> => raw(port, `GET ${where} HTTP/1.0\r\n\r\n`);
+    expect(await haproxy('/livez')).toMatch(/^HTTP\/1\.1 200 .*open\n$/s);
+    expect(await haproxy('/open')).toMatch(/^HTTP\/1\.1 403 /);
+    expect((await ask(port, '/livez', { Host: 'rebound.example' })).status).toBe(200);
+    const h2c = { Connection: 'Upgrade, HTTP2-Settings', Upgrade: 'h2c', 'HTTP2-Settings': 'AAE' };
+    for (const [where, status] of [
+      ['/livez', 200],
+      ['/metrics', 200],
+      ['/broken', 500],
+      ['/nothing', 404],
+      ['/feed', 426],
+    ] as const) {
+      expect([where, (await ask(port, where, h2c)).status]).toEqual([where, status]);
+    }
+    const webSocket = { Connection: 'Upgrade', Upgrade: 'websocket' };
+    expect((await ask(port, '/livez', webSocket)).text).toBe('open\n');
   });
 
   test.each([
@@ -296,6 +319,63 @@ describe('bounds', () => {
     expect((await ask(port, '/livez')).status).toBe(200);
   });
 
+  test('a packet of requests is answered one by one, and holds nobody else up', async () => {
+    const { port } = await serve();
+    const attack = (host: string): ReturnType<typeof stretchOf> =>
+      stretchOf(connect({ host: '127.0.0.1', port }), pipelined(2500, host));
+    await raw(port, `${pipelined(3, 'localhost')}GET /livez HTTP/1.0\r\n\r\n`);
+    const refused = await stretchOf(
+      connect({ host: '127.0.0.1', port }),
+      pipelined(2500, 'a', '/open'),
+    );
+    expect(refused.got.match(/HTTP\/1\.1 /g)).toHaveLength(1);
+    expect(refused.got).toMatch(/^HTTP\/1\.1 403 /);
+    const answering = attack('localhost');
+    expect((await ask(port, '/livez')).status).toBe(200);
+    const answered = await answering;
+    // As many as one connection has, the last of them with a farewell.
+    expect(answered.got.match(/HTTP\/1\.1 200 /g)).toHaveLength(1000);
+    expect(answered.got.match(/Connection: close/g)).toHaveLength(1);
+    expect([refused.longestMs, answered.longestMs].filter((ms) => ms >= 20)).toEqual([]);
+  });
+
+  test('a head in pieces, and one that comes with the end of another, are answered', async () => {
+    const { port } = await serve();
+    const text = `\r\n${pipelined(2, 'localhost')}GET /metrics HTTP/1.0\r\nHost: [::1]\r\n\r\n`;
+    for (const size of [1, 7, 50]) {
+      const pieces = text.match(new RegExp(`.{1,${size}}`, 'gs')) ?? [];
+      const got = await raw(port, '', (socket) => {
+        socket.setNoDelay();
+        const next = (): void => {
+          const piece = pieces.shift();
+          if (piece !== undefined) socket.write(piece, () => setImmediate(next));
+        };
+        next();
+      });
+      expect(got.match(/HTTP\/1\.1 200 /g)).toHaveLength(3);
+      expect(got).toMatch(/ft_x 1\n$/);
+    }
+  });
+
+  test('who has said all it has to say is answered yet', async () => {
+    const { port } = await serve();
+    const got = await raw(port, pipelined(3, 'localhost'), (socket) => socket.end());
+    expect(got.match(/HTTP\/1\.1 200 /g)).toHaveLength(3);
+  });
+
+  test('what throws ends one request, and not the node', async () => {
+    const throttle: HttpThrottle = {
+      ...httpThrottle(false),
+      admitsRequest: () => {
+        throw new Error('broken');
+      },
+    };
+    const { port } = await serve({ throttle });
+    expect((await ask(port, '/metrics')).status).toBe(500);
+    expect(await listenTo(port)).toBe(500);
+    expect((await ask(port, '/livez')).status).toBe(200);
+  });
+
   test('connections are bounded for one address; who lets go makes room', async () => {
     const { port } = await serve({ limits: { connectionsPerAddressMax: 3 } });
     const idle = [1, 2, 3].map(() => connect({ host: '127.0.0.1', port }));
@@ -328,11 +408,23 @@ describe('who comes too often', () => {
     expect(performance.now() - fromMs).toBeGreaterThan(200);
   });
 
+  test('takes nothing of what probes have, nor of what known readers have', () => {
+    const throttle = httpThrottle(false);
+    throttle.proved('192.0.2.1');
+    for (let n = 0; n < 4000; n += 1) throttle.admitsRequest(`10.0.0.${n % 200}`);
+    expect(throttle.admitsRequest('10.0.1.1')).toBe(false);
+    expect(throttle.admitsRequest('192.0.2.1')).toBe(true);
+    expect(throttle.admitsProbe('10.0.1.1')).toBe(true);
+    for (let n = 0; n < 4000; n += 1) throttle.admitsProbe(`10.0.0.${n % 200}`);
+    expect(throttle.admitsProbe('10.0.1.1')).toBe(false);
+    expect(throttle.admitsProbe('192.0.2.1')).toBe(true);
+  });
+
   test('is not answered on one connection for ever, either; a reader with a token is', async () => {
     const { port } = await serve({ token: TOKEN, throttle: httpThrottle(false) });
     const flood = async (headers: string): Promise<string> => {
-      const one = `GET /livez HTTP/1.1\r\nHost: localhost\r\n${headers}\r\n`;
-      const last = `GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n${headers}\r\n`;
+      const one = `GET /open HTTP/1.1\r\nHost: localhost\r\n${headers}\r\n`;
+      const last = `GET /open HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n${headers}\r\n`;
       return raw(port, one.repeat(400) + last);
     };
     const stranger = await flood('');
@@ -364,6 +456,22 @@ describe('the feed', () => {
     await until('nobody', () => feed.readerCount === 0);
   });
 
+  test('what comes with the request for it is heard', async () => {
+    const { port, feed } = await serve();
+    const head =
+      'GET /feed HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+      'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n' +
+      `Sec-WebSocket-Protocol: ${FEED_PROTOCOL}\r\n\r\n`;
+    // A ping of the word "hi", masked with zeros, and a farewell.
+    const ping = '\x89\x82\0\0\0\0hi';
+    const text = `${head}${ping}\x88\x80\0\0\0\0`;
+    const got = await raw(port, '', (socket) => socket.write(text, 'latin1'));
+    expect(got).toMatch(/^HTTP\/1\.1 101 /);
+    expect(got).toContain('"hello"');
+    expect(got).toContain('\x8a\x02hi');
+    await until('it to be gone', () => feed.readerCount === 0);
+  });
+
   test('has room for so many, and knows its own protocol alone', async () => {
     const { port, feed } = await serve();
     expect(await listenTo(port, {}, ['chat'])).toBe(400);
@@ -392,6 +500,21 @@ describe('the feed', () => {
     expect(sent).toBeLessThan(500);
     expect(process.memoryUsage().external - before).toBeLessThan(64 * 1024 * 1024);
     slow.terminate();
+  });
+
+  test('a reader may ping, and not for ever', async () => {
+    const { port, feed } = await serve();
+    const reader = await listener(port);
+    let pongs = 0;
+    reader.on('pong', () => {
+      pongs += 1;
+    });
+    reader.ping('a');
+    await until('an answer', () => pongs === 1);
+    reader.on('error', () => undefined);
+    for (let n = 0; n < 1000; n += 1) reader.ping();
+    await until('it to go', () => feed.readerCount === 0);
+    expect(pongs).toBeLessThan(10);
   });
 
   test('a reader that answers no ping is dropped', async () => {

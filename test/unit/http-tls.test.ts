@@ -13,6 +13,7 @@ import { HttpAccess } from '../../src/observe/http-access';
 import { HttpServer, type HttpTls, plain } from '../../src/observe/http-server';
 import { namesOf } from '../../src/transport/tls-names';
 import { type CertificateFiles, TestAuthority } from '../support/certificates';
+import { pipelined, stretchOf } from '../support/pipelined';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'ft-https-'));
 const ours = new TestAuthority(folder, 'ours');
@@ -120,6 +121,35 @@ test.each([
   expect(await feedStatus(files)).toBe(isReader ? 101 : 401);
 });
 
+/** A connection of a stranger's, after the handshake. */
+function open(session?: Buffer): Promise<TLSSocket> {
+  const options = { host: '127.0.0.1', port, ca: readFileSync(ours.ca), session };
+  return new Promise((resolve, reject) => {
+    const socket = connect(options, () => resolve(socket));
+    socket.on('error', reject);
+  });
+}
+
+test('a packet of requests is answered one by one, and holds nobody else up', async () => {
+  expect(await status('/livez')).toBe(200);
+  const refused = await stretchOf(await open(), pipelined(2500, 'a', '/metrics'));
+  expect(refused.got).toMatch(/^HTTP\/1\.1 401 /);
+  expect(refused.got.match(/HTTP\/1\.1 /g)).toHaveLength(1);
+  const answered = await stretchOf(await open(), pipelined(2500, '127.0.0.1'));
+  expect(answered.got.match(/HTTP\/1\.1 200 /g)).toHaveLength(1000);
+  expect([refused.longestMs, answered.longestMs].filter((ms) => ms >= 20)).toEqual([]);
+  expect(await status('/livez')).toBe(200);
+});
+
+test('no session is taken up again: each connection shows its certificate', async () => {
+  const socket = await open();
+  const session = new Promise<Buffer>((resolve) => socket.once('session', resolve));
+  const again = await open(await session);
+  expect(again.isSessionReused()).toBe(false);
+  socket.destroy();
+  again.destroy();
+});
+
 test('older versions of TLS, and plain HTTP, are not spoken', async () => {
   const outcome = await new Promise<string>((resolve) => {
     const socket = connect({
@@ -134,13 +164,6 @@ test('older versions of TLS, and plain HTTP, are not spoken', async () => {
 });
 
 test('a new certificate is taken at once by who comes then, and nobody is cut off', async () => {
-  const open = (): Promise<TLSSocket> =>
-    new Promise((resolve, reject) => {
-      const socket = connect({ host: '127.0.0.1', port, ca: readFileSync(ours.ca) }, () =>
-        resolve(socket),
-      );
-      socket.on('error', reject);
-    });
   const serial = (socket: TLSSocket): string => {
     const certificate: PeerCertificate = socket.getPeerCertificate();
     return certificate.serialNumber;

@@ -37,6 +37,19 @@ test('a change of state, for people and for machines', async () => {
 });
 
 test.each<LogFormat>(['text', 'json'])(
+  '%s: no control character is written as it is',
+  async (form) => {
+    const words = 'a\x00\x1b[2J\n\x7f\x80\x9b2J\x9fz';
+    (await open(form)).info(words, { peer: words });
+    expect(lines).toHaveLength(1);
+    expect(lines[0]?.slice(0, -1)).not.toMatch(/\p{Cc}/u);
+    const { msg, peer } =
+      form === 'json' ? JSON.parse(lines[0] ?? '') : { msg: words, peer: words };
+    expect([msg, peer]).toEqual([words, words]);
+  },
+);
+
+test.each<LogFormat>(['text', 'json'])(
   '%s: lines below the level are not written',
   async (form) => {
     const log = await open(form, 'warn');

@@ -6,7 +6,7 @@
  *        ◀── ping ── pong ──▶   silence ─▶ dropped
  *
  * Whoever listens costs the node at most BUFFERED_BYTES_MAX: a reader that takes less than it is sent
- * is dropped, and so is one that says anything (there is nothing to say). Each message is written as
+ * is dropped, and so is one that says anything (there is nothing to say) or pings for ever. Each message is written as
  * JSON once for all of them, and not at all when nobody is there.
  */
 import type { IncomingMessage } from 'node:http';
@@ -37,11 +37,19 @@ const GOING_AWAY = 1001;
 const POLICY = 1008;
 /** Pages say nothing; a control frame has at most 125 bytes. */
 const MESSAGE_BYTES_MAX = 125;
+/** Pings of a reader's own that are answered between two of ours; some programs send them. */
+const PINGS_MAX = 8;
+
+/** Since our last ping. */
+interface Heard {
+  answered: boolean;
+  pings: number;
+}
 
 export class Feed {
   private readonly sockets: WebSocketServer;
-  /** Readers, and whether each has answered since the last ping. */
-  private readonly readers = new Map<WebSocket, boolean>();
+  /** Readers, and what each has said. */
+  private readonly readers = new Map<WebSocket, Heard>();
   private timer: NodeJS.Timeout | undefined;
 
   /** `hello` makes what a new reader is told first. */
@@ -52,6 +60,7 @@ export class Feed {
     this.sockets = new WebSocketServer({
       noServer: true,
       clientTracking: false,
+      autoPong: false,
       maxPayload: MESSAGE_BYTES_MAX,
       perMessageDeflate: false,
       handleProtocols: (offered) => (offered.has(FEED_PROTOCOL) ? FEED_PROTOCOL : false),
@@ -95,10 +104,16 @@ export class Feed {
   }
 
   private greet(reader: WebSocket): void {
-    this.readers.set(reader, true);
+    const heard: Heard = { answered: true, pings: 0 };
+    this.readers.set(reader, heard);
     this.timer ??= setInterval(() => this.look(), this.limits.pingMs).unref();
     reader.on('pong', () => {
-      if (this.readers.has(reader)) this.readers.set(reader, true);
+      heard.answered = true;
+    });
+    reader.on('ping', (data: Buffer) => {
+      heard.pings += 1;
+      if (heard.pings <= PINGS_MAX) reader.pong(data, false, () => undefined);
+      else reader.terminate();
     });
     reader.on('message', () => reader.close(POLICY, 'nothing is asked here'));
     reader.on('error', () => reader.terminate());
@@ -117,13 +132,14 @@ export class Feed {
   }
 
   private look(): void {
-    for (const [reader, answered] of this.readers) {
-      if (!answered) {
+    for (const [reader, heard] of this.readers) {
+      if (!heard.answered) {
         this.forget(reader);
         reader.terminate();
         continue;
       }
-      this.readers.set(reader, false);
+      heard.answered = false;
+      heard.pings = 0;
       reader.ping();
     }
   }
