@@ -21,7 +21,7 @@ function craft(fields: {
   const body = fields.body ?? Buffer.alloc(0);
   const header = Buffer.alloc(40);
   header.write(fields.magic ?? 'RMLS', 0, 'latin1');
-  header[4] = fields.version ?? 3;
+  header[4] = fields.version ?? 4;
   header[5] = fields.type ?? FrameType.epoch;
   header.writeUInt16LE(fields.flags ?? 0, 6);
   header.writeBigUInt64LE(fields.generation ?? 1n, 8);
@@ -56,7 +56,7 @@ describe('encodeFrame', () => {
     expect(buffer.bytes.toString('hex', 0, 43)).toBe(
       [
         '524d4c53', // RMLS
-        '03', // version
+        '04', // version
         '05', // epoch
         '0600', // last | base
         '0504030201000000', // generation
@@ -64,7 +64,7 @@ describe('encodeFrame', () => {
         '03000000', // bodyBytes
         '03000000', // rawBytes
         'b73f4b36', // CRC-32C of "abc"
-        '3fd63153', // CRC-32C of the 36 bytes before
+        '4ee441e3', // CRC-32C of the 36 bytes before
         '616263',
       ].join(''),
     );
@@ -116,7 +116,7 @@ describe('FrameDecoder', () => {
 
   test.each([
     ['MAGIC', craft({ magic: 'RMLX' }), /not a romulus node/],
-    ['VERSION', craft({ version: 9 }), /version 9 .* version 3/],
+    ['VERSION', craft({ version: 9 }), /version 9 .* version 4/],
     ['VERSION', craft({ version: 0 }), /version 0/],
     ['TYPE', craft({ type: 0 }), /type 0/],
     ['TYPE', craft({ type: 99 }), /type 99/],
