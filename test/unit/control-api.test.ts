@@ -5,6 +5,8 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { Duplex } from 'node:stream';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { FtError } from '../../src/common/errors';
 import { silentLogger } from '../../src/common/logger';
 import { ConsoleDoor } from '../../src/node/console-door';
@@ -14,6 +16,14 @@ import { Journal } from '../../src/node/journal';
 import { ControlSchema } from '../support/control-schema';
 
 const schema = new ControlSchema();
+
+/** Memory that somebody still holds: what is garbage is collected first. */
+function bytesKept(): number {
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
 
 describe('docs/control-api.openapi.yaml', () => {
   test('has the routes of the code, and no others', () => {
@@ -198,16 +208,14 @@ describe('the control server', () => {
     const socket = await connect('GET /v1/events?follow=1 HTTP/1.1\r\nHost: node\r\n\r\n');
     socket.pause();
     await new Promise((resolve) => setTimeout(resolve, 50));
-    const before = process.memoryUsage().heapUsed + process.memoryUsage().external;
-    const events = 100_000;
+    const before = bytesKept();
+    const events = 50_000;
     for (let n = 0; n < events; n += 1) {
       journal.add('info', `event ${n} ${'x'.repeat(1500)}`, { event: 'state' });
       if (n % 500 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
-    // 150 MB were said; the ring holds 1,000 events, the connection what the system takes.
-    const grown = process.memoryUsage().heapUsed + process.memoryUsage().external - before;
-    // What is not collected yet counts, too.
-    expect(grown).toBeLessThan(75_000_000);
+    // 75 MB were said; the ring holds 1,000 events, the connection what the system takes.
+    expect(bytesKept() - before).toBeLessThan(10_000_000);
     let text = '';
     socket.on('data', (piece: Buffer) => {
       text += piece.toString('utf8');
