@@ -174,6 +174,8 @@ kvmDescribe('Prometheus', () => {
     for (const node of [a, b]) {
       const told = statesTold(node);
       expect(told.length).toBeGreaterThan(2);
+      // Lines and log are two streams, and come each in their own time.
+      await until('the log', () => statesLogged(node).length >= told.length, PATIENCE_MS);
       expect(statesLogged(node)).toEqual(told);
     }
   });
