@@ -11,7 +11,7 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
-import { FtError } from '../common/errors';
+import { FtError, toFtError } from '../common/errors';
 import {
   type CertificateNames,
   namesOf,
@@ -58,8 +58,8 @@ export class TlsMaterial {
   ) {}
 
   /**
-   * Reads and checks the files. Throws FT_ERR_TLS_FILE (unreadable, no PEM), FT_ERR_TLS_KEY (not the
-   * certificate's), FT_ERR_TLS_ISSUER, FT_ERR_TLS_EXPIRED, FT_ERR_TLS_NOT_YET_VALID,
+   * Reads and checks the files. Throws FT_ERR_TLS_FILE (unreadable, no PEM, refused by OpenSSL),
+   * FT_ERR_TLS_KEY (not the certificate's), FT_ERR_TLS_ISSUER, FT_ERR_TLS_EXPIRED, FT_ERR_TLS_NOT_YET_VALID,
    * FT_ERR_TLS_PAIR or FT_ERR_TLS_NODE.
    */
   static load(paths: TlsPaths, owner: TlsOwner): TlsMaterial {
@@ -91,8 +91,7 @@ export class TlsMaterial {
     try {
       this.readAgain()();
     } catch (thrown) {
-      if (thrown instanceof FtError) return thrown;
-      throw thrown;
+      return toFtError(thrown);
     }
     return undefined;
   }
@@ -131,7 +130,22 @@ function contextOptions(ca: Buffer, cert: Buffer, key: Buffer): SecureContextOpt
   };
 }
 
+/** OpenSSL has a word in every step, and what it takes depends on its version and its settings. */
 function read(paths: TlsPaths, owner: TlsOwner): Loaded {
+  try {
+    return readChecked(paths, owner);
+  } catch (thrown) {
+    if (thrown instanceof FtError) throw thrown;
+    const { ca, cert, key } = paths;
+    const cause = toFtError(thrown).message;
+    const message =
+      `OpenSSL refuses what is in ${cert}, ${key} or ${ca} (${cause}); make a new certificate with ` +
+      'ftctl pki node.';
+    throw new FtError('FT_ERR_TLS_FILE', message, { path: cert, key, ca, cause }, thrown);
+  }
+}
+
+function readChecked(paths: TlsPaths, owner: TlsOwner): Loaded {
   const stamp = stampOf(paths);
   const ca = readPem('--tls-ca', paths.ca);
   const cert = readPem('--tls-cert', paths.cert);
@@ -152,6 +166,7 @@ function read(paths: TlsPaths, owner: TlsOwner): Loaded {
   const foreign = ownerFault(names, owner, paths.cert);
   if (foreign !== undefined) throw foreign;
   const expirySeconds = Math.min(...chain.map(notAfterSeconds));
+  if (Number.isNaN(expirySeconds)) throw noPem('--tls-cert', paths.cert, 'readable day of expiry');
   const context = createSecureContext(contextOptions(ca, cert, key));
   return { ca, cert, key, names, expirySeconds, context, stamp };
 }

@@ -3,6 +3,9 @@ import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 
+/** Words of openssl for a key as all certificates have one. */
+const EC_KEY: readonly string[] = ['ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];
+
 /** Paths of PEM files. */
 export interface CertificateFiles {
   readonly cert: string;
@@ -22,7 +25,7 @@ export class TestAuthority {
     this.ca = path.join(folder, `${name}.pem`);
     this.key = path.join(folder, `${name}.key`);
     openssl(
-      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
+      ...['req', '-x509', '-newkey', ...EC_KEY, '-nodes'],
       ...['-subj', subject, '-days', '2', '-keyout', this.key, '-out', this.ca],
     );
   }
@@ -32,12 +35,13 @@ export class TestAuthority {
     name: string,
     hosts: readonly string[] = ['IP:127.0.0.1'],
     subject = `/CN=${name}`,
+    newKey = EC_KEY,
   ): CertificateFiles {
     const file = (suffix: string): string =>
       path.join(this.folder, `${this.name}-${name}.${suffix}`);
     const [cert, key, request] = [file('pem'), file('key'), file('csr')];
     openssl(
-      ...['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
+      ...['req', '-newkey', ...newKey, '-nodes'],
       ...['-subj', subject, '-keyout', key, '-out', request],
       ...['-addext', `subjectAltName=${hosts.join(',')}`],
       ...['-addext', 'extendedKeyUsage=serverAuth,clientAuth'],

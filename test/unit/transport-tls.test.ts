@@ -100,6 +100,23 @@ describe('a node’s own certificate', () => {
     expect(error.message).toMatch(words);
   });
 
+  test('one that OpenSSL refuses is an error with its words, and the old one stays in use', () => {
+    const weak = authority.issue('weak', nodeNames('a', 'drill'), '/CN=a', ['rsa:512']);
+    const own = { cert: path.join(folder, 'renew.pem'), key: path.join(folder, 'renew.key') };
+    copyFileSync(files.a.cert, own.cert);
+    copyFileSync(files.a.key, own.key);
+    const material = load(own, 'a');
+    const before = material.secureContext();
+    copyFileSync(weak.cert, own.cert);
+    copyFileSync(weak.key, own.key);
+    const error = material.reload();
+    expect(error?.code).toBe('FT_ERR_TLS_FILE');
+    expect(error?.message).toMatch(/renew\.pem.*too small.*ftctl pki node/);
+    expect(material.secureContext()).toBe(before);
+    const again = faultOf(() => load(weak, 'a'));
+    expect(again.code).toBe('FT_ERR_TLS_FILE');
+  });
+
   test('names in a certificate cannot pretend to be others', () => {
     const text = 'DNS:"x, URI:romulus:pair:drill", URI:romulus:pair:real, IP Address:127.0.0.1';
     expect(uriNames(text)).toEqual(['romulus:pair:real']);
