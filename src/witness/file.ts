@@ -282,11 +282,19 @@ export class FileWitness implements Witness {
    * Runs `ask`, turning system errors and silence into FtErrors. One question at a time: an answer
    * that came too late for its caller may still be a claim that lands, so nothing is said about the
    * pair before it has. Until then every further question meets the same silence.
+   *
+   * A question whose caller has given up when its turn comes is not asked any more: after storage
+   * that hung for an hour the newest one, on which a guest waits, would stand behind all of them.
+   * Its caller was told that the outcome is unknown, and what never begins has no effect, so that
+   * stays true. Those that began still end before the next one begins.
    */
   private async answer<T>(ask: () => Promise<T>): Promise<T> {
     let timer: NodeJS.Timeout | undefined;
     const until = performance.now() + this.answerMsMax;
-    const turn = this.settled.then(ask);
+    const turn = this.settled.then(() => {
+      if (performance.now() > until) throw silent(this.directory, this.answerMsMax);
+      return ask();
+    });
     this.settled = turn.then(ignore, ignore);
     const silence = new Promise<never>((_resolve, reject) => {
       timer = setTimeout(() => reject(silent(this.directory, this.answerMsMax)), this.answerMsMax);

@@ -231,14 +231,35 @@ describe('FileWitness', () => {
   test('nothing is said about a pair while a claim that came too late may still land', async () => {
     const witness = await FileWitness.open(directory);
     const limit = witness as unknown as { answerMsMax: number };
-    limit.answerMsMax = 0;
+    limit.answerMsMax = 10;
     const late = witness.claim('web', 0, 'beta');
+    // It begins in time.
+    await Promise.resolve();
     const until = performance.now() + 20;
     while (performance.now() < until);
     await expect(late).rejects.toMatchObject({ code: 'FT_ERR_WITNESS_UNREACHABLE' });
     limit.answerMsMax = 2000;
     // Asked at once, while the claim is still on its way: the answer waits for it.
     expect(await witness.current('web')).toMatchObject({ generation: 1, owner: 'beta' });
+  });
+
+  test('after storage that hung: what nobody waits for is not asked any more', async () => {
+    const witness = await FileWitness.open(directory);
+    let comesBack: () => void = () => undefined;
+    const hidden = witness as unknown as { settled: Promise<void>; answerMsMax: number };
+    hidden.settled = new Promise((resolve) => {
+      comesBack = resolve;
+    });
+    hidden.answerMsMax = 5;
+    const claims = Array.from({ length: 100 }, () => witness.claim('web', 0, 'alpha'));
+    const outcomes = await Promise.allSettled(claims);
+    expect(new Set(outcomes.map((outcome) => outcome.status))).toEqual(new Set(['rejected']));
+    hidden.answerMsMax = 2000;
+    comesBack();
+    // No claim of those took effect before this answer, and none does afterwards.
+    expect(await witness.current('web')).toBeUndefined();
+    expect(await readdir(directory)).toEqual([]);
+    expect(await witness.claim('web', 0, 'alpha')).toEqual({ outcome: 'won', generation: 1 });
   });
 
   test('of 8 processes claiming at once exactly one wins, 50 times over', async () => {
