@@ -4,14 +4,15 @@
  *   claiming ── won ──▶ onWon            lost ──▶ onLost
  *      ▲  │ rejected: the outcome is unknown
  *      │  ▼
- *      │ waiting ──▶ looking ── somebody else's ──────────▶ onLost
- *      │                │   ├── not claimed, primary alive ▶ onPeerBack
+ *      │ waiting ──▶ looking ── somebody else's ────────────────────────────────▶ onLost
+ *      │                │   ├── not claimed, and the primary alive, or the guest
+ *      │                │   │   could not be run here ──────────────────────────▶ onNotClaimed
  *      │                │   └── rejected ──▶ waiting
  *      └────────────────┴── not claimed and primary silent, or owned by this node's name
  *
  * A claim whose answer was lost may have succeeded. Going back to `ready` on a guess could leave a
  * generation that is ours with nobody running in it, so that is done only when the witness says
- * that nobody claimed it.
+ * that nobody claimed it: no earlier claim of ours can take effect after that (witness.ts).
  */
 import type { Clock, Timer } from '../common/clock';
 import { type FtError, toFtError } from '../common/errors';
@@ -24,11 +25,11 @@ export interface PromotionOptions {
   readonly nodeId: string;
   /** The generation the lost primary ran in. */
   readonly generation: number;
-  /** Whether the suspected primary has shown itself since. */
-  readonly peerAlive: () => boolean;
+  /** Whether a claim still makes sense, when the witness says that nobody has made one. */
+  readonly mayClaim: () => boolean;
   readonly onWon: (generation: number) => void;
   readonly onLost: (current: GenerationRecord) => void;
-  readonly onPeerBack: () => void;
+  readonly onNotClaimed: () => void;
   readonly onUnknown: (error: FtError, tries: number) => void;
 }
 
@@ -84,17 +85,17 @@ export class Promotion {
 
   private looked(current: GenerationRecord | undefined): void {
     if (this.stopped) return;
-    const { generation, nodeId, peerAlive } = this.options;
+    const { generation, nodeId, mayClaim } = this.options;
     const newest = current?.generation ?? 0;
     if (current !== undefined && newest > generation) {
       // A name alone is no proof that this very process won: the claim, made again, says so.
       if (current.owner === nodeId) this.claim();
       else this.claimed({ outcome: 'lost', current });
-    } else if (peerAlive()) {
-      this.stop();
-      this.options.onPeerBack();
-    } else {
+    } else if (mayClaim()) {
       this.claim();
+    } else {
+      this.stop();
+      this.options.onNotClaimed();
     }
   }
 }

@@ -15,7 +15,8 @@
  *   syncing, ready ── the guest ended itself, and that is held here ──▶ ended ── bye · lost ──▶ over
  *
  * An image that cannot be written ends the session with a bye: the primary runs alone and says why,
- * and this side takes no primary for a while, then is synced anew.
+ * and this side takes no primary for a while, then is synced anew. Where the outcome of a claim is not
+ * known yet, that waits until the witness has said that nobody made it; no other claim is made then.
  *
  * Only `ready` may claim: before the base epoch there is no image to resume. Once suspecting, this
  * side acknowledges nothing more and takes no further epoch. So the set of acknowledged epochs, and
@@ -235,7 +236,7 @@ export class StandbyRole {
   private diskFailed(error: FtError): void {
     if (this.current === 'stopped' || this.current === 'active') return;
     this.disks.failed(error);
-    // With a claim under way its outcome comes first: claimWon, claimLost and peerBack look here.
+    // With a claim under way its outcome comes first: claimWon, mayClaim and notClaimed look here.
     if (this.promotion !== undefined || this.current === 'promoting') return;
     if (this.guestEnd.known) this.guestIsOver();
     else if (this.session !== undefined) this.rejoin(error.message, error.code);
@@ -371,13 +372,22 @@ export class StandbyRole {
     this.promotion = new Promotion({
       ...this.options,
       generation: this.newestGeneration,
-      // Who handed over is alive, and waits for this claim alone.
-      peerAlive: () => cause !== 'switchover' && this.session?.alive === true,
+      mayClaim: () => this.disks.error === undefined && !this.peerShowsItself(cause),
       onWon: (generation) => this.claimWon(generation),
       onLost: (record) => this.claimLost(record),
-      onPeerBack: () => this.peerBack(),
+      onNotClaimed: () => this.notClaimed(),
       onUnknown: (error, tries) => this.claimUnknown(error, tries),
     });
+  }
+
+  /**
+   * The suspected primary is there after all. Who handed over is, and waits for this claim alone; and
+   * a session that was dropped for its bytes (`broken`) tells nothing any more, so the claim goes on:
+   * what is held is whole, the primary heard of the end and claims as well, and whoever of the two
+   * lives has the guest. Leaving it to a primary that may be dead could leave it to nobody.
+   */
+  private peerShowsItself(cause: TakeoverCause): boolean {
+    return cause !== 'switchover' && this.session?.alive === true;
   }
 
   private claimUnknown(error: FtError, tries: number): void {
@@ -431,7 +441,8 @@ export class StandbyRole {
     this.rejoin('the image is out of date', undefined);
   }
 
-  private peerBack(): void {
+  /** An image that failed meanwhile is no guest's: one who can run it may be the primary. */
+  private notClaimed(): void {
     this.promotion = undefined;
     if (this.lacksDisk()) return;
     this.session?.watchAgain();

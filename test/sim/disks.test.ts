@@ -378,6 +378,26 @@ describe('a disk that fails', () => {
     expect(world.witness.owners).toEqual(['a']);
   });
 
+  test('on the standby while its claim is open: it makes no other, and the primary goes on', async () => {
+    const world = new World({ diskLatencyMs: 80 });
+    const { a, b } = await world.protectedPair();
+    await world.advance(900, 2);
+    await writes(world, 4);
+    world.witness.unreachableFor.add('a').add('b');
+    world.imageOf('b').failing = true;
+    world.cutLinks();
+    await world.until('the failure', () => b.node.standby?.stats.diskFailures === 1);
+    expect([a.state, b.state]).toEqual(['suspended', 'suspecting']);
+    world.witness.unreachableFor.delete('b');
+    await world.advance(600);
+    expect(b.state).toBe('joining');
+    expect(b.end).toBeUndefined();
+    world.witness.unreachableFor.clear();
+    await world.until('solo', () => a.state === 'solo');
+    expect(world.witness.owners).toEqual(['a', 'a']);
+    expect(world.violations).toEqual([]);
+  });
+
   test('on the primary, in the sync: said, tried again after a rest, and the guest runs on', async () => {
     const world = new World();
     const a = world.add('a', 'b');

@@ -241,7 +241,7 @@ export const mutations = {
       standby: (role) =>
         replace(role, 'claimUnknown', () => {
           member<{ stop(): void } | undefined>(role, 'promotion')?.stop();
-          member<() => void>(role, 'peerBack').call(role);
+          member<() => void>(role, 'notClaimed').call(role);
         }),
     },
   },
