@@ -9,6 +9,12 @@
  *                           stop:  the guest is ended here, and the process with it
  *
  * None of them opens the output: that would be promise 2 given up. What each costs: docs/policies.md.
+ *
+ * A stall of this very process must not pass for a witness that is silent: timers run before waiting
+ * input is read, and an answer that is read too late is an error to whoever asked, while the claim
+ * may be won long since; "stop" would then end a guest that is this side's. So a second that ends on
+ * time gives waiting input one turn of the loop, and one that ends late begins anew. The error of
+ * the try that was under way then has no meaning either: the claim is made again, and finds out.
  */
 import type { Clock, Timer } from '../common/clock';
 import { FtError } from '../common/errors';
@@ -19,9 +25,16 @@ export type WitnessLossPolicy = 'hold' | 'pause' | 'stop';
 
 /** A witness that takes longer to answer is out of reach for the guest's clients. */
 const ANSWER_MS = 1000;
+/** A second that ends so late was none of the witness's. */
+const STALL_MS = 100;
 
 export class WitnessLoss {
   private timer: Timer | undefined;
+  /** When the second ends. */
+  private dueUs = 0;
+  /** The newest try of the claim that ended in an error, and the newest whose error means nothing. */
+  private tries = 0;
+  private triesVoid = 0;
   /** What keeps the witness from answering; undefined while it is not known to be out of reach. */
   private outOfReach: FtError | undefined;
 
@@ -37,22 +50,30 @@ export class WitnessLoss {
   /** A claim is being made. */
   begin(): void {
     this.end();
-    this.timer = this.clock.after(ANSWER_MS, () => {
-      const message = `The witness did not answer within ${ANSWER_MS} ms.`;
-      this.unknown(new FtError('FT_ERR_WITNESS_SLOW', message, { waitMs: ANSWER_MS }), 1);
-    });
+    this.tries = 0;
+    this.triesVoid = 0;
+    this.wait();
   }
 
   /** The witness decided, or nobody asks any more. */
   end(): void {
     this.timer?.cancel();
+    this.timer = undefined;
     this.outOfReach = undefined;
   }
 
   /** A claim's outcome is unknown, after so many tries. */
   unknown(error: FtError, tries: number): void {
+    if (this.stalled) this.waitAnew();
+    this.tries = tries;
+    if (tries > this.triesVoid) this.away(error);
+  }
+
+  private away(error: FtError): void {
     this.timer?.cancel();
+    this.timer = undefined;
     const known = this.outOfReach !== undefined;
+    const { tries } = this;
     if (!known || (tries & (tries - 1)) === 0) {
       const facts = { code: error.code, cause: error.message, tries, policy: this.policy };
       const message = 'the witness cannot be reached; output stays held';
@@ -68,6 +89,31 @@ export class WitnessLoss {
     if (policy === this.policy) return;
     this.policy = policy;
     if (this.outOfReach !== undefined) this.act(this.outOfReach);
+  }
+
+  private wait(): void {
+    this.timer?.cancel();
+    this.dueUs = this.clock.nowUs() + ANSWER_MS * 1000;
+    const timer = this.clock.after(ANSWER_MS, () => {
+      const message = `The witness did not answer within ${ANSWER_MS} ms.`;
+      const error = new FtError('FT_ERR_WITNESS_SLOW', message, { waitMs: ANSWER_MS });
+      this.clock.soon(() => {
+        if (this.timer !== timer) return;
+        if (this.stalled) this.waitAnew();
+        else this.away(error);
+      });
+    });
+    this.timer = timer;
+  }
+
+  private waitAnew(): void {
+    this.triesVoid = this.tries + 1;
+    this.wait();
+  }
+
+  /** The second is over for so long that this process must have stood still. */
+  private get stalled(): boolean {
+    return this.timer !== undefined && this.clock.nowUs() - this.dueUs > STALL_MS * 1000;
   }
 
   private act(error: FtError): void {

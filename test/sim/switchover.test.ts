@@ -340,6 +340,20 @@ describe('--on-witness-loss', () => {
     expect(world.violations).toEqual([]);
   });
 
+  test('stop: a claim that was won while this process stood still keeps the guest', async () => {
+    const world = new World({ onWitnessLoss: 'stop' });
+    const { a, b } = await world.protectedPair();
+    world.kill(b);
+    await world.until('the claim', () => a.state === 'suspended');
+    a.gate.pause();
+    await world.advance(1101);
+    expect(world.witness.owners).toEqual(['a', 'a']);
+    a.gate.resume();
+    await world.until('an end or the guest', () => a.state !== 'suspended');
+    expect([a.state, a.end]).toEqual(['solo', undefined]);
+    expect(world.violations).toEqual([]);
+  });
+
   test('a switchover that the witness keeps from its end: the guest runs on with hold', async () => {
     const world = new World({ onWitnessLoss: 'hold' });
     const { a, b } = await world.protectedPair();

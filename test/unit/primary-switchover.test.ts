@@ -5,6 +5,7 @@ import { GuestHalt, type StandbyLossPolicy } from '../../src/primary/guest-halt'
 import type { PrimaryState } from '../../src/primary/primary-types';
 import { Switchover, type SwitchoverDone } from '../../src/primary/switchover';
 import { WitnessLoss, type WitnessLossPolicy } from '../../src/primary/witness-loss';
+import { HostGate } from '../sim/host-gate';
 import { settlePromises } from '../sim/world';
 import { ManualClock } from '../support/manual-clock';
 
@@ -195,6 +196,7 @@ describe('another policy, while the guest is there', () => {
 describe('a witness that is out of reach', () => {
   const lose = (policy: WitnessLossPolicy) => {
     const clock = new ManualClock();
+    const process = new HostGate(clock);
     const { guest, halt } = halts();
     const said: string[] = [];
     const logger: Logger = {
@@ -203,8 +205,10 @@ describe('a witness that is out of reach', () => {
       error: () => undefined,
     };
     const stops: string[] = [];
-    const loss = new WitnessLoss(clock, logger, policy, halt, (error) => stops.push(error.code));
-    return { clock, guest, halt, said, stops, loss };
+    const loss = new WitnessLoss(process.clock(), logger, policy, halt, (error) =>
+      stops.push(error.code),
+    );
+    return { clock, process, guest, halt, said, stops, loss };
   };
   const error = new FtError('FT_ERR_WITNESS_TEST', 'It is away.');
 
@@ -257,6 +261,35 @@ describe('a witness that is out of reach', () => {
     loss.end();
     clock.advance(5000);
     expect([guest.runs, stops]).toEqual([true, []]);
+  });
+
+  test('is none that this process did not hear, since it stood still itself', () => {
+    const { clock, process, stops, loss } = lose('stop');
+    loss.begin();
+    process.pause();
+    clock.advance(2500);
+    process.resume();
+    clock.settle();
+    // What was under way came to nothing by that; the next try finds out.
+    loss.unknown(error, 1);
+    clock.advance(900);
+    expect(stops).toEqual([]);
+    loss.unknown(error, 2);
+    expect(stops).toEqual(['FT_ERR_WITNESS_TEST']);
+  });
+
+  test('is one that stays silent for another second after that', () => {
+    const { clock, process, stops, loss } = lose('stop');
+    loss.begin();
+    process.pause();
+    clock.advance(1101);
+    // An alarm of the witness's own came first.
+    loss.unknown(error, 1);
+    process.resume();
+    clock.advance(999);
+    expect(stops).toEqual([]);
+    clock.advance(2);
+    expect(stops).toEqual(['FT_ERR_WITNESS_SLOW']);
   });
 
   test('lets a guest go on that stood still to be handed over, with hold', () => {
