@@ -71,10 +71,11 @@ export class StandbyRole {
     this.auditAlarm = new AuditAlarm(clock, logger, this.stats);
     this.newestGeneration = options.newestGeneration ?? 0;
     this.disks = new DiskTrouble(options, this.stats);
-    const diskFailed = (): boolean => this.disks.error !== undefined;
-    this.guestEnd = new HeldGuestEnd(clock, machine, diskFailed, (end) =>
-      handlers.onGuestEnded(end),
-    );
+    this.guestEnd = new HeldGuestEnd(clock, machine, {
+      diskFailed: () => this.disks.error !== undefined,
+      onDisksStuck: (error) => this.diskFailed(error),
+      onWritten: (end) => handlers.onGuestEnded(end),
+    });
     this.applier = new CheckpointApplier(clock, machine, decompressor, this.stats, {
       onHeld: (epoch) => this.session?.ack(epoch),
       onRestorable: (epoch) => this.restorable(epoch),

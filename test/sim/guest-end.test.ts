@@ -119,6 +119,20 @@ describe('a protected guest', () => {
     expect(world.violations).toEqual([]);
   });
 
+  test('and a disk of the standby hangs: that end is waited for ten seconds, not for ever', async () => {
+    const world = new World({ onGuestEnd: 'hold' });
+    const { a, b } = await world.protectedPair();
+    b.machine.diskBacklogBytes = () => 4096;
+    ask(world, 'end');
+    await world.until('the end there', () => a.end !== undefined);
+    await world.advance(9_900, 5);
+    expect([b.state, b.end]).toEqual(['ended', undefined]);
+    await world.until('the end here', () => b.end !== undefined, 1000);
+    expect(b.logged.map((facts) => facts['code'])).toContain('FT_ERR_DISK_STUCK');
+    expect([endKind(b), b.state]).toEqual(['power-off', 'joining']);
+    expect(b.node.standby?.stats.diskFailures).toBe(1);
+  });
+
   test('and the link breaks: whoever wins decides whether it ended', async () => {
     const world = new World();
     const { a, b } = await world.protectedPair();
