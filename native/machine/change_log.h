@@ -62,7 +62,9 @@ class ChangeLog {
 
   bool watching() const { return watching_.load(); }
   bool complete() const { return complete_.load(); }
-  /// KVM wrote over entries that nobody had taken: these rings can never be trusted again.
+  /// KVM wrote over entries that nobody had taken: these rings can never be trusted again. Its own
+  /// index is ahead of ours from then on, and nothing sets it back but a new vCPU; so what it logs
+  /// comes to lie where nobody looks, after a full sync as well.
   bool rings_lost() const { return rings_lost_.load(); }
 
   /// Leader's thread: whether serve() is due.

@@ -54,6 +54,7 @@ export class Link {
   private candidate = 0;
   private backoffMs = BACKOFF_MS_MIN;
   private restMs = 0;
+  private retired = false;
   private upAtUs = 0;
   private timer: Timer | undefined;
   private session = '';
@@ -90,9 +91,9 @@ export class Link {
     return this.beats.late;
   }
 
-  /** Dials until a standby answers. Without candidates the link stays idle. */
+  /** Dials until a standby answers. Without candidates, or retired, the link stays idle. */
   start(): void {
-    if (this.state !== 'idle' || this.dials.length === 0) return;
+    if (this.state !== 'idle' || this.dials.length === 0 || this.retired) return;
     this.state = 'dialling';
     if (this.attempt === 0) this.dialReplication();
     else this.timer = this.options.clock.after(this.backoffMs, () => this.dialReplication());
@@ -117,6 +118,11 @@ export class Link {
     if (bye !== undefined && this.state === 'up') this.sendBye(bye);
     this.dropConnections(undefined);
     this.state = 'idle';
+  }
+
+  /** No standby is of any use from here on: the one that is there stays, and nobody else is dialled. */
+  retire(): void {
+    this.retired = true;
   }
 
   /** Cuts the link as lost, because of what was found; onDown follows at once. No standby is dialled

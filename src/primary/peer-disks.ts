@@ -6,9 +6,6 @@ import { regionMapFault } from '../common/disk-regions';
 import { type Facts, FtError } from '../common/errors';
 import type { DiskDescription } from '../machine/machine';
 
-/** How long no standby is dialled after an image here could not be read for it; a sync is work. */
-export const DISK_REST_MS = 10_000;
-
 /**
  * Undefined when there is one entry a disk and every map fits its disk; else FT_ERR_DISK_MAPS.
  * `syncIds` are those that our hello named: only a disk with such a name can have a map.

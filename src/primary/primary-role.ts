@@ -52,13 +52,15 @@ import { Link } from './link';
 import { endOfLink, reportEnd } from './link-end';
 import type { Dial, LinkDown, LinkOptions, LinkPeer } from './link-types';
 import type { OutputCommit } from './output-commit';
-import { DISK_REST_MS } from './peer-disks';
 import { PrimaryStats } from './primary-stats';
 import type { PrimaryChange, PrimaryHandlers, PrimaryOptions, PrimaryState } from './primary-types';
 import { Replication } from './replication';
 import { Switchover, type SwitchoverDone, SwitchoverError } from './switchover';
 import { SwitchoverRequest } from './switchover-request';
 import { WitnessLoss } from './witness-loss';
+
+/** How long no standby is dialled when this side could not sync one. */
+const SYNC_REST_MS = 10_000;
 
 export class PrimaryRole {
   readonly stats = new PrimaryStats();
@@ -274,15 +276,19 @@ export class PrimaryRole {
     this.replication.open(connection, peer, this.currentGeneration);
     this.become('syncing', `standby ${peer.standbyId} joined`);
     const error = this.replication.begin();
-    // The guest is worth more than its protection: it runs on alone; the next try may succeed.
-    if (error !== undefined) this.link.fail(error);
+    if (error !== undefined) this.cannotSync(error);
   }
 
-  /** What cannot be read cannot be copied: no session comes about until somebody mends the image. */
-  private diskSyncFailed(error: FtError): void {
+  /**
+   * This side cannot have a copy made: its machine cannot begin one, or a disk cannot be read. The
+   * guest is worth more than its protection and runs on alone. Each try is a sync for the standby, so
+   * the next one comes after a rest; none where no try can succeed any more.
+   */
+  private cannotSync(error: FtError): void {
     if (this.current !== 'syncing') return;
-    this.sayUnprotected(error);
-    this.link.fail(error, DISK_REST_MS);
+    if (error.code === 'FT_ERR_RING_LOST') this.link.retire();
+    this.refused(error);
+    this.link.fail(error, SYNC_REST_MS);
   }
 
   private received(frame: Frame): void {
@@ -302,14 +308,12 @@ export class PrimaryRole {
     if (this.lastWords.allLeft(epoch)) this.finishGuestEnd();
   }
 
+  /** Why nobody protects the guest, for the operator. */
   private refused(error: FtError): void {
-    this.sayUnprotected(error);
-    this.handlers.onRefused(error);
-  }
-
-  private sayUnprotected({ message, code, facts }: FtError): void {
+    const { message, code, facts } = error;
     const all = { ...facts, code, event: 'refused' };
     this.options.logger.error(`${message} ${this.halts.withoutStandby}`, all);
+    this.handlers.onRefused(error);
   }
 
   private linkDown(down: LinkDown): void {
@@ -406,7 +410,7 @@ export class PrimaryRole {
       // A promoted guest goes on while the last epochs are still being written to the image. What
       // the guest holds for written would be missing there for ever, so it must not go on.
       onDiskFailed: (error) => this.machineStopped(error),
-      onDiskSyncFailed: (error) => this.diskSyncFailed(error),
+      onDiskSyncFailed: (error) => this.cannotSync(error),
     });
   }
 

@@ -314,6 +314,30 @@ describe('orderly ends', () => {
   });
 });
 
+describe('a machine that cannot begin to be replicated', () => {
+  test.each([
+    ['FT_ERR_MACHINE', 'after a rest each time', 6, 7],
+    ['FT_ERR_RING_LOST', 'never again', 1, 1],
+  ])('%s: a standby is dialled %s, and it is said why', async (code, _how, least, most) => {
+    const world = new World();
+    const b = world.add('b', 'a');
+    b.node.startStandby();
+    const a = world.add('a', 'b');
+    let tries = 0;
+    a.machine.beginReplication = () => {
+      tries += 1;
+      throw new FtError(code, 'It cannot be.');
+    };
+    await world.startPrimary(a);
+    await world.advance(60_000, 20);
+    expect(tries).toBeGreaterThanOrEqual(least);
+    expect(tries).toBeLessThanOrEqual(most);
+    expect([a.state, a.refused?.code, a.node.refusal]).toEqual(['solo', code, 'It cannot be.']);
+    await incrs(world, 1);
+    expect(world.violations).toEqual([]);
+  });
+});
+
 describe('audit', () => {
   test('a hidden page is found, counted and healed', async () => {
     const world = new World({ faults: ['hide-dirty-page'], auditPages: 32 });
