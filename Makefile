@@ -40,11 +40,11 @@ help:
 	@echo 'make clean       removes dist/ and build/'
 
 setup:
-	@tools/setup
+	@MAKE_GOAL='$(MAKECMDGOALS)' tools/setup
 
 # The same, for what needs KVM, TAP devices and network namespaces.
 setup-root:
-	@MAKE_GOAL='$(firstword $(MAKECMDGOALS))' tools/setup --root
+	@MAKE_GOAL='$(MAKECMDGOALS)' tools/setup --root
 
 build: setup typescript native guest
 
