@@ -41,7 +41,7 @@ void systemd_notify(const Napi::CallbackInfo& info) {
   if (!status.ok()) throw_error(info.Env(), status.error());
 }
 
-// confine({writable, bindPorts}): the version of Landlock, 0 without; throws.
+// confine({writable, bindPorts}): { landlock, forbidden }; throws.
 Napi::Value confine_process(const Napi::CallbackInfo& info) {
   const auto object = info[0].As<Napi::Object>();
   const auto each = [&](const char* name, const auto& take) {
@@ -60,7 +60,10 @@ Napi::Value confine_process(const Napi::CallbackInfo& info) {
     throw_error(info.Env(), confined.error());
     return info.Env().Undefined();
   }
-  return Napi::Number::New(info.Env(), confined.value().landlock);
+  auto result = Napi::Object::New(info.Env());
+  result.Set("landlock", confined.value().landlock);
+  result.Set("forbidden", confined.value().forbidden);
+  return result;
 }
 
 // probeKvm(path): throws when this host's KVM cannot run a protected guest, saying why.

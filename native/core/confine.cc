@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstddef>
 
 #include "core/unique_fd.h"
@@ -113,10 +114,11 @@ Result<Confined> confine(const Confinement& wanted) {
     return sys_error("FT_ERR_CONFINE", "cannot close this process's memory to others");
   }
   const long version = ::syscall(kCreateRuleset, nullptr, 0, kAskVersion);
-  // ENOSYS: not built in; EOPNOTSUPP: switched off at boot. In a container seccomp may say EPERM.
-  if (version < 1) return Confined{0};
+  // ENOSYS: not built in; EOPNOTSUPP: switched off at boot. Whatever else comes is somebody's doing:
+  // a filter of system calls, a unit's or a container's.
+  if (version < 1) return Confined{0, errno != ENOSYS && errno != EOPNOTSUPP};
   FT_TRY(restrict_self(wanted, static_cast<int>(version)));
-  return Confined{static_cast<int>(version)};
+  return Confined{static_cast<int>(version), false};
 }
 
 }  // namespace ft

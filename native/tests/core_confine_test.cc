@@ -4,6 +4,8 @@
 #include <arpa/inet.h>
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -14,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdlib>
 #include <functional>
 #include <string>
@@ -62,6 +65,20 @@ bool has_landlock(int version) {
   return ::syscall(444, nullptr, 0, 1) >= version;
 }
 
+// From now on this process is told `error` when it asks for Landlock, as by a unit's filter.
+bool refuse_landlock(int error) {
+  const auto refusal = SECCOMP_RET_ERRNO | static_cast<unsigned>(error);
+  sock_filter steps[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 444, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, refusal),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter = {4, steps};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
 }  // namespace
 
 TEST_CASE("confine: no new privileges, and nobody looks into this process") {
@@ -70,6 +87,20 @@ TEST_CASE("confine: no new privileges, and nobody looks into this process") {
           if (::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) return 2;
           return ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : 3;
         }) == 0);
+}
+
+TEST_CASE("confine: a filter that forbids Landlock is told from a kernel without it") {
+  const auto confined = [](int error, bool forbidden) {
+    return in_child([=] {
+      if (!refuse_landlock(error)) return 1;
+      const auto done = confine({});
+      if (!done.ok() || done.value().landlock != 0) return 2;
+      return done.value().forbidden == forbidden ? 0 : 3;
+    });
+  };
+  CHECK(confined(EPERM, true) == 0);
+  CHECK(confined(ENOSYS, false) == 0);
+  CHECK(confined(EOPNOTSUPP, false) == 0);
 }
 
 TEST_CASE("confine: only what is named is written; everything is read; nothing is executed") {

@@ -10,7 +10,7 @@ import type { Logger } from '../common/logger';
 import type { DiskConfig } from '../config/compound-values';
 import type { PrimaryConfig, StandbyConfig } from '../config/config';
 import { confineProcess } from '../machine';
-import type { Confinement } from '../machine/native';
+import type { Confined, Confinement } from '../machine/native';
 import { diskFiles } from './disk-files';
 
 type Config = PrimaryConfig | StandbyConfig;
@@ -26,15 +26,25 @@ const LANDLOCK_WHOLE = 5;
 export function confineNode(config: Config): (logger: Logger) => void {
   // A simulated guest is for tests, and does without the addon.
   if (!config.confine || config.guest.kind !== 'kvm') return () => undefined;
-  const landlock = confineProcess(confinementOf(config));
-  return (logger) => {
-    if (landlock >= LANDLOCK_WHOLE) return;
-    const message =
-      landlock === 0
-        ? 'this kernel has no Landlock: what this process may write is up to its user alone'
-        : 'this kernel has an old Landlock: not all of what this process may do is confined';
+  const confined = confineProcess(confinementOf(config));
+  return (logger) => tellConfined(confined, logger);
+}
+
+/** Says what holds from now on; nothing else shows from outside whether Landlock does. */
+export function tellConfined({ landlock, forbidden }: Confined, logger: Logger): void {
+  if (forbidden) {
+    logger.warn(
+      'Landlock is forbidden here, so what this process may write is up to its user alone; let the ' +
+        'unit or container allow landlock_create_ruleset, landlock_add_rule, landlock_restrict_self',
+    );
+  } else if (landlock === 0) {
+    logger.info('this kernel has no Landlock: what this process may write is up to its user alone');
+  } else if (landlock < LANDLOCK_WHOLE) {
+    const message = 'this kernel has an old Landlock: not all that this process may do is confined';
     logger.info(message, { landlock });
-  };
+  } else {
+    logger.info('this process is confined by Landlock', { landlock });
+  }
 }
 
 /** The places and ports that the settings name. */

@@ -7,7 +7,7 @@ import type { Clock } from '../common/clock';
 import { toFtError } from '../common/errors';
 import type { KvmMachineOptions } from './kvm-machine';
 import type { Machine } from './machine';
-import type { Confinement, NativeRawSocket } from './native';
+import type { Confined, Confinement, NativeRawSocket } from './native';
 import { type MachineFault, SimulatedMachine } from './simulated-machine';
 import { UdpNetwork } from './simulated-network';
 
@@ -82,10 +82,10 @@ export function notifySupervisor(address: string, text: string): void {
 }
 
 /**
- * Gives up for good what this process does not need. Returns the kernel's version of Landlock, 0
- * without one. Throws FT_ERR_ADDON, or FT_ERR_CONFINE: then the process should end.
+ * Gives up for good what this process does not need; returns what the kernel granted. Throws
+ * FT_ERR_ADDON, or FT_ERR_CONFINE: then the process should end.
  */
-export function confineProcess(wanted: Confinement): number {
+export function confineProcess(wanted: Confinement): Confined {
   const { addon } = require('./native') as typeof import('./native');
   try {
     return addon().confine(wanted);

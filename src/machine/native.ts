@@ -145,8 +145,8 @@ export interface Addon {
   startMemoryKeeper(): number;
   /** native/core/service_notify.h: one datagram, sent at once or not at all (it throws then). */
   systemdNotify(address: string, text: string): void;
-  /** native/core/confine.h; returns the version of Landlock, 0 without one. */
-  confine(wanted: Confinement): number;
+  /** native/core/confine.h; throws when only a part of it can be had. */
+  confine(wanted: Confinement): Confined;
   probeKvm(path: string): void;
 }
 
@@ -154,6 +154,14 @@ export interface Addon {
 export interface Confinement {
   readonly writable: readonly string[];
   readonly bindPorts: readonly number[];
+}
+
+/** native/core/confine.h: what the kernel granted. */
+export interface Confined {
+  /** The version of Landlock, 0 without it. */
+  readonly landlock: number;
+  /** It is 0 because something forbids this process to ask for it. */
+  readonly forbidden: boolean;
 }
 
 /** The folder that holds package.json, seen from src/ and from dist/src/ alike. */

@@ -10,6 +10,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -147,6 +148,16 @@ ip link set br0 up
   chmodSync(path.join(stage, 'setup'), 0o755);
 }
 
+/** What a node says of Landlock where nothing but the kernel has a say in it. */
+function confinedAs(): string {
+  const addon = path.join(prefix, PACKAGE, 'build/Release/romulus.node');
+  const script = `process.stdout.write(String(
+    require(${JSON.stringify(addon)}).confine({ writable: [], bindPorts: [] }).landlock))`;
+  const landlock = Number(must('node', ['-e', script]));
+  if (landlock === 0) return 'this kernel has no Landlock';
+  return landlock < 5 ? 'this kernel has an old Landlock' : 'this process is confined by Landlock';
+}
+
 const unitTest = haveSystemd && haveKvm ? test : test.skip;
 
 describe('the units', () => {
@@ -189,6 +200,7 @@ describe('the units', () => {
       for (const facts of ['CapEff:\t0+', 'CapBnd:\t0+', 'NoNewPrivs:\t1', 'Seccomp:\t2']) {
         expect(status).toMatch(new RegExp(`^${facts}$`, 'm'));
       }
+      expect(readFileSync(path.join(stage, 'a.log'), 'utf8')).toContain(confinedAs());
 
       // A reload is answered: taken over, or refused with nothing changed.
       const settings = '/etc/romulus/a.yaml';

@@ -2,9 +2,10 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { confinementOf, witnessPlaces } from '../../src/cli/confine';
+import { confinementOf, tellConfined, witnessPlaces } from '../../src/cli/confine';
 import { readPrimaryConfig } from '../../src/config/config';
 import type { Confinement } from '../../src/machine/native';
+import { lineLogger } from '../../src/observe/logger';
 
 const KVM = ['--kernel', 'k', '--tap', 'tap0'];
 const DEVICES = ['/dev/kvm', '/dev/net/tun', '/dev/null'];
@@ -79,5 +80,28 @@ describe('what a node may write', () => {
       confinement(...none, ...words).writable.at(-1);
     expect(last('--console', `file:${image}`)).toBe(image);
     expect(last('--console', `file:${folder}/new`)).toBe(folder);
+  });
+});
+
+describe('what is said of it', () => {
+  const said = (landlock: number, forbidden = false): string => {
+    let text = '';
+    const log = lineLogger((line) => {
+      text += line.slice('2026-01-02T03:04:05.678Z '.length);
+    });
+    tellConfined({ landlock, forbidden }, log);
+    return text;
+  };
+
+  test('who forbids Landlock is not mistaken for a kernel without it', () => {
+    expect(said(0, true)).toMatch(
+      /^warn {2}Landlock is forbidden here, .*landlock_restrict_self\n$/,
+    );
+    expect(said(0)).toMatch(/^info {2}this kernel has no Landlock/);
+  });
+
+  test('that it holds, and how much of it', () => {
+    expect(said(4)).toMatch(/^info {2}this kernel has an old Landlock: .* landlock=4\n$/);
+    expect(said(5)).toBe('info  this process is confined by Landlock landlock=5\n');
   });
 });

@@ -67,6 +67,16 @@ describe('the units', () => {
     expect(verify().text).toContain('Failed to parse sec value');
   });
 
+  test('a node under its unit may confine itself', () => {
+    const filters = [
+      ...read('packaging/systemd/romulus@.service').matchAll(/^SystemCallFilter=([^~].*)$/gm),
+    ];
+    const allowed = filters.flatMap((match) => (match[1] ?? '').split(' '));
+    for (const step of ['create_ruleset', 'add_rule', 'restrict_self']) {
+      expect(allowed).toContain(`landlock_${step}`);
+    }
+  });
+
   test('what a restart may be and may not be is as the exit codes say', () => {
     const unit = read('packaging/systemd/romulus@.service');
     expect(unit).toContain(`RestartPreventExitStatus=${ExitCode.usage} ${ExitCode.guestOff}\n`);
