@@ -1,11 +1,13 @@
 /**
  * How often strangers may come to a node's HTTP server: the same gate and lobby that stand before
- * replication, with rates for browsers, probes and Prometheus. What the server spends on whoever has
- * not proved to be a reader is bounded: some ten TLS handshakes a second, or some hundred requests.
+ * replication, with rates for browsers, probes and Prometheus, and the same bounds of a handshake.
+ * What the server spends on whoever has not proved to be a reader is bounded: some ten TLS handshakes
+ * a second, or some hundred requests.
  */
 
 import type { HttpThrottle } from '../observe/http-server';
 import { Gate, type GateRates } from '../transport/gate';
+import { HandshakeBounds } from '../transport/handshake-bounds';
 import { Lobby } from '../transport/lobby';
 
 /** Connections. A browser opens six at once, and two for the feeds. */
@@ -33,6 +35,7 @@ export function httpThrottle(tls: boolean): HttpThrottle {
   const requests = new Gate(REQUEST_RATES, performance.now());
   const probes = new Gate(PROBE_RATES, performance.now());
   return {
+    handshakes: new HandshakeBounds(),
     lobby: (onEnter) => new Lobby(connections, onEnter, () => undefined),
     admitsRequest: (address) => requests.admit(address, performance.now()),
     admitsProbe: (address) => probes.admit(address, performance.now()),

@@ -35,7 +35,7 @@ const FEED_PATH = '/feed';
 export interface OpenHttp {
   /**
    * Reads the token file again, or throws what is wrong with it. What it returns puts the token to use;
-   * readers that came by an old one are let go.
+   * readers that came by an old one are let go, and whoever else is connected.
    */
   readTokenAgain(): () => void;
   close(): Promise<void>;
@@ -77,7 +77,7 @@ export async function openHttp(
       metricsRoute(metrics),
     ]),
     feedPath: FEED_PATH,
-    onFeed: (request, socket, head) => feed.accept(request, socket, head),
+    feed,
     throttle: httpThrottle(config.tls),
   });
   const address = await server.listen(config.address);
@@ -91,7 +91,7 @@ export async function openHttp(
       return () => {
         const before = token?.changes;
         install?.();
-        if (token?.changes !== before) feed.dropAll('there is another token');
+        if (token?.changes !== before) server.dropAll('there is another token');
       };
     },
     close: () => {

@@ -27,6 +27,7 @@ type State = 'head' | 'answering' | 'through' | 'over';
 /** Takes the place of `source`, which nobody else reads or writes from then on. */
 export class HeadFilter extends Duplex {
   readonly remoteAddress: string | undefined;
+  readonly remotePort: number | undefined;
   /** How many were handed on, whole. */
   heads = 0;
   private state: State = 'head';
@@ -40,6 +41,7 @@ export class HeadFilter extends Duplex {
   constructor(private readonly source: Socket) {
     super({ allowHalfOpen: true });
     this.remoteAddress = source.remoteAddress;
+    this.remotePort = source.remotePort;
     source.on('data', (bytes: Buffer) => this.arrived(bytes));
     source.on('end', () => {
       this.ended = true;

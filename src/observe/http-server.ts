@@ -2,9 +2,11 @@
  * The one HTTP server of a node: health, metrics, the dashboard's page and its live feed. What a
  * path answers is handed to it; here are the bounds that hold against whoever comes.
  *
- *   connection ── too many, in all or of one address ─▶ cut off
+ *   connection
  *        │  too often ─▶ waits in the lobby, for a second at most
- *        │  TLS 1.3 (off loopback), a client certificate is asked for and not demanded
+ *        │  too many strangers ─▶ one of them goes: http-visitors.ts
+ *        │  TLS 1.3 (off loopback) ── begins otherwise, too many bytes, late ─▶ cut off
+ *        │  a client certificate is asked for and not demanded
  *   request head ── late, too long, nonsense ─▶ 4xx or cut off
  *        │  one at a time of a connection: head-filter.ts
  *        │  too many requests of one address ─▶ 429
@@ -13,7 +15,7 @@
  *        ├─ open route: health, page ─────────────────▶ answered
  *        └─ reader's route ── no proof ─▶ 401
  *              ├─ metrics ────────────────────────────▶ answered
- *              └─ feed, asks for a WebSocket ─────────▶ handed to onFeed with its socket
+ *              └─ feed, asks for a WebSocket ─────────▶ handed to the feed with its socket
  *
  * Other upgrades are passed over: an HTTP client that would like HTTP/2 gets its answer in HTTP/1.1.
  */
@@ -34,6 +36,7 @@ import { type Address, formatAddress } from '../common/address';
 import { FtError } from '../common/errors';
 import { HeadFilter } from './head-filter';
 import type { HttpAccess } from './http-access';
+import { type VisitorLimits, Visitors } from './http-visitors';
 
 export interface HttpAnswer {
   readonly status: number;
@@ -57,7 +60,8 @@ export interface HttpRoute {
 /** What the server needs of a node's TLS material; transport's TlsMaterial is one. */
 export interface HttpTls {
   contextOptions(): SecureContextOptions;
-  onReload(changed: () => void): void;
+  /** `changed` is told whether other authorities are believed than before. */
+  onReload(changed: (authorities: boolean) => void): void;
   /** When the certificate ends, Unix time in seconds. */
   readonly expirySeconds?: number;
 }
@@ -68,10 +72,23 @@ export interface HttpLobby {
   close(): void;
 }
 
-/** Against who comes too often; what it costs grows with neither their number nor their haste. */
+/** What may be sent within a TLS handshake; transport's HandshakeBounds are such. */
+export interface HttpHandshakes {
+  /** Calls `begins` when TLS may be set to work, `breaks` when the socket shall be cut off. */
+  watch(
+    socket: Socket,
+    handshake: { readonly remote: string; begins(): void; breaks(): void },
+  ): void;
+  /** The handshake is done. */
+  done(socket: Socket): void;
+}
+
+/** Against strangers; what they cost grows with neither their number nor their haste. */
 export interface HttpThrottle {
   /** Makes the lobby; it hands over whoever may enter. */
   lobby(onEnter: (socket: Socket) => void): HttpLobby;
+  /** Used where there is TLS. */
+  readonly handshakes: HttpHandshakes;
   /** Whether one more request from this address is answered now. */
   admitsRequest(address: string): boolean;
   /** The same for a probe's request, which costs little and must not wait for strangers. */
@@ -80,30 +97,35 @@ export interface HttpThrottle {
   proved(address: string): void;
 }
 
+/** Whoever speaks on the sockets of readers that ask for a WebSocket; dashboard's Feed is one. */
+export interface HttpFeed {
+  /** Takes the socket, and bounds how many there are. */
+  accept(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Lets go of all of them. */
+  dropAll(why: string): void;
+}
+
 export interface HttpServerOptions {
   readonly access: HttpAccess;
   readonly tls: HttpTls | undefined;
   /** Path → what is there. */
   readonly routes: ReadonlyMap<string, HttpRoute>;
-  /** Where the feed is, and who takes the socket of a reader that asks for it. */
   readonly feedPath: string;
-  readonly onFeed: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+  readonly feed: HttpFeed;
   /** Undefined: nobody is slowed down. */
   readonly throttle?: HttpThrottle | undefined;
 }
 
 /** Bounds; tests use others. */
-export interface HttpLimits {
-  readonly connectionsMax: number;
-  readonly connectionsPerAddressMax: number;
+export interface HttpLimits extends VisitorLimits {
   /** For a TLS handshake, for a request's head, and for all of a request. */
   readonly requestMsMax: number;
   readonly headBytesMax: number;
 }
 
 export const HTTP_LIMITS: HttpLimits = {
-  connectionsMax: 64,
-  connectionsPerAddressMax: 32,
+  strangersMax: 64,
+  readersMax: 64,
   requestMsMax: 5000,
   headBytesMax: 8 * 1024,
 };
@@ -123,12 +145,14 @@ const COMMON_HEADERS: Readonly<Record<string, string>> = {
 export class HttpServer {
   private server: Server | undefined;
   private lobby: HttpLobby | undefined;
-  private readonly perAddress = new Map<string, number>();
+  private readonly visitors: Visitors;
 
   constructor(
     private readonly options: HttpServerOptions,
     private readonly limits: HttpLimits = HTTP_LIMITS,
-  ) {}
+  ) {
+    this.visitors = new Visitors(limits);
+  }
 
   /**
    * Starts to serve; resolves with the address, the port filled in when it was 0. Rejects with
@@ -156,8 +180,14 @@ export class HttpServer {
     this.server = undefined;
     this.lobby?.close();
     server?.close();
-    server?.closeAllConnections();
+    this.visitors.dropAll();
     return Promise.resolve();
+  }
+
+  /** Lets go of everybody, who may have come by a proof that is good no more. */
+  dropAll(why: string): void {
+    this.options.feed.dropAll(why);
+    this.visitors.dropAll();
   }
 
   private create(): Server {
@@ -170,8 +200,8 @@ export class HttpServer {
       keepAliveTimeout: limits.requestMsMax,
     };
     const server = this.createFor(common);
-    // As many again may wait in the lobby.
-    server.maxConnections = limits.connectionsMax * (this.options.throttle === undefined ? 1 : 2);
+    // What is beyond the bounds of lobby and visitors: those whose end is not told yet.
+    server.maxConnections = 2 * (limits.strangersMax + limits.readersMax);
     server.maxRequestsPerSocket = REQUESTS_PER_CONNECTION_MAX;
     // Who does not read its answer is not waited for.
     server.timeout = 2 * limits.requestMsMax;
@@ -189,19 +219,26 @@ export class HttpServer {
 
   private createFor(common: ServerOptions): Server {
     const { tls } = this.options;
-    if (tls === undefined) return filterHeads(createServer(common), 'connection');
+    if (tls === undefined) {
+      const server = createServer(common);
+      this.filterHeads(server, 'connection');
+      return server;
+    }
     const fixed = {
       minVersion: 'TLSv1.3',
       requestCert: true,
       rejectUnauthorized: false,
       ALPNProtocols: ['http/1.1'],
-      handshakeTimeout: this.limits.requestMsMax,
       // Each connection shows its certificate again, which may have run out meanwhile.
       secureOptions: constants.SSL_OP_NO_TICKET,
     } as const;
     const server = createTlsServer({ ...common, ...tls.contextOptions(), ...fixed });
-    filterHeads(server, 'secureConnection');
-    tls.onReload(() => server.setSecureContext({ ...tls.contextOptions(), ...fixed }));
+    this.filterHeads(server, 'secureConnection');
+    tls.onReload((authorities) => {
+      server.setSecureContext({ ...tls.contextOptions(), ...fixed });
+      // A connection shows its certificate once, and may have shown one that is believed no more.
+      if (authorities) this.dropAll('the authorities changed');
+    });
     server.on('tlsClientError', (_error, socket) => socket.destroy());
     return server;
   }
@@ -210,11 +247,21 @@ export class HttpServer {
   private guardDoor(server: Server): void {
     const serve = server.listeners('connection');
     server.removeAllListeners('connection');
-    const enter = (socket: Socket): void => {
-      if (!this.hasRoom(socket)) socket.destroy();
-      else for (const listener of serve) listener.call(server, socket);
+    const begin = (socket: Socket): void => {
+      for (const listener of serve) listener.call(server, socket);
     };
-    this.lobby = this.options.throttle?.lobby(enter);
+    const { throttle, tls } = this.options;
+    const enter = (socket: Socket): void => {
+      this.visitors.enter(socket, tls === undefined ? undefined : this.limits.requestMsMax);
+      if (tls === undefined || throttle === undefined) begin(socket);
+      else
+        throttle.handshakes.watch(socket, {
+          remote: socket.remoteAddress ?? '',
+          begins: () => begin(socket),
+          breaks: () => socket.destroy(),
+        });
+    };
+    this.lobby = throttle?.lobby(enter);
     // Whoever comes too often waits first, and is counted then: who is let go of at once is back at
     // once.
     server.on('connection', (socket: Socket) => {
@@ -223,19 +270,20 @@ export class HttpServer {
     });
   }
 
-  /** Counts a connection, unless its address has its share already. */
-  private hasRoom(socket: Socket): boolean {
-    const address = socket.remoteAddress ?? '';
-    const count = (this.perAddress.get(address) ?? 0) + 1;
-    socket.on('error', () => undefined);
-    if (count > this.limits.connectionsPerAddressMax) return false;
-    this.perAddress.set(address, count);
-    socket.once('close', () => {
-      const left = (this.perAddress.get(address) ?? 1) - 1;
-      if (left > 0) this.perAddress.set(address, left);
-      else this.perAddress.delete(address);
+  /** Puts a HeadFilter before what Node's server does with each connection. */
+  private filterHeads(server: Server, event: 'connection' | 'secureConnection'): void {
+    const serve = server.listeners(event);
+    server.removeAllListeners(event);
+    server.on(event, (socket: Socket) => {
+      const raw = this.visitors.secured(socket);
+      if (raw === undefined) {
+        socket.destroy();
+        return;
+      }
+      this.options.throttle?.handshakes.done(raw);
+      const filter = new HeadFilter(socket);
+      for (const listener of serve) listener.call(server, filter);
     });
-    return true;
   }
 
   private received(request: IncomingMessage, response: ServerResponse): void {
@@ -269,7 +317,7 @@ export class HttpServer {
     const { access, routes } = this.options;
     const route = routes.get(pathOf(request));
     const isReader = access.isReader(request);
-    if (!this.isInTime(request, isReader, route)) {
+    if (!this.isInTime(request, isReader && access.asksForProof, route)) {
       return plain(429, 'Too many requests; try again in a second.', { 'Retry-After': '1' });
     }
     if (method !== 'GET' && method !== 'HEAD') {
@@ -291,14 +339,15 @@ export class HttpServer {
   }
 
   /** Whether this address has not asked too often. */
-  private isInTime(request: IncomingMessage, isReader: boolean, route?: HttpRoute): boolean {
-    const { access, throttle } = this.options;
-    const address = request.socket.remoteAddress ?? '';
-    if (throttle === undefined) return true;
-    if (isReader && access.asksForProof) {
-      throttle.proved(address);
+  private isInTime({ socket }: IncomingMessage, hasProof: boolean, route?: HttpRoute): boolean {
+    const { throttle } = this.options;
+    const address = socket.remoteAddress ?? '';
+    if (hasProof) {
+      this.visitors.proved(socket);
+      throttle?.proved(address);
       return true;
     }
+    if (throttle === undefined) return true;
     return route?.isProbe === true
       ? throttle.admitsProbe(address)
       : throttle.admitsRequest(address);
@@ -316,7 +365,8 @@ export class HttpServer {
       const refused = this.refusal(request);
       if (refused !== undefined) refuseUpgrade(socket, refused.status);
       else {
-        this.options.onFeed(request, socket, head);
+        this.visitors.handOver(request.socket);
+        this.options.feed.accept(request, socket, head);
         if (socket instanceof HeadFilter) socket.passThrough();
       }
     } catch {
@@ -334,17 +384,6 @@ export class HttpServer {
     response.once('finish', () => letGo(socket));
     this.received(request, response);
   }
-}
-
-/** Puts a HeadFilter before what Node's server does with each connection. */
-function filterHeads(server: Server, event: 'connection' | 'secureConnection'): Server {
-  const serve = server.listeners(event);
-  server.removeAllListeners(event);
-  server.on(event, (socket: Socket) => {
-    const filter = new HeadFilter(socket);
-    for (const listener of serve) listener.call(server, filter);
-  });
-  return server;
 }
 
 /** Answers an upgrade with an HTTP status and lets go of the socket. */

@@ -10,6 +10,8 @@
  * Time is handed in, in milliseconds of any monotonic clock. No sockets here.
  */
 
+import { placeOf } from '../common/place';
+
 export interface Rate {
   /** Tries that may come at once. */
   readonly burst: number;
@@ -110,18 +112,4 @@ export class Gate {
 function forgetOldest(kept: Map<string, unknown> | Set<string>): void {
   const [oldest] = kept.keys();
   if (oldest !== undefined) kept.delete(oldest);
-}
-
-/** What counts as one place: an IPv4 address, or the /64 of an IPv6 address. */
-export function placeOf(host: string): string {
-  const plain = host.toLowerCase().replace(/%.*$/, '');
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(plain);
-  if (mapped !== null) return mapped[1] ?? plain;
-  if (!plain.includes(':')) return plain;
-  const [front = '', back] = plain.split('::');
-  const left = front === '' ? [] : front.split(':');
-  const right = back === undefined || back === '' ? [] : back.split(':');
-  const zeros = Array.from({ length: Math.max(0, 8 - left.length - right.length) }, () => '0');
-  const groups = back === undefined ? left : [...left, ...zeros, ...right];
-  return `${groups.slice(0, 4).join(':')}::/64`;
 }

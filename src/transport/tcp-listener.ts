@@ -13,11 +13,12 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { type Address, formatAddress } from '../common/address';
 import { defectError, FtError } from '../common/errors';
+import { oldestOfMost, placeOf } from '../common/place';
 import { FrameType } from '../wire/frame';
 import { packFrame, type Refuse, TEXT_CHARS_MAX } from '../wire/messages';
 import { cutOff } from './byte-stream';
 import type { Connection } from './connection';
-import { Gate, PLAIN_RATES, placeOf, TLS_RATES } from './gate';
+import { Gate, PLAIN_RATES, TLS_RATES } from './gate';
 import { Lobby } from './lobby';
 import { TcpConnection, type TcpOptions } from './tcp';
 import { TlsAcceptor, type TlsOutcome, type TlsRefusal } from './tls-accept';
@@ -30,6 +31,7 @@ export const HANDSHAKE_DEADLINE_MS = 2000;
 interface Waiting {
   readonly raw: Socket;
   readonly host: string;
+  readonly place: string;
   readonly deadline: NodeJS.Timeout;
   /** Undefined until TLS is done. */
   connection: TcpConnection | undefined;
@@ -116,7 +118,7 @@ export class TcpListener {
   private entered(raw: Socket, host: string): void {
     if (this.waiting.size >= WAITING_MAX) this.makeRoom();
     const deadline = setTimeout(() => this.late(one), HANDSHAKE_DEADLINE_MS);
-    const one: Waiting = { raw, host, deadline, connection: undefined };
+    const one: Waiting = { raw, host, place: placeOf(host), deadline, connection: undefined };
     this.waiting.add(one);
     raw.once('close', () => this.release(one));
     this.guarded(one, () => {
@@ -191,12 +193,7 @@ export class TcpListener {
   }
 
   private makeRoom(): void {
-    const counts = new Map<string, number>();
-    for (const { host } of this.waiting) {
-      counts.set(placeOf(host), (counts.get(placeOf(host)) ?? 0) + 1);
-    }
-    const most = Math.max(...counts.values());
-    const oldest = [...this.waiting].find(({ host }) => counts.get(placeOf(host)) === most);
+    const oldest = oldestOfMost(this.waiting);
     if (oldest === undefined) return;
     const error = this.tooMany(oldest.host);
     oldest.connection?.close(error);

@@ -16,16 +16,9 @@ import { formatAddress } from '../common/address';
 import { assert } from '../common/assert';
 import { defectError, FtError } from '../common/errors';
 import { FRAME_MAGIC } from '../wire/frame';
-import { awaitClientHello } from './client-hello';
+import { HandshakeBounds } from './handshake-bounds';
 import type { TlsMaterial } from './tls';
 import { namesOf, peerFault } from './tls-names';
-
-/**
- * What a peer may send before it has proved who it is: a ClientHello, then its certificate with what
- * stands between it and the authority, a signature and a closing word; two kilobytes as a rule.
- */
-export const BYTES_BEFORE_PROOF_MAX = 32 * 1024;
-const LOOK_MS = 10;
 
 export interface TlsPeer {
   readonly socket: TLSSocket;
@@ -57,7 +50,7 @@ export class TlsAcceptor {
    * come late, when a new one has its address already: only its own attempt is its to end.
    */
   private readonly attempts = new Map<string, Attempt>();
-  private timer: NodeJS.Timeout | undefined;
+  private readonly bounds = new HandshakeBounds();
 
   constructor(private readonly material: TlsMaterial) {
     this.server = new Server({
@@ -77,30 +70,18 @@ export class TlsAcceptor {
     const attempt = { raw, remote, done };
     this.attempts.set(remote, attempt);
     raw.once('close', () => this.end(attempt));
-    awaitClientHello(raw, remote, (fault, bytes) => {
-      if (fault === undefined) this.server.emit('connection', raw);
-      else if (!speaksFrames(bytes)) this.refuse(attempt, fault);
-      else this.refuse(attempt, plaintextError(remote), raw);
+    this.bounds.watch(raw, {
+      remote,
+      begins: () => this.server.emit('connection', raw),
+      breaks: (fault, bytes) => {
+        if (!speaksFrames(bytes)) this.refuse(attempt, fault);
+        else this.refuse(attempt, plaintextError(remote), raw);
+      },
     });
-    this.timer ??= setInterval(() => this.look(), LOOK_MS);
   }
 
   private options(): SecureContextOptions {
     return { ...this.material.contextOptions(), secureOptions: constants.SSL_OP_NO_TICKET };
-  }
-
-  /** node:tls reads the socket by itself, and tells nobody how much of what is not finished. */
-  private look(): void {
-    for (const attempt of this.attempts.values()) {
-      const { bytesRead } = attempt.raw;
-      if (bytesRead <= BYTES_BEFORE_PROOF_MAX) continue;
-      const message = `${attempt.remote} sent ${bytesRead} bytes within its TLS handshake.`;
-      const facts = { remote: attempt.remote, bytesMax: BYTES_BEFORE_PROOF_MAX };
-      this.refuse(attempt, new FtError('FT_ERR_TLS_TOO_MUCH', message, facts));
-    }
-    if (this.attempts.size > 0) return;
-    clearInterval(this.timer);
-    this.timer = undefined;
   }
 
   private secured(socket: TLSSocket): void {
@@ -144,6 +125,7 @@ export class TlsAcceptor {
   /** False: it was at an end before. */
   private end(attempt: Attempt): boolean {
     if (this.attempts.get(attempt.remote) !== attempt) return false;
+    this.bounds.done(attempt.raw);
     return this.attempts.delete(attempt.remote);
   }
 }

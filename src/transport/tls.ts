@@ -6,7 +6,8 @@
  *                 ▲                     └── bad: FtError, and what was in use stays in use
  *                 └──────────────────────────┘
  *
- * Connections that are open live on with what they began with; new ones take the new material.
+ * Connections that are open live on with what they began with, unless their listener ends them; new
+ * ones take the new material.
  */
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
@@ -48,7 +49,7 @@ interface Loaded {
 }
 
 export class TlsMaterial {
-  private readonly listeners: (() => void)[] = [];
+  private readonly listeners: ((authorities: boolean) => void)[] = [];
 
   private constructor(
     readonly paths: TlsPaths,
@@ -100,13 +101,14 @@ export class TlsMaterial {
   readAgain(): () => void {
     const loaded = read(this.paths, this.owner);
     return () => {
+      const authorities = !loaded.ca.equals(this.loaded.ca);
       this.loaded = loaded;
-      for (const listener of this.listeners) listener();
+      for (const listener of this.listeners) listener(authorities);
     };
   }
 
-  /** `call` runs after each reload that changed what is in use. */
-  onReload(call: () => void): void {
+  /** `call` runs after each reload, and is told whether other authorities are believed than before. */
+  onReload(call: (authorities: boolean) => void): void {
     this.listeners.push(call);
   }
 

@@ -24,6 +24,7 @@ export const servers: (() => Promise<void>)[] = [];
 
 export interface Served {
   readonly port: number;
+  readonly server: HttpServer;
   readonly feed: Feed;
   readonly token: TokenFile | undefined;
 }
@@ -61,7 +62,7 @@ export async function serve(
         ['/broken', broken],
       ]),
       feedPath: '/feed',
-      onFeed: (asked, socket, head) => feed.accept(asked, socket, head),
+      feed,
       throttle: options.throttle,
     },
     { ...HTTP_LIMITS, ...options.limits },
@@ -71,7 +72,7 @@ export async function serve(
     feed.close();
     await server.close();
   });
-  return { port, feed, token };
+  return { port, server, feed, token };
 }
 
 export interface Got {

@@ -1,11 +1,11 @@
 /** The node's HTTP server against friends and strangers: what it answers, and what it does not. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import os from 'node:os';
 import { WebSocket } from 'ws';
 import { httpThrottle } from '../../src/cli/http-throttle';
-import { FEED_PROTOCOL } from '../../src/observe/dashboard/feed';
+import { FEED_PROTOCOL, Feed } from '../../src/observe/dashboard/feed';
 import { HttpAccess } from '../../src/observe/http-access';
 import { HttpServer, type HttpThrottle } from '../../src/observe/http-server';
 import {
@@ -59,7 +59,8 @@ describe('routes', () => {
     await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
     const { port } = taken.address() as AddressInfo;
     const access = new HttpAccess({ tls: false, token: undefined, peers: [], host: '' });
-    const options = { tls: undefined, routes: new Map(), feedPath: '/feed', onFeed: () => {} };
+    const feed = new Feed(() => ({}));
+    const options = { tls: undefined, routes: new Map(), feedPath: '/feed', feed };
     const server = new HttpServer({ access, ...options });
     await expect(server.listen({ host: '127.0.0.1', port })).rejects.toMatchObject({
       code: 'FT_ERR_PORT_TAKEN',
@@ -238,31 +239,83 @@ describe('bounds', () => {
     expect(await listenTo(port)).toBe(500);
     expect((await ask(port, '/livez')).status).toBe(200);
   });
+});
 
-  test('connections are bounded for one address; who lets go makes room', async () => {
-    const { port } = await serve({ limits: { connectionsPerAddressMax: 3 } });
-    const idle = [1, 2, 3].map(() => connect({ host: '127.0.0.1', port }));
-    await Promise.all(idle.map((socket) => new Promise((done) => socket.once('connect', done))));
-    await expect(ask(port, '/livez')).rejects.toThrow();
-    idle[0]?.destroy();
-    let status = 0;
-    await until('room', () => {
-      ask(port, '/livez').then(
-        (got) => {
-          status = got.status;
-        },
-        () => undefined,
-      );
-      return status === 200;
+describe('who stays', () => {
+  /** A connection from some place that was answered once and is kept, with what becomes of it. */
+  async function stay(
+    port: number,
+    from: string,
+    headers = '',
+  ): Promise<{ socket: Socket; again(): Promise<boolean> }> {
+    const socket = connect({ host: '127.0.0.1', port, localAddress: from });
+    socket.on('error', () => undefined);
+    /** Whether one more request is answered. */
+    const again = (): Promise<boolean> =>
+      new Promise((resolve) => {
+        socket.once('data', () => resolve(true));
+        socket.once('close', () => resolve(false));
+        if (socket.destroyed) resolve(false);
+        else socket.write(`GET /open HTTP/1.1\r\nHost: localhost\r\n${headers}\r\n`);
+      });
+    kept.push(socket);
+    await again();
+    return { socket, again };
+  }
+  const kept: Socket[] = [];
+  afterEach(() => {
+    for (const socket of kept.splice(0)) socket.destroy();
+  });
+  const open = (): number => kept.filter((socket) => !socket.destroyed).length;
+
+  test('strangers of some places leave room for others, and for each other', async () => {
+    const { port } = await serve({ limits: { strangersMax: 8 } });
+    const first = await stay(port, '127.0.0.2');
+    for (const place of [3, 4, 4, 4, 5, 5, 5]) await stay(port, `127.0.0.${place}`);
+    expect(open()).toBe(8);
+    for (let n = 0; n < 4; n += 1) expect((await ask(port, '/livez')).status).toBe(200);
+    for (let n = 0; n < 20; n += 1) await stay(port, '127.0.0.6');
+    await until('so many to be left', () => open() <= 8);
+    // Those who came often made room, and not whoever came once.
+    expect(await first.again()).toBe(true);
+  });
+
+  test('a reader makes room for no stranger; too many readers are strangers', async () => {
+    const { port } = await serve({ token: TOKEN, limits: { strangersMax: 2, readersMax: 1 } });
+    const bearer = `Authorization: Bearer ${TOKEN}\r\n`;
+    const reader = await stay(port, '127.0.0.1', bearer);
+    const second = await stay(port, '127.0.0.1', bearer);
+    for (let n = 0; n < 10; n += 1) await stay(port, `127.0.0.${2 + (n % 4)}`);
+    expect(await reader.again()).toBe(true);
+    expect(await second.again()).toBe(false);
+  });
+
+  test('a feed is counted by the feed alone', async () => {
+    const { port, feed } = await serve({ limits: { strangersMax: 2 } });
+    await listener(port);
+    for (let n = 0; n < 6; n += 1) await stay(port, '127.0.0.1');
+    await until('so many to be left', () => open() <= 2);
+    expect(feed.readerCount).toBe(1);
+  });
+
+  test('everybody goes when what they proved counts no more', async () => {
+    const { port, server, feed } = await serve({ token: TOKEN });
+    const bearer = `Authorization: Bearer ${TOKEN}`;
+    const reader = await stay(port, '127.0.0.1', `${bearer}\r\n`);
+    const socket = await listenTo(port, { Authorization: `Bearer ${TOKEN}` });
+    const closed = new Promise<number>((resolve) => {
+      if (socket instanceof WebSocket) socket.on('close', resolve);
     });
-    for (const socket of idle) socket.destroy();
+    server.dropAll('there is another token');
+    expect(await reader.again()).toBe(false);
+    expect(await closed).toBe(1001);
+    expect(feed.readerCount).toBe(0);
   });
 });
 
 describe('who comes too often', () => {
   test('waits for its turn, with what it has sent already, and is answered then', async () => {
-    const limits = { connectionsPerAddressMax: 64 };
-    const { port } = await serve({ throttle: httpThrottle(false), limits });
+    const { port } = await serve({ throttle: httpThrottle(false) });
     const fromMs = performance.now();
     const many = Array.from({ length: 60 }, () => ask(port, '/livez'));
     const statuses = (await Promise.all(many)).map(({ status }) => status);

@@ -1,16 +1,26 @@
 /**
- * The node's HTTP server off loopback, over TLS: which certificates open the reader's paths, and that
- * a new certificate is taken while the server runs.
+ * The node's HTTP server off loopback, over TLS: which certificates open the reader's paths, what a
+ * handshake may cost, and that new certificates and authorities are taken while the server runs.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { get } from 'node:https';
+import { connect as connectPlain } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { connect, type PeerCertificate, type TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
+import { httpThrottle } from '../../src/cli/http-throttle';
 import { FEED_PROTOCOL, Feed } from '../../src/observe/dashboard/feed';
 import { HttpAccess } from '../../src/observe/http-access';
-import { HttpServer, type HttpTls, plain } from '../../src/observe/http-server';
+import {
+  HTTP_LIMITS,
+  type HttpLimits,
+  type HttpRoute,
+  HttpServer,
+  type HttpThrottle,
+  type HttpTls,
+  plain,
+} from '../../src/observe/http-server';
 import { namesOf } from '../../src/transport/tls-names';
 import { type CertificateFiles, TestAuthority } from '../support/certificates';
 import { pipelined, stretchOf } from '../support/pipelined';
@@ -29,49 +39,62 @@ const pem = (files: CertificateFiles): { cert: Buffer; key: Buffer } => ({
 /** What transport's TlsMaterial is to the server. */
 class Material implements HttpTls {
   private files: CertificateFiles = node;
-  private changed: () => void = () => undefined;
+  private ca = ours.ca;
+  private changed: (authorities: boolean) => void = () => undefined;
 
   contextOptions(): { ca: Buffer; cert: Buffer; key: Buffer } {
-    return { ca: readFileSync(ours.ca), ...pem(this.files) };
+    return { ca: readFileSync(this.ca), ...pem(this.files) };
   }
 
-  onReload(changed: () => void): void {
+  onReload(changed: (authorities: boolean) => void): void {
     this.changed = changed;
   }
 
   renew(): void {
     this.files = renewed;
-    this.changed();
+    this.changed(false);
+  }
+
+  believe(ca: string): void {
+    this.ca = ca;
+    this.changed(true);
   }
 }
 
+/** A server with two routes, and a feed of its own. */
+function makeServer(
+  tls: Material,
+  limits: Partial<HttpLimits> = {},
+  throttle?: HttpThrottle,
+): HttpServer {
+  const feed = new Feed(() => ({ type: 'hello' }));
+  feeds.push(feed);
+  const access = new HttpAccess({
+    tls: true,
+    token: undefined,
+    peers: [],
+    host: '127.0.0.1',
+    isReader: (certificate) => namesOf(certificate).pairs.includes('web'),
+  });
+  const routes = new Map<string, HttpRoute>([
+    ['/livez', { access: 'open', answer: () => plain(200, 'yes') }],
+    ['/metrics', { access: 'reader', answer: () => plain(200, 'ft_x 1') }],
+  ]);
+  const options = { access, tls, routes, feedPath: '/feed', feed, throttle };
+  return new HttpServer(options, { ...HTTP_LIMITS, ...limits });
+}
+
 const material = new Material();
-const feed = new Feed(() => ({ type: 'hello' }));
-let server: HttpServer;
+const feeds: Feed[] = [];
+const server = makeServer(material);
 let port = 0;
 
 beforeAll(async () => {
-  server = new HttpServer({
-    access: new HttpAccess({
-      tls: true,
-      token: undefined,
-      peers: [],
-      host: '127.0.0.1',
-      isReader: (certificate) => namesOf(certificate).pairs.includes('web'),
-    }),
-    tls: material,
-    routes: new Map([
-      ['/livez', { access: 'open', answer: () => plain(200, 'yes') }],
-      ['/metrics', { access: 'reader', answer: () => plain(200, 'ft_x 1') }],
-    ]),
-    feedPath: '/feed',
-    onFeed: (request, socket, head) => feed.accept(request, socket, head),
-  });
   ({ port } = await server.listen({ host: '127.0.0.1', port: 0 }));
 });
 
 afterAll(async () => {
-  feed.close();
+  for (const feed of feeds) feed.close();
   await server.close();
   rmSync(folder, { recursive: true, force: true });
 });
@@ -121,9 +144,10 @@ test.each([
   expect(await feedStatus(files)).toBe(isReader ? 101 : 401);
 });
 
-/** A connection of a stranger's, after the handshake. */
-function open(session?: Buffer): Promise<TLSSocket> {
-  const options = { host: '127.0.0.1', port, ca: readFileSync(ours.ca), session };
+/** A connection of a stranger's, or of whoever has these files, after the handshake. */
+function open(session?: Buffer, files?: CertificateFiles, at = port): Promise<TLSSocket> {
+  const shown = files === undefined ? {} : pem(files);
+  const options = { host: '127.0.0.1', port: at, ca: readFileSync(ours.ca), session, ...shown };
   return new Promise((resolve, reject) => {
     const socket = connect(options, () => resolve(socket));
     socket.on('error', reject);
@@ -180,4 +204,63 @@ test('a new certificate is taken at once by who comes then, and nobody is cut of
   expect(await status('/metrics', ours.issueNode('host-d', 'web'))).toBe(200);
   before.destroy();
   after.destroy();
+});
+
+test('other authorities: whoever came by the ones before is let go, and is no reader again', async () => {
+  const files = ours.issueNode('host-e', 'web');
+  const stays = await open(undefined, files);
+  const closed = new Promise((resolve) => stays.once('close', resolve));
+  const options = { ca: readFileSync(ours.ca), ...pem(files) };
+  const feed = new WebSocket(`wss://127.0.0.1:${port}/feed`, [FEED_PROTOCOL], options);
+  await new Promise((resolve) => feed.once('open', resolve));
+  const left = new Promise<number>((resolve) => feed.once('close', resolve));
+  material.believe(theirs.ca);
+  await closed;
+  expect(await left).toBe(1001);
+  expect(await status('/metrics', files)).toBe(401);
+  material.believe(ours.ca);
+  expect(await status('/metrics', files)).toBe(200);
+});
+
+describe('before a handshake is done', () => {
+  const hurried = makeServer(new Material(), { requestMsMax: 1000 }, httpThrottle(true));
+  let at = 0;
+
+  beforeAll(async () => {
+    ({ port: at } = await hurried.listen({ host: '127.0.0.1', port: 0 }));
+  });
+
+  afterAll(() => hurried.close());
+
+  /** How long a connection is borne that sends this, and nothing more. */
+  function borneMs(bytes: Buffer): Promise<number> {
+    const since = performance.now();
+    return new Promise((resolve) => {
+      const socket = connectPlain({ host: '127.0.0.1', port: at }, () => socket.write(bytes));
+      socket.on('error', () => undefined);
+      socket.on('close', () => resolve(performance.now() - since));
+    });
+  }
+
+  test('what begins no handshake, or a long one, is cut off at once; slow ones later', async () => {
+    expect(await borneMs(Buffer.from('GET /livez HTTP/1.1\r\n\r\n'))).toBeLessThan(500);
+    // The beginning of a hello of 8 KB, whose rest TLS would wait for.
+    expect(await borneMs(Buffer.from([0x16, 3, 1, 0x20, 0, 1]))).toBeLessThan(500);
+    const slow = await Promise.all([borneMs(Buffer.alloc(0)), borneMs(Buffer.from([0x16, 3, 1]))]);
+    for (const ms of slow) expect(ms).toBeGreaterThan(800);
+  });
+
+  test('only a handshake is short of bytes: whoever is through may send on', async () => {
+    const reader = await open(undefined, ours.issueNode('host-f', 'web'), at);
+    const got = await new Promise<string>((resolve) => {
+      let text = '';
+      reader.on('data', (bytes: Buffer) => {
+        text += bytes.toString('latin1');
+      });
+      reader.on('close', () => resolve(text));
+      const one = `GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: ${'x'.repeat(500)}\r\n`;
+      reader.write(`${`${one}\r\n`.repeat(100)}${one}Connection: close\r\n\r\n`);
+    });
+    expect(got.match(/HTTP\/1\.1 200 /g)).toHaveLength(101);
+  });
 });

@@ -1,5 +1,6 @@
 /** How often strangers may try, and that a peer is never limited by them. */
-import { Gate, PLAIN_RATES, placeOf, TLS_RATES } from '../../src/transport/gate';
+import { oldestOfMost, placeOf } from '../../src/common/place';
+import { Gate, PLAIN_RATES, TLS_RATES } from '../../src/transport/gate';
 
 describe('the gate of a listener', () => {
   const tries = (gate: Gate, host: string, nowMs: number, count: number): number =>
@@ -51,5 +52,13 @@ describe('the gate of a listener', () => {
     ['::1', '0:0:0:0::/64'],
   ])('%s counts as %s', (host, place) => {
     expect(placeOf(host)).toBe(place);
+  });
+
+  test('the oldest of the place that has most makes room', () => {
+    const at = (...places: string[]): number | undefined =>
+      oldestOfMost(places.map((place, n) => ({ place, n })))?.n;
+    expect(at('a', 'b', 'b', 'a', 'b')).toBe(1);
+    expect(at('a', 'b')).toBe(0);
+    expect(at()).toBeUndefined();
   });
 });

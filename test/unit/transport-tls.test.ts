@@ -1,6 +1,6 @@
 /** TLS between nodes: who gets in, who does not and what it is told, and new certificates. */
 import { X509Certificate } from 'node:crypto';
-import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -137,10 +137,12 @@ describe('a listener with a certificate', () => {
 
   beforeEach(async () => {
     for (const list of [accepted, troubles, sockets]) list.length = 0;
+    const ownCa = path.join(folder, 'own-ca.pem');
     const own = { cert: path.join(folder, 'own.pem'), key: path.join(folder, 'own.key') };
     copyFileSync(files.b.cert, own.cert);
     copyFileSync(files.b.key, own.key);
-    material = load(own, 'b');
+    copyFileSync(authority.ca, ownCa);
+    material = TlsMaterial.load(pathsOf(own, ownCa), { pair: 'drill', node: 'b' });
     listener = new TcpListener({ tls: material, openRaw: nativeSockets() });
     listener.onConnection = (connection) => accepted.push(connection);
     listener.onTrouble = (error) => troubles.push(error);
@@ -404,6 +406,8 @@ describe('a listener with a certificate', () => {
     // Half way through a change the old one stays in use.
     expect(material.reload()?.code).toBe('FT_ERR_TLS_KEY');
     (await reach(a)).close();
+    const others: boolean[] = [];
+    material.onReload((authorities) => others.push(authorities));
     const renewed = authority.issueNode('b', 'drill', 'b-renewed');
     copyFileSync(renewed.cert, material.paths.cert);
     copyFileSync(renewed.key, material.paths.key);
@@ -420,6 +424,10 @@ describe('a listener with a certificate', () => {
     early.send(HEADER, allocFrameBuffer(0), 0);
     await until(() => heard.length === 1);
     early.close();
+    // Listeners hear when it is others that are believed, and not only this node's own certificate.
+    appendFileSync(material.paths.ca, readFileSync(new TestAuthority(folder, 'next').ca));
+    expect(material.reload()).toBeUndefined();
+    expect(others).toEqual([false, true]);
   });
 
   test('a flood from one address costs no more than its tries, and a known peer gets in', async () => {
