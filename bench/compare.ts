@@ -6,10 +6,10 @@
  *                              [--other-flags="…"] [--kind ours] [--pages 64] [--changed 8]
  *                              [--interval-us 400] [--seconds 4] [--turns 5]
  *
- * A and B are this tree and the other one. An other tree from before this file gets dist/bench and
- * dist/src/drill of this tree copied over its own. Prints medians and the ratio B / A of each figure, as
- * the median over the turns, with the least and the greatest of them: where these are far apart, the
- * median says little.
+ * A and B are this tree and the other one. An other tree from before this file gets dist/bench,
+ * dist/src/drill and dist/src/common/quantile.js of this tree copied over its own. Prints medians and
+ * the ratio B / A of each figure, as the median over the turns, with the least and the greatest of
+ * them: where these are far apart, the median says little.
  */
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';

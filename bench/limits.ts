@@ -13,9 +13,9 @@ import { randomFillSync } from 'node:crypto';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { compressSync } from 'lz4-napi';
+import { quantile } from '../src/common/quantile';
 import { projectRoot } from '../src/drill/process/process';
 import { describeSite, figure, table, writeReport } from '../src/drill/report/report';
-import { quantileOfSorted } from './qemu-trace';
 
 const PAGE_BYTES = 4096;
 const PAGE_COUNTS = [1, 16, 64, 512, 4096];
@@ -90,8 +90,8 @@ function lz4Limit(pages: number, how: string, zeroPart: number): Limit {
     how,
     pages,
     samples: us.length,
-    usP50: quantileOfSorted(us, 0.5),
-    usP99: quantileOfSorted(us, 0.99),
+    usP50: quantile(us, 0.5),
+    usP99: quantile(us, 0.99),
     usMax: us[us.length - 1] ?? 0,
   };
 }

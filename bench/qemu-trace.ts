@@ -9,6 +9,8 @@
  * Pure: no process is started and no file is read here.
  */
 
+import { quantile, quantileOf } from '../src/common/quantile';
+
 /** One change of the virtual machine; wall-clock time in µs. */
 export interface VmChange {
   readonly atUs: number;
@@ -68,25 +70,16 @@ export function countCheckpoints(
   return {
     count: pauses.length,
     perSecond: (pauses.length * 1e6) / spanUs,
-    pauseUsP50: quantileOfSorted(pauses, 0.5),
-    pauseUsP99: quantileOfSorted(pauses, 0.99),
+    pauseUsP50: quantile(pauses, 0.5),
+    pauseUsP99: quantile(pauses, 0.99),
     pauseUsMax: pauses[pauses.length - 1] ?? 0,
     runningPart: 1 - Math.min(1, paused / spanUs),
   };
 }
 
-/** The value below which a part `q` of them lies (nearest rank); 0 of none. */
-export function quantileOfSorted(sorted: readonly number[], q: number): number {
-  if (sorted.length === 0) return 0;
-  const rank = Math.ceil(q * sorted.length) - 1;
-  return sorted[Math.min(sorted.length - 1, Math.max(0, rank))] ?? 0;
-}
-
+/** The value in the middle, the lower one of two (nearest rank); 0 of none. */
 export function medianOf(values: readonly number[]): number {
-  return quantileOfSorted(
-    [...values].sort((a, b) => a - b),
-    0.5,
-  );
+  return quantileOf(values, 0.5);
 }
 
 /** What query-migrate said of a migration that has ended. */

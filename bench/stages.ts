@@ -10,7 +10,7 @@
  * A status line has `stage<Name>UsP50`, `…P99` and `…Max` for each stage of its node, over the
  * stretch since the line before.
  */
-import { quantileOf } from '../src/drill/oracle/oracle-meter';
+import { quantileOf } from '../src/common/quantile';
 import type { Line } from '../src/drill/process/process';
 import { figure, table } from '../src/drill/report/report';
 

@@ -1,5 +1,5 @@
 /** What the status lines of a measured stretch say, put together. Pure: lines in, figures out. */
-import { quantileOf } from '../src/drill/oracle/oracle-meter';
+import { quantileOf } from '../src/common/quantile';
 import type { Line } from '../src/drill/process/process';
 import { readStages, type StageTimes } from './stages';
 

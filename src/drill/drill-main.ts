@@ -91,7 +91,6 @@ function codeOf(error: FtError): DrillExitCode {
       return DrillExitCode.usage;
     case 'FT_ERR_DRILL_UNPROTECTED':
     case 'FT_ERR_DRILL_UNCONFIRMED':
-    case 'FT_ERR_DRILL_REFUSED':
       return DrillExitCode.refused;
     case 'FT_ERR_UNEXPECTED':
       return DrillExitCode.internal;

@@ -118,7 +118,7 @@ const ROWS: readonly Row[] = [
     value: 'SOCKET',
     type: { kind: 'socket-path' },
     repeats: true,
-    help: 'the control socket of a node of the live pair; of both, for the way back',
+    help: "the control socket of the live pair's primary, for one switchover; twice, for more runs",
   },
   {
     room: 'live pair',

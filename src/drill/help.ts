@@ -52,7 +52,8 @@ const ROOMS: readonly (readonly [FlagRoom, string])[] = [
   ['all', 'All commands'],
 ];
 
-const AFTERWORD = `On a live pair only switchover is done without further words. primary-kill and
+const AFTERWORD = `On a live pair only switchover is done without further words; with one socket once,
+since the next one is asked of the other node. primary-kill and
 standby-kill need --${KILL_SWITCH}, and a service manager that starts
 the killed node again. A live pair is drilled only while it is protected.
 

@@ -134,8 +134,12 @@ function liveOrder(flags: Flags, names: readonly string[]): LiveRunOrder {
     throw usage(`${single.name} needs the control sockets of both nodes: give --live twice.`);
   }
   const order = reports(flags, names.length);
-  if (sockets.length < 2 && !('runs' in order.count && order.count.runs === 1)) {
-    throw usage('More than one switchover needs the other node too: give --live twice.');
+  const [often] = Object.values(order.count);
+  if (sockets.length < 2 && often !== 1) {
+    throw usage(
+      'With one socket a run is one switchover (--runs 1, the default): the next one is asked of the ' +
+        'other node. Give --live twice.',
+    );
   }
   return {
     kind: 'run-live',

@@ -4,14 +4,18 @@
  * tells of both.
  */
 import type { DualActiveMoment } from './lan/dual-active';
+import type { Silence } from './oracle/oracle-meter';
 import type { Timeline } from './timeline';
 
 /** One drill. Times in ms; undefined where there is none. */
 export interface Run {
   readonly scenario: string;
   readonly n: number;
-  /** Fault → first answer after the silence that it caused; undefined when the guest was lost. */
+  /** Fault → first answer after the silence that it caused; undefined where the guest never stopped,
+   * or was lost. */
   readonly failoverMs: number | undefined;
+  /** The longest stretch without an answer that the fault caused; undefined where the guest was lost. */
+  readonly silenceMs: number | undefined;
   /** Fault → the guest runs with its output open; undefined where it never stopped. */
   readonly promotedMs: number | undefined;
   readonly blackoutMs: number | undefined;
@@ -40,9 +44,7 @@ export interface ClientVerdict {
 }
 
 /** A drill's picture, by the number of its run. */
-export interface KeptTimeline {
-  readonly n: number;
-  readonly failoverMs: number | undefined;
+export interface KeptTimeline extends Pick<Run, 'n' | 'failoverMs' | 'silenceMs'> {
   readonly timeline: Timeline;
 }
 
@@ -50,7 +52,8 @@ export interface ScenarioResult {
   readonly scenario: { readonly name: string; readonly what: string };
   readonly runs: readonly Run[];
   readonly verdicts: readonly ClientVerdict[];
-  readonly dualActive: readonly DualActiveMoment[];
+  /** Undefined where nobody watched the network. */
+  readonly dualActive: readonly DualActiveMoment[] | undefined;
   readonly framesSeen: number;
   /** The first drill's and the slowest ones', TIMELINES_MAX at most. */
   readonly timelines: readonly KeptTimeline[];
@@ -59,15 +62,32 @@ export interface ScenarioResult {
 /** As many pictures of one scenario are kept; a report of a thousand drills can still be opened. */
 export const TIMELINES_MAX = 12;
 
-/** Adds a picture; of too many, the one of the quickest failover goes, but never the first. */
+/** Adds a picture; of too many, the one of the shortest silence goes, but never the first. */
 export function keepTimeline(kept: KeptTimeline[], one: KeptTimeline): void {
   kept.push(one);
   if (kept.length <= TIMELINES_MAX) return;
   const [, ...others] = kept;
-  const quickest = others.reduce((least, other) =>
-    (other.failoverMs ?? 0) < (least.failoverMs ?? 0) ? other : least,
+  const shortest = others.reduce((least, other) =>
+    (other.silenceMs ?? 0) < (least.silenceMs ?? 0) ? other : least,
   );
-  kept.splice(kept.indexOf(quickest), 1);
+  kept.splice(kept.indexOf(shortest), 1);
+}
+
+/**
+ * What one fault cost, ms: `ranUs` is when the guest ran again (undefined: it never stopped), `silence`
+ * the longest stretch without an answer around it; both monotonic µs, as the fault.
+ */
+export function figuresOfFault(
+  faultUs: number,
+  ranUs: number | undefined,
+  silence: Silence | undefined,
+): Pick<Run, 'failoverMs' | 'silenceMs' | 'promotedMs'> {
+  const hasStopped = ranUs !== undefined;
+  return {
+    failoverMs: silence && hasStopped ? (silence.toUs - faultUs) / 1000 : undefined,
+    silenceMs: silence && (silence.toUs - silence.fromUs) / 1000,
+    promotedMs: hasStopped ? (ranUs - faultUs) / 1000 : undefined,
+  };
 }
 
 /** A run that did not come to its end. */
@@ -76,6 +96,7 @@ export function failedRun(scenario: string, n: number, failure: string): Run {
     scenario,
     n,
     failoverMs: undefined,
+    silenceMs: undefined,
     promotedMs: undefined,
     blackoutMs: undefined,
     moved: false,

@@ -22,6 +22,7 @@ import { monotonicUs, sleep } from './process/time';
 import {
   type ClientVerdict,
   failedRun,
+  figuresOfFault,
   type KeptTimeline,
   keepTimeline,
   type Run,
@@ -55,12 +56,13 @@ interface Life {
 }
 
 /** What was measured of one fault. */
-interface Measured extends Pick<Run, 'failoverMs' | 'promotedMs' | 'blackoutMs'> {
+interface Measured extends Pick<Run, 'failoverMs' | 'silenceMs' | 'promotedMs' | 'blackoutMs'> {
   readonly answeredUs: number | undefined;
 }
 
 const NOTHING: Measured = {
   failoverMs: undefined,
+  silenceMs: undefined,
   promotedMs: undefined,
   blackoutMs: undefined,
   answeredUs: undefined,
@@ -110,7 +112,7 @@ export class ScenarioDrill {
   soFar(): ScenarioResult {
     const { runs, verdicts, timelines } = this;
     const { scenario } = this.parts;
-    return { scenario, runs, verdicts, timelines, dualActive: [], framesSeen: 0 };
+    return { scenario, runs, verdicts, timelines, dualActive: undefined, framesSeen: 0 };
   }
 
   private async begin(): Promise<Life> {
@@ -247,16 +249,7 @@ export class ScenarioDrill {
     await sleep(10);
     // A silence that begins within 20 ms of the fault: what comes later has other reasons.
     const silence = await oracle.silence(faultUs, 20 + (doneUs - faultUs) / 1000);
-    return {
-      // Where the guest never stopped there is only the length of the silence.
-      failoverMs:
-        silence === undefined
-          ? undefined
-          : (silence.toUs - (ranUs === undefined ? silence.fromUs : faultUs)) / 1000,
-      promotedMs: ranUs === undefined ? undefined : (ranUs - faultUs) / 1000,
-      blackoutMs,
-      answeredUs: silence?.toUs,
-    };
+    return { ...figuresOfFault(faultUs, ranUs, silence), blackoutMs, answeredUs: silence?.toUs };
   }
 
   private async requestsSince(life: Life, { faultUs }: Outcome): Promise<readonly RequestTime[]> {
@@ -269,7 +262,7 @@ export class ScenarioDrill {
     life: Life,
     n: number,
     outcome: Outcome,
-    { answeredUs, failoverMs }: Measured,
+    { answeredUs, failoverMs, silenceMs }: Measured,
     earlier: readonly RequestTime[],
   ): Promise<void> {
     if (this.parts.options.timelines !== true) return;
@@ -283,7 +276,7 @@ export class ScenarioDrill {
       changes: life.pair.changes(faultUs),
       deeds: [...this.parts.lan.deeds, ...life.pair.deeds].filter(({ atUs }) => atUs > faultUs),
     });
-    keepTimeline(this.timelines, { n, failoverMs, timeline });
+    keepTimeline(this.timelines, { n, failoverMs, silenceMs, timeline });
   }
 
   /** Cables are whole, nobody is stopped, the witness is there. */

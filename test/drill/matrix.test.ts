@@ -57,7 +57,7 @@ kvmTest(
       let moments = 0;
       for (let drills = 0; moments === 0; drills++) {
         expect(drills).toBeLessThan(IGNORED_LEASES_MAX);
-        moments = (await matrix.run(scenario, 2)).dualActive.length;
+        moments = (await matrix.run(scenario, 2)).dualActive?.length ?? 0;
       }
     } finally {
       await matrix.close();

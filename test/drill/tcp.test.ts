@@ -4,7 +4,7 @@
  * FT_TCP_FAILOVERS (1) and FT_TCP_RATE (messages a second, 2,500) say how much.
  */
 
-import { quantileOf } from '../../src/drill/oracle/oracle-meter';
+import { quantileOf } from '../../src/common/quantile';
 import { Pair } from '../../src/drill/pair/pair';
 import { sleep, until } from '../../src/drill/process/time';
 import { describeSite, figure, writeReport } from '../../src/drill/report/report';

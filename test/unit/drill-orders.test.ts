@@ -50,7 +50,10 @@ test('a live pair needs a probe, and both sockets for the way back', () => {
   expect(refusal('run switchover --live /tmp/a.sock')).toMatch(/--probe URL is missing/);
   const one = 'run switchover --live /tmp/a.sock --probe icmp://10.0.0.5';
   expect(read(one)).toMatchObject({ sockets: ['/tmp/a.sock'], count: { runs: 1 } });
-  expect(refusal(`${one} --runs 2`)).toMatch(/give --live twice/);
+  expect(read(`${one} --drills 1`)).toMatchObject({ count: { drills: 1 } });
+  for (const more of ['--runs 2', '--drills 2']) {
+    expect(refusal(`${one} ${more}`)).toMatch(/With one socket a run is one switchover \(--runs 1/);
+  }
   expect(refusal(`run switchover ${LIVE} --live /tmp/c.sock`)).toMatch(/A pair has two nodes/);
 });
 

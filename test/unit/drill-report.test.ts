@@ -3,6 +3,7 @@ import {
   isBroken,
   reportOf,
   reportText,
+  runText,
   type Subject,
   timelinesOf,
 } from '../../src/drill/report/drill-report';
@@ -10,6 +11,7 @@ import { htmlReport } from '../../src/drill/report/html-report';
 import { timelineSvg } from '../../src/drill/report/timeline-svg';
 import {
   failedRun,
+  figuresOfFault,
   type KeptTimeline,
   keepTimeline,
   type Run,
@@ -53,7 +55,7 @@ const failover = timelineOf({
 
 const run = (n: number, more: Partial<Run> = {}): Run => ({
   ...failedRun('primary-kill', n, ''),
-  ...{ failoverMs: 10 + n, promotedMs: 9 + n, reprotectedMs: 400, moved: true },
+  ...{ failoverMs: 10 + n, silenceMs: 11 + n, promotedMs: 9 + n, reprotectedMs: 400, moved: true },
   failure: undefined,
   ...more,
 });
@@ -63,7 +65,7 @@ function result(runs: readonly Run[], more: Partial<ScenarioResult> = {}): Scena
     scenario: { name: 'primary-kill', what: 'the primary is <killed> & gone' },
     verdicts: [{ requests: 500, retries: 3, lost: 0, regressed: 0, violations: [] }],
     ...{ runs, dualActive: [], framesSeen: 900 },
-    timelines: [{ n: 0, failoverMs: 14.8, timeline: failover }],
+    timelines: [{ n: 0, failoverMs: 14.8, silenceMs: 15.1, timeline: failover }],
     ...more,
   };
 }
@@ -121,9 +123,11 @@ describe('a timeline', () => {
   });
 });
 
-test('of many pictures the first and the slowest are kept', () => {
+test('of many pictures the first and the slowest are kept, also where the guest never stopped', () => {
   const kept: KeptTimeline[] = [];
-  for (let n = 0; n < 40; n++) keepTimeline(kept, { n, failoverMs: n, timeline: failover });
+  for (let n = 0; n < 40; n++) {
+    keepTimeline(kept, { n, failoverMs: undefined, silenceMs: n, timeline: failover });
+  }
   expect(kept).toHaveLength(TIMELINES_MAX);
   expect(kept.map(({ n }) => n)).toEqual([0, ...Array.from({ length: 11 }, (_, n) => 29 + n)]);
 });
@@ -133,10 +137,83 @@ describe('the report', () => {
     const report = reportOf(SUBJECT, [result([run(0), run(1), run(2)])]);
     expect(report).toMatchObject({ runs: 3, violations: 0, dualActive: 0, failures: 0 });
     expect(report.scenarios['primary-kill']).toMatchObject({
-      ...{ runs: 3, failoverMsP50: 11, failoverMsP99: 12, promotedMsP50: 10, moved: 3 },
+      ...{ runs: 3, failoverMsP50: 11, failoverMsMax: 12, promotedMsP50: 10, moved: 3 },
+      ...{ silenceMsP50: 12, silenceMsMax: 13 },
     });
     expect(isBroken(report)).toBe(false);
     expect(report.drills).toHaveLength(3);
+  });
+
+  test('the half is not one rank too high, and a 99th percentile is of a hundred', () => {
+    const of = (runs: number) => {
+      const all = [result(Array.from({ length: runs }, (_, n) => run(n)))];
+      const report = reportOf(SUBJECT, all);
+      return {
+        ...report.scenarios['primary-kill'],
+        text: reportText(report),
+        page: htmlReport(report, {}),
+      };
+    };
+    const two = of(2);
+    expect(two).toMatchObject({ failoverMsP50: 10, failoverMsP99: null, failoverMsMax: 11 });
+    expect([two.text, two.page].join()).not.toContain('p99');
+    expect(two.text).toMatch(/answers p50 +max ms/);
+    expect(two.page).toContain('<b>10.0 ms</b> <span>p50,</span> <b>11.0 ms</b> <span>max</span>');
+    const many = of(100);
+    expect(many).toMatchObject({ failoverMsP50: 59, failoverMsP99: 108, failoverMsMax: 109 });
+    expect(many.text).toMatch(/answers p50 +p99 ms/);
+    expect(many.page).toContain('<b>108 ms</b> <span>p99</span>');
+  });
+
+  test('drills that failed have no figures, and are counted', () => {
+    const report = reportOf(SUBJECT, [result([run(0), failedRun('primary-kill', 1, 'no end')])]);
+    expect(report.scenarios['primary-kill']).toMatchObject({
+      ...{ runs: 2, failures: 1, failoverMsP50: 10, failoverMsMax: 10, reprotectedMsP50: 400 },
+    });
+  });
+
+  test('a guest that never stopped has a silence, and no first answer after a stop', () => {
+    expect(figuresOfFault(1000, undefined, { fromUs: 500, toUs: 9500 })).toEqual({
+      ...{ failoverMs: undefined, silenceMs: 9, promotedMs: undefined },
+    });
+    const stopped = figuresOfFault(1000, 5000, { fromUs: 500, toUs: 9500 });
+    expect(stopped).toEqual({ failoverMs: 8.5, silenceMs: 9, promotedMs: 4 });
+    const never = run(0, { failoverMs: undefined, promotedMs: undefined });
+    expect(runText(never, 1)).toContain('1 of 1, no answer for 11.0 ms, protected again');
+    const page = htmlReport(reportOf(SUBJECT, [result([never])]), {});
+    expect(page).toContain('<span>longest silence</span> <b>11.0 ms</b>');
+    expect(page).not.toContain('first answer after');
+  });
+
+  test('of a live pair it says of two active sides only that nobody watched', () => {
+    const live = { ...SUBJECT, pair: 'live' } as const;
+    const report = reportOf(live, [result([run(0)], { dualActive: undefined, framesSeen: 0 })]);
+    expect([report.dualActive, report.scenarios['primary-kill']?.dualActive]).toEqual([null, null]);
+    expect(isBroken(report)).toBe(false);
+    const text = reportText(report);
+    expect(text).toContain('two active sides: not watched');
+    expect(text).toMatch(/primary-kill +1 +0 +– +0 /);
+    const page = htmlReport(report, {});
+    expect(page).toContain('<dt>two active sides</dt><dd>–, not watched</dd>');
+    expect(page).toContain('Clients were answered again each time and the pair was protected');
+    expect(page).not.toMatch(/one side|never saw/);
+  });
+
+  test('what was watched in part is not called clean', () => {
+    const other = { scenario: { name: 'link-cut', what: 'cut' }, dualActive: undefined };
+    const report = reportOf(SUBJECT, [result([run(0)]), result([run(1)], other)]);
+    expect(report.dualActive).toBe(0);
+    expect(htmlReport(report, {})).not.toContain('never saw');
+  });
+
+  test('without a drill no promise is called kept', () => {
+    const report = reportOf({ ...SUBJECT, endedEarly: 'a signal came' }, []);
+    const page = htmlReport(report, {});
+    expect(page).toContain('<header class="banner none">');
+    expect(page).toContain(
+      '<h1>No drill was done</h1><p>0 drills. So nothing was judged. Ended early',
+    );
+    expect(page).not.toMatch(/No answer was lost|never saw/);
   });
 
   test.each([
@@ -163,7 +240,7 @@ describe('the report', () => {
     [
       'a drill that failed',
       { runs: [failedRun('primary-kill', 0, 'never <protected>')] },
-      'run 0: never <protected>',
+      'drill 1: never <protected>',
     ],
   ] as const)('%s breaks it, and is told', (_what, more, story) => {
     const broken = result([run(0)], more as Partial<ScenarioResult>);

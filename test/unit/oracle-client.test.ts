@@ -6,7 +6,7 @@ import dgram from 'node:dgram';
 import { judge } from '../../src/drill/oracle/oracle';
 import { OracleClients } from '../../src/drill/oracle/oracle-client';
 import { At, Op } from '../../src/drill/oracle/oracle-layout';
-import { ArrivalLog, quantileOf } from '../../src/drill/oracle/oracle-meter';
+import { ArrivalLog } from '../../src/drill/oracle/oracle-meter';
 import { ReferenceBeacon } from '../support/oracle-model';
 
 /** A UDP server around the reference guest that can lose, repeat and hold packets. */
@@ -119,11 +119,5 @@ describe('oracle meter', () => {
     expect(log.longestSilence(150, 10)).toEqual({ fromUs: 200, toUs: 50_200 });
     expect(log.longestSilence(60_000, 1)).toEqual({ fromUs: 50_300, toUs: 400_000 });
     expect(log.longestSilence(500_000, 1)).toBeUndefined();
-  });
-
-  test('quantiles', () => {
-    expect(quantileOf([], 0.5)).toBe(0);
-    expect(quantileOf([3, 1, 2], 0.5)).toBe(2);
-    expect(quantileOf([3, 1, 2], 0.99)).toBe(3);
   });
 });

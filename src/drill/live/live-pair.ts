@@ -62,12 +62,13 @@ export class LivePair {
     return primary;
   }
 
-  /** Asks a node to exchange the roles. Throws FT_ERR_DRILL_REFUSED with its words. */
+  /** Asks a node to exchange the roles. Throws, with its words, when it did not, or does
+   * not know how it went. */
   async switchover({ socket, node }: LiveNode): Promise<ControlAnswer['body']> {
     const { status, body } = await askNode(socket, 'POST', '/v1/switchover');
     if (status === 200) return body;
     const why = typeof body['message'] === 'string' ? body['message'] : JSON.stringify(body);
-    throw new FtError('FT_ERR_DRILL_REFUSED', `Node ${node} refused the switchover: ${why}`);
+    throw new Error(`Node ${node} did not switch over: ${why}`);
   }
 
   /**

@@ -10,6 +10,7 @@ import { monotonicUs, sleep, until } from '../process/time';
 import {
   type ClientVerdict,
   failedRun,
+  figuresOfFault,
   type KeptTimeline,
   keepTimeline,
   type Run,
@@ -109,7 +110,7 @@ class LiveDrill {
       ...{ requests, retries: 0, regressed: 0 },
       ...{ lost: gaps.length, violations: gaps },
     };
-    return { scenario, runs, timelines, verdicts: [verdict], dualActive: [], framesSeen: 0 };
+    return { scenario, runs, timelines, verdicts: [verdict], dualActive: undefined, framesSeen: 0 };
   }
 
   /** One drill; a failure is kept and ends the session. */
@@ -146,31 +147,30 @@ class LiveDrill {
     const before = client.counts.answered;
     await until('an answer afterwards', () => client.counts.answered > before, settleMs);
     await sleep(100);
-    const { faultUs, ranUs = faultUs, blackoutMs, moved } = outcome;
+    const { faultUs, ranUs, blackoutMs, moved } = outcome;
     // The silence that the fault caused begins before the guest runs again.
     const gap = client.gap(faultUs, ranUs);
-    const gapMs = gap === undefined ? undefined : (gap.toUs - gap.fromUs) / 1000;
-    this.judgeGap(n, gapMs);
-    this.keepPicture(n, outcome, gap?.toUs, protectedUs);
-    return {
+    const run = {
       ...failedRun(scenario.name, n, ''),
-      failoverMs: gap === undefined ? undefined : (gap.toUs - faultUs) / 1000,
-      promotedMs: outcome.ranUs === undefined ? undefined : (outcome.ranUs - faultUs) / 1000,
+      ...figuresOfFault(faultUs, ranUs, gap),
       ...{ blackoutMs, moved },
       reprotectedMs: (protectedUs - faultUs) / 1000,
       failure: undefined,
     };
+    this.judgeGap(run);
+    this.keepPicture(run, outcome, gap?.toUs, protectedUs);
+    return run;
   }
 
-  private judgeGap(n: number, gapMs: number | undefined): void {
+  private judgeGap({ n, silenceMs }: Run): void {
     const { gapMsMax } = this.order;
-    if (gapMsMax === undefined || gapMs === undefined || gapMs <= gapMsMax) return;
-    const story = `drill ${n + 1}: no answer for ${gapMs.toFixed(1)} ms, more than ${gapMsMax} ms`;
-    this.gaps.push({ story });
+    if (gapMsMax === undefined || silenceMs === undefined || silenceMs <= gapMsMax) return;
+    const gap = `no answer for ${silenceMs.toFixed(1)} ms, more than ${gapMsMax} ms`;
+    this.gaps.push({ story: `drill ${n + 1}: ${gap}` });
   }
 
   private keepPicture(
-    n: number,
+    { n, failoverMs, silenceMs }: Run,
     { faultUs, deeds }: LiveOutcome,
     answeredUs: number | undefined,
     protectedUs: number,
@@ -180,7 +180,6 @@ class LiveDrill {
       ...{ faultUs, answeredUs, deeds, fault: this.scenario.what, changes: [whole] },
       requests: this.client.timeline(faultUs - 2 * BEFORE_MS * 1000, monotonicUs()),
     });
-    const failoverMs = answeredUs === undefined ? undefined : (answeredUs - faultUs) / 1000;
-    keepTimeline(this.timelines, { n, failoverMs, timeline });
+    keepTimeline(this.timelines, { n, failoverMs, silenceMs, timeline });
   }
 }

@@ -17,8 +17,8 @@ export interface LiveScene {
 
 export interface LiveOutcome {
   readonly faultUs: number;
-  /** When the guest ran on elsewhere, as far as it was seen; undefined where it never stopped. */
-  readonly ranUs: number | undefined;
+  /** Since when the guest runs with its output open, as far as it was seen. */
+  readonly ranUs: number;
   readonly blackoutMs: number | undefined;
   readonly moved: boolean;
   readonly deeds: readonly Deed[];

@@ -1,4 +1,5 @@
 /** What the clients measure: latencies between two samples, and when answers came. */
+import { quantile } from '../../common/quantile';
 
 export interface LatencySummary {
   readonly count: number;
@@ -15,18 +16,6 @@ export interface Silence {
 
 const LATENCIES_MAX = 1 << 20;
 const ARRIVALS_MAX = 1 << 17;
-
-/** The p-th quantile (0…1) of values in ascending order; 0 without values. */
-export function quantile(ascending: ArrayLike<number>, p: number): number {
-  if (ascending.length === 0) return 0;
-  const at = Math.min(ascending.length - 1, Math.floor(p * ascending.length));
-  return ascending[at] ?? 0;
-}
-
-/** Sorts a copy; for small sets such as the drills of a run. */
-export function quantileOf(values: readonly number[], p: number): number {
-  return quantile(Float64Array.from(values).sort(), p);
-}
 
 /** Latencies since the last `take`, exact up to a million of them (then the newest are dropped). */
 export class LatencyLog {

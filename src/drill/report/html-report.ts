@@ -3,9 +3,15 @@
  * promised and kept or broken stands first, then a line for each scenario, then each scenario with
  * pictures of its drills.
  */
-import { quantileOf } from '../oracle/oracle-meter';
+import { quantileOf } from '../../common/quantile';
 import type { KeptTimeline } from '../results';
-import { type DrillReport, isBroken, type ScenarioFigures, type Timelines } from './drill-report';
+import {
+  type DrillReport,
+  isBroken,
+  type ScenarioFigures,
+  type Timelines,
+  tailOf,
+} from './drill-report';
 import { STYLE } from './html-style';
 import { duration, escapeHtml, place } from './html-text';
 import { figure } from './report';
@@ -13,6 +19,7 @@ import { timelineSvg } from './timeline-svg';
 
 /** So many pictures of a scenario are open at once; the others unfold. */
 const OPEN_PICTURES = 2;
+const NOT_WATCHED = '–, not watched';
 const SPREAD_WIDTH = 190;
 const SPREAD_HEIGHT = 22;
 const SPREAD_MS_MIN = 1;
@@ -38,28 +45,43 @@ export function htmlReport(report: DrillReport, timelines: Timelines): string {
 }
 
 function headline(report: DrillReport): string {
-  if (report.violations + report.dualActive > 0) return 'A promise was broken';
+  if (report.violations + (report.dualActive ?? 0) > 0) return 'A promise was broken';
   if (isBroken(report)) return 'A drill did not come to its end';
   return report.runs === 0 ? 'No drill was done' : 'Every promise was kept';
 }
 
 function banner(report: DrillReport, title: string): string {
-  const { runs, violations, dualActive, failures, endedEarly, pair } = report;
-  const ok = !isBroken(report);
-  const told = ok
-    ? pair === 'sandbox'
-      ? 'No answer was lost, repeated or contradicted, the network never saw two active sides, and the pair was protected again each time.'
-      : 'Clients were answered again each time, one side alone ran the guest, and the pair was protected again.'
-    : `${count(violations, 'client violation')}, ${count(dualActive, 'moment')} with two active ` +
-      `sides, ${count(failures, 'drill')} that did not come to an end. The words are below.`;
+  const { runs, endedEarly, pair } = report;
+  const kind = isBroken(report) ? ' bad' : runs === 0 ? ' none' : '';
   const early = endedEarly === null ? '' : ` Ended early: ${escapeHtml(endedEarly)}`;
   const subject = pair === 'sandbox' ? 'a sandbox pair' : 'a live pair';
   const when = `<time datetime="${report.date}">${report.date.slice(0, 16).replace('T', ' ')} UTC</time>`;
   return (
-    `<header class="banner${ok ? '' : ' bad'}">` +
+    `<header class="banner${kind}">` +
     `<p class="kicker">Failover drills on ${subject} · ${when}</p>` +
-    `<h1>${title}</h1><p>${count(runs, 'drill')}. ${told}${early}</p></header>`
+    `<h1>${title}</h1><p>${count(runs, 'drill')}. ${verdict(report)}${early}</p></header>`
   );
+}
+
+/** What the drills showed, and nothing that nobody looked at. */
+function verdict(report: DrillReport): string {
+  const { runs, violations, dualActive, failures, pair } = report;
+  if (isBroken(report)) {
+    const sides =
+      dualActive === null ? '' : ` ${count(dualActive, 'moment')} with two active sides,`;
+    return (
+      `${count(violations, 'client violation')},${sides} ${count(failures, 'drill')} that did not ` +
+      'come to an end. The words are below.'
+    );
+  }
+  if (runs === 0) return 'So nothing was judged.';
+  const clients =
+    pair === 'sandbox'
+      ? 'No answer was lost, repeated or contradicted'
+      : 'Clients were answered again each time';
+  const isWatched = Object.values(report.scenarios).every((one) => one.dualActive !== null);
+  const sides = isWatched ? ', the network never saw two active sides,' : '';
+  return `${clients}${sides} and the pair was protected again each time.`;
 }
 
 function count(value: number, one: string): string {
@@ -69,17 +91,17 @@ function count(value: number, one: string): string {
 function facts(report: DrillReport): string {
   const scenarios = Object.values(report.scenarios);
   const requests = scenarios.reduce((sum, one) => sum + one.requests, 0);
-  const answered = report.drills
-    .map(({ failoverMs }) => failoverMs)
-    .filter((ms) => ms !== undefined);
-  const slowest = answered.reduce((most, one) => Math.max(most, one), 0);
+  const longest = scenarios.reduce((most, one) => Math.max(most, one.silenceMsMax ?? 0), 0);
+  const { dualActive } = report;
   const entries: readonly (readonly [string, string, boolean])[] = [
     ['drills', figure(report.runs), false],
     ['client requests', figure(requests), false],
     ['client violations', figure(report.violations), report.violations > 0],
-    ['two active sides', figure(report.dualActive), report.dualActive > 0],
+    dualActive === null
+      ? ['two active sides', NOT_WATCHED, false]
+      : ['two active sides', figure(dualActive), dualActive > 0],
     ['drills that failed', figure(report.failures), report.failures > 0],
-    ['slowest first answer', slowest === 0 ? '–' : duration(slowest), false],
+    ['longest silence', longest === 0 ? '–' : duration(longest), false],
   ];
   const cells = entries.map(
     ([name, value, bad]) =>
@@ -89,32 +111,26 @@ function facts(report: DrillReport): string {
 }
 
 function summary(report: DrillReport): string {
+  const { key, word } = tailOf(report);
   const heads = [
-    ...[
-      'scenario',
-      'drills',
-      'violations',
-      'two active',
-      'failed',
-      'guest runs p50&nbsp;/&nbsp;p99',
-    ],
-    ...[
-      'first answer p50&nbsp;/&nbsp;p99',
-      'protected again&nbsp;p50',
-      'first answers 1&nbsp;ms&nbsp;…&nbsp;2&nbsp;s',
-    ],
+    ...['scenario', 'drills', 'violations', 'two active', 'failed'],
+    ...[`guest runs p50&nbsp;/&nbsp;${word}`, `first answer p50&nbsp;/&nbsp;${word}`],
+    ...['protected again&nbsp;p50', 'longest silences 1&nbsp;ms&nbsp;…&nbsp;2&nbsp;s'],
   ];
   const rows = Object.entries(report.scenarios).map(([name, one]) => {
-    const bad = (value: number): string => `<td${value > 0 ? ' class="bad"' : ''}>${value}</td>`;
-    const pair = (p50: number | null, p99: number | null): string =>
-      p50 === p99 ? `<td>${duration(p50)}</td>` : `<td>${duration(p50)} / ${duration(p99)}</td>`;
+    const bad = (value: number | null): string => {
+      if (value === null) return `<td title="not watched">–</td>`;
+      return `<td${value > 0 ? ' class="bad"' : ''}>${value}</td>`;
+    };
+    const pair = (p50: number | null, tail: number | null): string =>
+      p50 === tail ? `<td>${duration(p50)}</td>` : `<td>${duration(p50)} / ${duration(tail)}</td>`;
     return [
       `<tr><th scope="row"><a href="#${name}">${escapeHtml(name)}</a></th><td>${one.runs}</td>`,
       bad(one.violations),
       bad(one.dualActive),
       bad(one.failures),
-      pair(one.promotedMsP50, one.promotedMsP99),
-      pair(one.failoverMsP50, one.failoverMsP99),
+      pair(one.promotedMsP50, one[`promotedMs${key}`]),
+      pair(one.failoverMsP50, one[`failoverMs${key}`]),
       `<td>${duration(one.reprotectedMsP50)}</td>`,
       `<td class="spread">${spreadSvg(report, name)}</td></tr>`,
     ].join('');
@@ -126,11 +142,11 @@ function summary(report: DrillReport): string {
   );
 }
 
-/** All first answers of a scenario on one axis, so that scenarios can be compared at a glance. */
+/** The longest silence of each drill on one axis, so that scenarios can be compared at a glance. */
 function spreadSvg(report: DrillReport, name: string): string {
   const times = report.drills
     .filter(({ scenario }) => scenario === name)
-    .map(({ failoverMs }) => failoverMs)
+    .map(({ silenceMs }) => silenceMs)
     .filter((ms) => ms !== undefined);
   if (times.length === 0) return '–';
   const x = (ms: number): string => {
@@ -142,7 +158,7 @@ function spreadSvg(report: DrillReport, name: string): string {
   const grid = [1, 10, 100, 1000].map((ms) => `M${x(ms)} 2V${SPREAD_HEIGHT - 2}`).join('');
   const spots = [...new Set(times.map((ms) => `M${x(ms)} ${middle}h0`))].join('');
   const half = x(quantileOf(times, 0.5));
-  const label = `${times.length} first answers, from ${duration(quantileOf(times, 0))} to ${duration(quantileOf(times, 1))}`;
+  const label = `${times.length} silences, from ${duration(quantileOf(times, 0))} to ${duration(quantileOf(times, 1))}`;
   return (
     `<svg class="spread" viewBox="0 0 ${SPREAD_WIDTH} ${SPREAD_HEIGHT}" role="img" ` +
     `aria-label="${label}"><path class="grid" d="${grid}"/>` +
@@ -169,15 +185,18 @@ function scenarioCard(
 }
 
 function chips(one: ScenarioFigures): string {
-  const both = (p50: number | null, p99: number | null): string | undefined => {
+  const both = (of: 'promotedMs' | 'failoverMs' | 'silenceMs' | 'blackoutMs') => {
+    const { [`${of}P50` as const]: p50, [`${of}P99` as const]: p99 } = one;
+    const [tail, word] = p99 === null ? [one[`${of}Max`], 'max'] : [p99, 'p99'];
     if (p50 === null) return undefined;
-    if (p50 === p99) return `<b>${duration(p50)}</b>`;
-    return `<b>${duration(p50)}</b> <span>p50,</span> <b>${duration(p99)}</b> <span>p99</span>`;
+    if (p50 === tail) return `<b>${duration(p50)}</b>`;
+    return `<b>${duration(p50)}</b> <span>p50,</span> <b>${duration(tail)}</b> <span>${word}</span>`;
   };
   const entries: readonly (readonly [string, string | undefined])[] = [
-    ['guest runs after', both(one.promotedMsP50, one.promotedMsP99)],
-    ['first answer after', both(one.failoverMsP50, one.failoverMsP99)],
-    ['guest stood still for', both(one.blackoutMsP50, one.blackoutMsP99)],
+    ['guest runs after', both('promotedMs')],
+    ['first answer after', both('failoverMs')],
+    ['longest silence', both('silenceMs')],
+    ['guest stood still for', both('blackoutMs')],
     [
       'protected again in',
       one.reprotectedMsP50 === null
@@ -216,10 +235,13 @@ function drills(pictures: readonly KeptTimeline[], one: ScenarioFigures): string
   return `<div class="drills">${open.join('\n')}</div>${more}`;
 }
 
-function drillFigure({ n, failoverMs, timeline }: KeptTimeline, one: ScenarioFigures): string {
-  const title =
-    `Drill ${n + 1} of ${one.runs}` +
-    (failoverMs === undefined ? '' : `: first answer after ${duration(failoverMs)}`);
+function drillFigure(picture: KeptTimeline, one: ScenarioFigures): string {
+  const { n, failoverMs, silenceMs, timeline } = picture;
+  const title = [
+    `Drill ${n + 1} of ${one.runs}`,
+    ...(failoverMs === undefined ? [] : [`first answer after ${duration(failoverMs)}`]),
+    ...(silenceMs === undefined ? [] : [`silence of ${duration(silenceMs)}`]),
+  ].join(', ');
   const marks = timeline.marks.map(
     ({ kind, atMs, text }, index) =>
       `<li><i class="${kind}">${index + 1}</i><time>${duration(atMs)}</time>` +

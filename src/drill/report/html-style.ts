@@ -31,6 +31,7 @@ h2 { font-size: 21px; margin: 0; overflow-wrap: anywhere; }
 .banner { border-left: 6px solid var(--good); background: var(--good-paper); padding: 18px 20px;
   border-radius: 6px; }
 .banner.bad { border-color: var(--bad); background: var(--bad-paper); }
+.banner.none { border-color: var(--soft); background: var(--card); }
 .banner p { margin: 0; max-width: 74ch; }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px;
   margin: 20px 0 28px; }
