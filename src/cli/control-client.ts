@@ -13,12 +13,13 @@ export interface ControlAnswer {
   readonly body: Readonly<Record<string, unknown>>;
 }
 
-/** A status comes at once; a switchover is bounded by the node, in seconds. */
+/** A status comes at once; a switchover takes seconds at most, unless the witness goes away in it. */
 const ANSWER_MS_MAX = 30_000;
 const ANSWER_BYTES_MAX = 1024 * 1024;
 
 /**
- * Resolves with whatever the node says. Rejects with FT_ERR_CONTROL_UNREACHABLE when nobody does, or
+ * Resolves with whatever the node says. Rejects with FT_ERR_CONTROL_UNREACHABLE when nobody does,
+ * FT_ERR_CONTROL_UNANSWERED when somebody took a POST, which may have been done, and does not say, or
  * FT_ERR_CONTROL_ANSWER when it is no JSON object.
  */
 export function askNode(
@@ -30,6 +31,10 @@ export function askNode(
   folder: string = CONTROL_FOLDER,
 ): Promise<ControlAnswer> {
   return new Promise((resolve, reject) => {
+    const fail = (error: NodeJS.ErrnoException): void => {
+      const taken = method === 'POST' && error.syscall !== 'connect';
+      reject(taken ? unanswered(socketPath, error) : unreachable(socketPath, error, folder));
+    };
     const asked = request({ socketPath, method, path, timeout: ANSWER_MS_MAX }, (response) => {
       let text = '';
       response.setEncoding('utf8');
@@ -37,7 +42,7 @@ export function askNode(
         text += piece;
         if (text.length > ANSWER_BYTES_MAX) response.destroy(new Error('the answer is too long'));
       });
-      response.on('error', (error) => reject(unreachable(socketPath, error, folder)));
+      response.on('error', fail);
       response.on('end', () => {
         const body = parseObject(text);
         if (body === undefined) reject(senseless(socketPath));
@@ -45,7 +50,7 @@ export function askNode(
       });
     });
     asked.on('timeout', () => asked.destroy(new Error(`no answer for ${ANSWER_MS_MAX / 1000} s`)));
-    asked.on('error', (error) => reject(unreachable(socketPath, error, folder)));
+    asked.on('error', fail);
     asked.end(body === undefined ? undefined : JSON.stringify(body));
   });
 }
@@ -152,6 +157,14 @@ function unreachable(
   const todo = why[error.code ?? ''] ?? `${error.message}. Is the node alive and well?`;
   const message = `No node answers at the control socket ${path}: ${todo}`;
   return new FtError('FT_ERR_CONTROL_UNREACHABLE', message, { path, cause: error.code }, error);
+}
+
+function unanswered(path: string, error: NodeJS.ErrnoException): FtError {
+  const message =
+    `The node at the control socket ${path} took the request and did not answer it ` +
+    `(${error.message}), so it is not known what came of it. Ask both nodes for their status before ` +
+    'you ask again.';
+  return new FtError('FT_ERR_CONTROL_UNANSWERED', message, { path, cause: error.code }, error);
 }
 
 function whereElse(folder: string): string {

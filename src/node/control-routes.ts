@@ -35,7 +35,8 @@ export interface ControlTarget {
   status(): object;
   samples(): SampleSource;
   readonly journal: Journal;
-  /** Resolves with what it took, or with the FtError that says why it was not done. */
+  /** Resolves with what it took, or with the FtError that says why it was not done, or that nobody
+   * here knows how it ended. */
   switchover(): Promise<object | FtError>;
   drain(force: boolean): Promise<object | FtError>;
   /** The settings in effect. */

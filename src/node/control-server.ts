@@ -5,9 +5,10 @@
  *
  *   200 { … }                    done, or what was asked for
  *   400, 404, 405, 413, 426      { code, message }: not understood
- *   409 { code, message, … }     not done, and why; everything is as it was before
+ *   409 { code, message, … }     not done, and why; the guest is where it was
  *   429 { code, message }        too many streams or consoles at once
  *   500 { code, message }        an error of our own
+ *   504 { code, message, … }     begun, and this node does not know how it ended
  *
  * Bounded: connections, streams, the bytes of a request, the time that one may take to come in, and
  * what is queued for a reader (control-lines.ts, console-door.ts).
@@ -15,6 +16,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { FtError, toFtError } from '../common/errors';
+import { SWITCHOVER_UNKNOWN } from '../primary/switchover';
 import { streamEvents, streamSamples } from './control-lines';
 import { badRequest, type ControlTarget, findRoute, numberOf, switchOf } from './control-routes';
 import { listenAtPath } from './control-socket';
@@ -212,7 +214,9 @@ function readForce(body: Buffer): boolean | FtError {
 }
 
 function outcome(value: object | FtError): Answer {
-  return value instanceof FtError ? refused(409, value) : { status: 200, body: value };
+  if (!(value instanceof FtError)) return { status: 200, body: value };
+  if (value.code === 'FT_ERR_UNEXPECTED') return refused(500, value);
+  return refused(SWITCHOVER_UNKNOWN.has(value.code) ? 504 : 409, value);
 }
 
 function refused(status: number, error: FtError): Answer {

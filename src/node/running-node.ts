@@ -226,7 +226,8 @@ export class RunningNode {
 
   /**
    * Hands the guest over to the standby, in order: nothing is lost, and it stands still for some
-   * milliseconds. Never rejects: an FtError says why the guest goes on here (FT_ERR_SWITCHOVER_…).
+   * milliseconds. Never rejects: an FtError (FT_ERR_SWITCHOVER_…) says why the guest goes on here, or
+   * that nobody here knows how it went.
    * Done: this node is fenced next, and goes on as for any other end of that kind (see above).
    */
   async switchover(): Promise<SwitchoverDone | FtError> {

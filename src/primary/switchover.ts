@@ -129,6 +129,13 @@ export class Switchover {
   }
 }
 
+/** Codes of a switchover that was begun, and of which this node does not know how it ended: the guest
+ * may be at the other host. After any other code it is where it was. */
+export const SWITCHOVER_UNKNOWN: ReadonlySet<string> = new Set([
+  'FT_ERR_SWITCHOVER_WORD',
+  'FT_ERR_SWITCHOVER_ENDED',
+]);
+
 /** Why a guest was not handed over, or why nobody here knows how it went; for whoever asked. */
 export const SwitchoverError = {
   /** It cannot begin. */
@@ -148,14 +155,16 @@ export const SwitchoverError = {
   },
   /** This node came to its end in the midst of it. */
   ended(why: string): FtError {
-    const message = `This node ended in the midst of the switchover: ${why}.`;
-    return new FtError('FT_ERR_SWITCHOVER_FAILED', message, { why });
+    const message =
+      `This node ended in the midst of the switchover: ${why}. Where the guest runs is not known ` +
+      'here; ask the other node for its status.';
+    return new FtError('FT_ERR_SWITCHOVER_ENDED', message, { why });
   },
-  /** The other side runs it, and this one heard of it from the witness. */
+  /** The other side has the guest, and this one heard of it from the witness alone. */
   wordLost({ generation, owner }: GenerationRecord): FtError {
     const message =
-      `Node ${owner} took the guest over in generation ${generation}; how long that took is not ` +
-      'known, since the link to it was lost.';
+      `Node ${owner} won the guest in generation ${generation}, as the witness says. How it goes on ` +
+      'there is not known here, since the link was lost; ask that node for its status.';
     return new FtError('FT_ERR_SWITCHOVER_WORD', message, { generation, owner });
   },
 } as const;

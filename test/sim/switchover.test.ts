@@ -156,6 +156,18 @@ describe('a switchover', () => {
     expect(world.violations).toEqual([]);
   });
 
+  test('whose node ends in the midst of it does not say that nothing was done', async () => {
+    const world = new World();
+    const { a, b } = await world.protectedPair();
+    const seen = await halting(world, a);
+    await world.until('the claim', () => b.state === 'suspecting');
+    a.node.stop('SIGTERM');
+    await world.until('an outcome', () => seen.outcome !== undefined && b.state === 'solo');
+    expect(codeOf(seen.outcome)).toBe('FT_ERR_SWITCHOVER_ENDED');
+    expect(world.witness.owners).toEqual(['a', 'b']);
+    expect(world.violations).toEqual([]);
+  });
+
   test('keeps both promises whoever dies, stops or is cut off, at every moment of it', async () => {
     const outcomes = new Map<string, number>();
     for (const fault of ['kill a', 'kill b', 'pause a', 'pause b', 'cut'] as const) {

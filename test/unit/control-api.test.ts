@@ -137,6 +137,20 @@ describe('the control server', () => {
   });
 
   test.each([
+    ['FT_ERR_SWITCHOVER_WORD', 504],
+    ['FT_ERR_SWITCHOVER_ENDED', 504],
+    ['FT_ERR_SWITCHOVER_FAILED', 409],
+    ['FT_ERR_UNEXPECTED', 500],
+  ])('%s is %d: what may have been done is not called undone', async (code, wanted) => {
+    outcome = new FtError(code, 'It is so.');
+    for (const url of ['/v1/switchover', '/v1/drain']) {
+      const { status, text } = await ask('POST', url);
+      expect(status).toBe(wanted);
+      expect(schema.faults('POST', url, wanted, JSON.parse(text))).toEqual([]);
+    }
+  });
+
+  test.each([
     ['', 200, false],
     ['{}', 200, false],
     ['{"force":true}', 200, true],

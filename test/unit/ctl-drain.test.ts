@@ -67,7 +67,8 @@ describe('ftctl drain', () => {
   test('--wait ends, and waits for nothing that does not pass by itself', async () => {
     answers = [busy];
     const began = performance.now();
-    expect(await drain('--wait', '1')).toBe(5);
+    expect(await drain('--wait', '1')).toBe(9);
+    expect(said).toBe('ftctl: in a moment\n');
     expect(performance.now() - began).toBeGreaterThan(900);
     asked = 0;
     answers = [bare];

@@ -13,6 +13,7 @@ export const CtlExitCode = {
   environment: 3,
   refused: 5,
   inVain: 9,
+  unknown: 10,
   internal: 70,
 } as const;
 export type CtlExitCode = (typeof CtlExitCode)[keyof typeof CtlExitCode];
@@ -21,8 +22,10 @@ export const EXIT_MEANINGS: Readonly<Record<CtlExitCode, string>> = {
   [CtlExitCode.ok]: 'done',
   [CtlExitCode.usage]: 'a word or a flag is wrong',
   [CtlExitCode.environment]: 'no node answers at the control socket, or this host lacks something',
-  [CtlExitCode.refused]: 'refused, with the reason; everything is as it was before',
-  [CtlExitCode.inVain]: 'what was waited for (--wait) did not come within --timeout',
+  [CtlExitCode.refused]: 'not done, with the reason; the guest is where it was',
+  [CtlExitCode.inVain]: 'what was waited for (--wait) did not come in time',
+  [CtlExitCode.unknown]:
+    'begun, and its end is not known here; ask both nodes before you try again',
   [CtlExitCode.internal]: 'an error of our own, or an answer that makes no sense',
 };
 
@@ -77,7 +80,7 @@ export interface CtlCommand {
   readonly about: readonly string[];
   readonly operands?: readonly CtlOperand[];
   readonly flags?: readonly CtlFlag[];
-  /** Whether it has --json: the answer as one JSON object (or one a line). */
+  /** Whether it has --json: the answer as one JSON object (or one a line), errors too. */
   readonly json?: true;
   /** False for a command that asks no node: it has no --control. */
   readonly asksNode?: false;

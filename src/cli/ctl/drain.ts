@@ -58,7 +58,10 @@ async function drain({ control, json, flags }: CtlCall): Promise<CtlExitCode> {
   const node = NodeProcess.of(status['pid']);
   const waitMs = flags.integer('wait') * 1000;
   const answer = await askUntilClear(control, flags.has('force'), waitMs);
-  if (answer.status !== 200) return refusedBy(answer, json);
+  if (answer.status !== 200) {
+    const code = refusedBy(answer, json);
+    return waitMs > 0 && isBusy(answer) ? CtlExitCode.inVain : code;
+  }
   await nodeEnds(control, node);
   const { guest } = answer.body;
   const blackoutUs = numberIn(answer.body, 'blackoutUs');
@@ -77,10 +80,14 @@ async function askUntilClear(
   const endMs = performance.now() + waitMs;
   for (;;) {
     const answer = await askNode(control, 'POST', '/v1/drain', { force });
-    const isBusy = answer.status !== 200 && answer.body['code'] === 'FT_ERR_DRAIN_BUSY';
-    if (!isBusy || performance.now() >= endMs) return answer;
+    if (!isBusy(answer) || performance.now() >= endMs) return answer;
     await sleep(ASK_AGAIN_MS);
   }
+}
+
+/** It refused for a moment only. */
+function isBusy({ status, body }: ControlAnswer): boolean {
+  return status !== 200 && body['code'] === 'FT_ERR_DRAIN_BUSY';
 }
 
 /** Resolves when the socket is closed and the process gone. Rejects when that takes too long. */

@@ -1,6 +1,6 @@
 /** ftctl events: what happened to the node, in the words of its log. */
 import { readLines } from '../control-client';
-import { printable, refusedBy } from './answer';
+import { complain, printable, refusedBy } from './answer';
 import { type CtlCall, type CtlCommand, CtlExitCode } from './command';
 import { type Fields, fieldsIn, textIn } from './fields';
 import { lookOf, render, type Style } from './terminal';
@@ -47,7 +47,8 @@ async function events({ control, json, flags }: CtlCall): Promise<CtlExitCode> {
   if ('status' in reader) return refusedBy(reader, json);
   const end = await reader.ended;
   if (!follow && end === 'done') return CtlExitCode.ok;
-  process.stderr.write('ftctl: the node has ended, or let go of its control socket.\n');
+  const message = 'the node has ended, or let go of its control socket.';
+  complain({ code: 'FT_ERR_CONTROL_GONE', message }, json);
   return CtlExitCode.environment;
 }
 

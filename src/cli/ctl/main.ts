@@ -1,12 +1,13 @@
 /**
  * ftctl from its words to its exit code.
  *
- *   words ─▶ call ─▶ the command's own code: 0 done · 5 refused · 9 waited in vain
- *     │ 2      └──── 3: nobody answers · 70: an error of our own
+ *   words ─▶ call ─▶ the command's own code: 0 done · 5 not done · 9 waited in vain · 10 unknown
+ *     │ 2      └──── 3: nobody answers · 10: nobody answers any more · 70: an error of our own
  */
 import { type FtError, toFtError } from '../../common/errors';
 import { likelySocket } from '../control-sockets';
 import { version } from '../version';
+import { complain } from './answer';
 import { CtlExitCode } from './command';
 import { ctlCommandHelp, ctlHelp } from './help-text';
 import { CONTROL_VARIABLE, readCtlWords } from './read-words';
@@ -27,13 +28,15 @@ export async function ctlMain(words: readonly string[]): Promise<void> {
     }
   } catch (thrown) {
     const error = toFtError(thrown);
-    process.stderr.write(`ftctl: ${error.message}\n`);
+    const { code, message, facts } = error;
+    complain({ ...facts, code, message }, words.includes('--json'));
     process.exitCode = codeOf(error);
   }
 }
 
 function codeOf(error: FtError): CtlExitCode {
   if (error.code === 'FT_ERR_CONFIG') return CtlExitCode.usage;
+  if (error.code === 'FT_ERR_CONTROL_UNANSWERED') return CtlExitCode.unknown;
   const ours = ['FT_ERR_UNEXPECTED', 'FT_ERR_CONTROL_ANSWER'];
   return ours.includes(error.code) ? CtlExitCode.internal : CtlExitCode.environment;
 }

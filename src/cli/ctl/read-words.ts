@@ -26,7 +26,10 @@ const CONTROL_FLAG: CtlFlag = {
     'default. Where that is not there, the only /run/romulus/PAIR/control.sock that is',
   offers: 'files',
 };
-const JSON_FLAG: CtlFlag = { name: 'json', help: 'prints the answer as JSON, for programs' };
+const JSON_FLAG: CtlFlag = {
+  name: 'json',
+  help: 'prints the answer as JSON, for programs; of an error its code and message',
+};
 const HELP_FLAGS: readonly CtlFlag[] = [
   { name: 'help', help: 'prints this text' },
   { name: 'version', help: 'prints the version' },

@@ -1,7 +1,7 @@
 /** ftctl status: what a node is and does at this moment, or, with --wait, once it is well. */
 import { FtError } from '../../common/errors';
 import { askNode, type ControlAnswer } from '../control-client';
-import { refusedBy } from './answer';
+import { complain, refusedBy } from './answer';
 import { type CtlCall, type CtlCommand, CtlExitCode } from './command';
 import type { Fields } from './fields';
 import { statusText, syncWords } from './status-text';
@@ -60,7 +60,7 @@ async function status(call: CtlCall): Promise<CtlExitCode> {
 
 /** The first answer that is as it shall be; undefined when time is over, which is said. */
 async function waited(call: CtlCall, wait: Wait): Promise<ControlAnswer | undefined> {
-  const { control, flags } = call;
+  const { control, json, flags } = call;
   const seconds = flags.integer('timeout');
   const endMs = seconds === 0 ? Number.POSITIVE_INFINITY : performance.now() + seconds * 1000;
   const progress = new ProgressLine();
@@ -77,7 +77,9 @@ async function waited(call: CtlCall, wait: Wait): Promise<ControlAnswer | undefi
     if (late) {
       progress.clear();
       const how = answer instanceof FtError ? answer.message : statusText(answer.body).trimEnd();
-      process.stderr.write(`ftctl: not ${wait} after ${seconds} s. ${how}\n`);
+      const message = `not ${wait} after ${seconds} s.`;
+      const last = answer instanceof FtError ? { cause: answer.code } : { status: answer.body };
+      complain({ code: 'FT_ERR_CONTROL_WAITED', message, ...last }, json, `${message} ${how}`);
       return undefined;
     }
     await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS));

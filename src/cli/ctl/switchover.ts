@@ -11,7 +11,9 @@ export const switchoverCommand: CtlCommand = {
       'goes on at the other host; no client loses an answer. This node becomes the standby, if it ' +
       'was started with --listen.',
     'Refused, with the guest running on as before, when the pair is not protected, or when its ' +
-      'witness cannot decide at this moment.',
+      'witness cannot decide at this moment. If the link is lost or this node ends in the midst of ' +
+      'it, the witness decides where the guest runs, and this node may not know: ask both for their ' +
+      'status before you try again (code 10).',
   ],
   json: true,
   examples: [

@@ -29,7 +29,8 @@ export const watchCommand: CtlCommand = {
     'Fills the terminal (80x24 is enough) and is redrawn every second and with every event. q or ' +
       'Ctrl-C leaves; the terminal is as it was before. When the node ends, it says so and tries ' +
       'again until the node is back.',
-    'Without a terminal it prints one line for each sample.',
+    'Without a terminal it prints one line for each sample; with --json each is an object, as ' +
+      'docs/status-lines.md has it.',
   ],
   flags: [
     {
@@ -47,9 +48,11 @@ export const watchCommand: CtlCommand = {
       type: { kind: 'integer', min: 0, max: 1_000_000 },
     },
   ],
+  json: true,
   examples: [
     ['watch', 'is it doing well? q leaves'],
     ['watch --count 10 | cat', 'ten lines, one a second'],
+    ['watch --json --interval-ms 250', 'for programs: one JSON object a line'],
   ],
   run: watch,
 };
@@ -61,7 +64,7 @@ async function watch(call: CtlCall): Promise<CtlExitCode> {
 
 class Watching {
   private readonly look: Look = lookOf(process.stdout, process.env);
-  private readonly terminal = process.stdout.isTTY === true;
+  private readonly terminal: boolean;
   private readonly countMax: number;
   private samples = 0;
   private lastSeq = 0;
@@ -80,12 +83,13 @@ class Watching {
 
   constructor(private readonly call: CtlCall) {
     this.countMax = call.flags.integer('count');
+    this.terminal = process.stdout.isTTY === true && !call.json;
   }
 
   async run(): Promise<CtlExitCode> {
     // A node that is not there from the beginning is a mistake in the command line.
     const refused = await this.connect();
-    if (refused !== undefined) return refusedBy(refused, false);
+    if (refused !== undefined) return refusedBy(refused, this.call.json);
     this.open();
     try {
       return await this.code;
@@ -145,7 +149,8 @@ class Watching {
     this.samples += 1;
     this.history = [...this.history, numberIn(sample, 'epochsPerSecond')].slice(-HISTORY_MAX);
     if (this.terminal) this.draw();
-    else process.stdout.write(`${watchLine(this.view())}\n`);
+    else
+      process.stdout.write(`${this.call.json ? JSON.stringify(sample) : watchLine(this.view())}\n`);
     if (this.samples === this.countMax) this.leave(CtlExitCode.ok);
   }
 
