@@ -42,6 +42,7 @@ import { openControl } from './open-control';
 import { openHttp } from './open-http';
 import { openTls, troubleTo } from './open-tls';
 import type { Reloader } from './reloader';
+import { warnOfSharedMac } from './shared-mac';
 
 const DIAL_MS = 1000;
 /** With the handshake of TLS in it. */
@@ -118,6 +119,7 @@ async function assemble(
   const journal = new Journal();
   const logger = journal.tee(outside.log);
   warnOfFaults(config.guest, logger);
+  warnOfSharedMac(config.guest, logger);
   const tls = openTls(config, logger);
   if (tls !== undefined) {
     opened.push(() => tls.close());

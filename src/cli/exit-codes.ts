@@ -49,8 +49,8 @@ export function sentenceOfEnd(end: NodeEnd): string {
     case 'fenced':
       return (
         `Node ${end.current.owner} won generation ${end.current.generation}; the guest goes on ` +
-        'there. Start this host with ft-standby to protect it; with --listen and --on-fenced rejoin ' +
-        'it does so by itself.'
+        'there. Start this node again to protect it: ft-primary with --listen, or ft-standby. With ' +
+        '--on-fenced rejoin it does so by itself.'
       );
     case 'drained':
       return DRAINED[end.drained.guest];

@@ -2,6 +2,9 @@
 import { CPU_MODELS, MACHINES } from './choices';
 import type { FlagSpec } from './flag-spec';
 
+/** The address of a card that nobody gave one. */
+export const DEFAULT_MAC = '52:54:00:12:34:56';
+
 export const GUEST_FLAGS: readonly FlagSpec[] = [
   {
     group: 'Guest',
@@ -73,8 +76,8 @@ export const GUEST_FLAGS: readonly FlagSpec[] = [
     name: 'mac',
     value: 'AA:BB:CC:DD:EE:FF',
     type: { kind: 'mac' },
-    fallback: '52:54:00:12:34:56',
-    help: "the card's address; the same on both hosts",
+    fallback: DEFAULT_MAC,
+    help: "the card's address; the same on both hosts, and each guest's own",
   },
   {
     group: 'Guest',

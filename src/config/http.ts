@@ -11,7 +11,7 @@ export interface HttpConfig {
   readonly address: Address;
   /** Serve HTTPS with the node's TLS material; never on loopback. */
   readonly tls: boolean;
-  /** Origins of the peers' servers, such as "https://host-b.example:9100". */
+  /** Origins of the peers' servers, such as "https://host-b.example:7080". */
   readonly peers: readonly string[];
   /** Undefined: no token opens the reader's paths. */
   readonly tokenFile: string | undefined;

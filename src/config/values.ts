@@ -135,11 +135,11 @@ export function parsePrefix(flag: string, text: string): string {
   throw configError(flag, text, 'a slash and a name, perhaps several times over, such as /romulus');
 }
 
-/** "https://host:9100": of host and port alone. Gives its origin, without a slash at the end. */
+/** "https://host:7080": of host and port alone. Gives its origin, without a slash at the end. */
 export function parseUrl(flag: string, text: string): string {
   const origin = bareOrigin(text);
   if (origin !== undefined) return origin;
-  throw configError(flag, text, `an ${BARE_URL}, such as https://node-a:9100`);
+  throw configError(flag, text, `an ${BARE_URL}, such as https://node-a:7080`);
 }
 
 export const BARE_URL = 'http:// or https:// URL of host and port alone';

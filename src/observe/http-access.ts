@@ -92,7 +92,7 @@ export interface HttpAccessOptions {
   /** The server speaks TLS, with requests for client certificates. */
   readonly tls: boolean;
   readonly token: TokenFile | undefined;
-  /** Origins of the peers' dashboards, such as "https://host-b.example:9100". */
+  /** Origins of the peers' dashboards, such as "https://host-b.example:7080". */
   readonly peers: readonly string[];
   /** The host that the server was told to listen at. */
   readonly host: string;

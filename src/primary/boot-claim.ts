@@ -99,7 +99,7 @@ function sameName(boot: BootClaim, current: NewestGeneration): FtError {
 function owned(boot: BootClaim, generation: number, owner: string): FtError {
   const message =
     `Generation ${generation} of pair ${boot.pair} belongs to node ${owner}, which may be ` +
-    `running the guest. Start this host with ft-standby, or add --force-claim if ${owner} is ` +
-    'known to be off.';
+    `running the guest. Start this node with --listen (or as ft-standby) to protect it, or add ` +
+    `--force-claim if ${owner} is known to be off.`;
   return new FtError('FT_ERR_GENERATION_OWNED', message, { pair: boot.pair, generation, owner });
 }

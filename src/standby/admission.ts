@@ -31,7 +31,7 @@ export function judge(here: Standing, hello: Hello, generation: number): Refuse 
   if (here.closed !== undefined) {
     const message =
       `Node ${nodeId} is ${here.closed} in generation ${ours}. Start your ` +
-      'node with ft-standby if it shall protect this one.';
+      'node again, with --listen (or as ft-standby), if it shall protect this one.';
     return refusal('FT_ERR_ACTIVE', 'generation', ours, `${generation}`, message);
   }
   if (hello.channel === 'heartbeat') {

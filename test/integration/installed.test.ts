@@ -127,7 +127,6 @@ function writeStage(stage: string): void {
         `  - 127.0.0.1:${other}`,
         'suspect-after-ms: 1000',
         'witness: file:/var/lib/romulus/witness',
-        `control: /run/romulus/${name}/control.sock`,
         '',
       ].join('\n'),
     );

@@ -5,10 +5,9 @@
 import { spawnSync } from 'node:child_process';
 import { findDualActive } from '../../src/drill/lan/dual-active';
 import { type HostName, Lan } from '../../src/drill/lan/lan';
+import { GUEST_MAC } from '../../src/drill/lan/netns';
 import { PortWatch } from '../../src/drill/lan/port-watch';
 import { monotonicUs } from '../../src/drill/process/time';
-
-const GUEST_MAC = '52:54:00:12:34:56';
 
 describe('the drills’ network', () => {
   let lan: Lan;

@@ -42,7 +42,9 @@ describe('the units', () => {
     for (const target of ['basic', 'sysinit', 'shutdown', 'network', 'network-online']) {
       writeFileSync(path.join(units, `${target}.target`), `[Unit]\nDescription=${target}\n`);
     }
-    for (const command of ['usr/local/bin/ft-primary', 'usr/local/bin/ftctl', 'usr/bin/ip']) {
+    writeFileSync(path.join(units, 'docker.service'), '[Service]\nExecStart=/usr/bin/docker\n');
+    const ours = ['usr/local/bin/ft-primary', 'usr/local/bin/ftctl'];
+    for (const command of [...ours, 'usr/bin/ip', 'usr/bin/install', 'usr/bin/docker', 'bin/sh']) {
       mkdirSync(path.dirname(path.join(folder, command)), { recursive: true });
       writeFileSync(path.join(folder, command), '#!/bin/sh\n');
       chmodSync(path.join(folder, command), 0o755);
@@ -75,6 +77,31 @@ describe('the units', () => {
     for (const step of ['create_ruleset', 'add_rule', 'restrict_self']) {
       expect(allowed).toContain(`landlock_${step}`);
     }
+  });
+
+  verifies('nor about the one that runs a container', () => {
+    const units = path.join(folder, 'etc/systemd/system');
+    cpSync(path.join(root, 'packaging/container'), units, { recursive: true });
+    expect(verify()).toEqual({ status: 0, text: '' });
+  });
+
+  test('node, reload and stop speak of one control socket, whatever the file says', () => {
+    for (const kind of ['systemd', 'container']) {
+      const unit = read(`packaging/${kind}/romulus@.service`);
+      expect(unit).toMatch(/^Environment=ROMULUS_CONTROL=\/run\/romulus\/%i\/control\.sock$/m);
+      expect(unit).not.toContain('--control');
+    }
+  });
+
+  test('"install container" puts the unit of a container in place of the other', () => {
+    const install = path.join(root, 'packaging/install');
+    const env = { ...process.env, DESTDIR: path.join(folder, 'host') };
+    const unit = path.join(folder, 'host/usr/local/lib/systemd/system/romulus@.service');
+    expect(spawnSync(install, ['container'], { env }).status).toBe(0);
+    expect(readFileSync(unit, 'utf8')).toBe(read('packaging/container/romulus@.service'));
+    expect(spawnSync(install, [], { env }).status).toBe(0);
+    expect(readFileSync(unit, 'utf8')).toContain('/usr/local/bin/ft-primary --config');
+    expect(spawnSync(install, ['docker'], { env }).status).toBe(1);
   });
 
   test('what a restart may be and may not be is as the exit codes say', () => {

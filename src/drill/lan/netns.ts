@@ -17,6 +17,8 @@ import { atExit } from '../process/process-exit';
 
 export const BRIDGE_ADDRESS = '10.77.0.1';
 export const GUEST_ADDRESS = '10.77.0.2';
+/** The address of its card, which is not the one that every guest has by default. */
+export const GUEST_MAC = '52:54:00:4d:00:02';
 
 const open = new Set<NetworkNamespace>();
 let made = 0;

@@ -14,9 +14,8 @@ import { atExit } from '../process/process-exit';
 import { monotonicUs } from '../process/time';
 import type { GuestFrame } from './dual-active';
 import { HOST_NAMES, type HostName, type Lan } from './lan';
+import { GUEST_MAC } from './netns';
 
-/** The address of the guest's card, the default of --mac. */
-const GUEST_MAC = '52:54:00:12:34:56';
 const FILE_HEADER_BYTES = 24;
 const RECORD_HEADER_BYTES = 16;
 /** The kernel hands frames over in blocks, the last one after a second at most. */

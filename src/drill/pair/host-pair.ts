@@ -15,7 +15,7 @@ import path from 'node:path';
 import type { Grant } from '../lan/dual-active';
 import type { HostName, Lan, LanHost } from '../lan/lan';
 import { HOST_NAMES } from '../lan/lan';
-import { GUEST_ADDRESS } from '../lan/netns';
+import { GUEST_ADDRESS, GUEST_MAC } from '../lan/netns';
 import { BEACON_PORT } from '../oracle/oracle-layout';
 import { type Line, projectRoot, WatchedProcess } from '../process/process';
 import { atExit } from '../process/process-exit';
@@ -205,7 +205,8 @@ export class HostPair {
         ...(command === 'ft-primary' ? kernel : []),
         ...['--listen', `${here.address}:${PORT}`, '--standby', `${there.address}:${PORT}`],
         ...['--control', this.controlPath(host), '--insecure'],
-        ...['--memory', options.memory, '--tap', here.tap, ...VCPU_FLAGS],
+        ...['--memory', options.memory, '--tap', here.tap, '--mac', GUEST_MAC],
+        ...VCPU_FLAGS,
         ...['--suspect-after-ms', `${options.suspectAfterMs}`],
         ...['--pair', options.pair, '--node', host, '--witness', options.witness(here)],
         ...['--status-interval-ms', `${options.statusIntervalMs ?? 250}`],

@@ -10,7 +10,7 @@
 import { closeSync, mkdtempSync, openSync, rmSync, truncateSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { GUEST_ADDRESS, NetworkNamespace } from '../lan/netns';
+import { GUEST_ADDRESS, GUEST_MAC, NetworkNamespace } from '../lan/netns';
 import { BEACON_PORT } from '../oracle/oracle-layout';
 import { type Line, projectRoot, WatchedProcess } from '../process/process';
 import { atExit } from '../process/process-exit';
@@ -237,7 +237,10 @@ export class Pair {
     const { options } = this;
     const network =
       options.machine === 'kvm'
-        ? ['--tap', slot.tap ?? '', ...(options.unpinned === true ? [] : VCPU_FLAGS)]
+        ? [
+            ...['--tap', slot.tap ?? '', '--mac', GUEST_MAC],
+            ...(options.unpinned === true ? [] : VCPU_FLAGS),
+          ]
         : ['--sim-port', `${this.simPort}`];
     const disk = options.diskBytes === undefined ? [] : ['--disk', this.imagePath(slot)];
     return [

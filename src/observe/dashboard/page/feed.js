@@ -58,7 +58,7 @@ export class NodeFeed {
   #silence;
 
   /**
-   * @param {string} origin "http://127.0.0.1:9100"
+   * @param {string} origin "http://127.0.0.1:7080"
    * @param {() => string | undefined} token
    * @param {(message: Message) => void} onMessage
    * @param {(state: FeedState) => void} onState
