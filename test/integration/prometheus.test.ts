@@ -83,7 +83,9 @@ kvmDescribe('Prometheus', () => {
   const begin = async (forSeconds: number): Promise<PrometheusServer> => {
     if (pair.netns === undefined) throw new Error('The pair has no namespace.');
     await pair.start();
-    const job = { job_name: 'romulus', static_configs: [{ targets: pair.slots.map(targetOf) }] };
+    // As in dashboards/prometheus.example.yml.
+    const targets = { targets: pair.slots.map(targetOf), labels: { pair: 'drill' } };
+    const job = { job_name: 'romulus', honor_labels: true, static_configs: [targets] };
     prometheus = await PrometheusServer.start(pair.netns, [job], forSeconds);
     return prometheus;
   };
@@ -112,7 +114,7 @@ kvmDescribe('Prometheus', () => {
 
   /** Neither of them fires. Others may, such as late heartbeats, where the host has much to do. */
   const rests = (server: PrometheusServer): Promise<void> => {
-    const ours = ['RomulusUnprotected', 'RomulusNodeDown'];
+    const ours = ['RomulusUnprotected', 'RomulusNodeDown', 'RomulusGuestDown', 'RomulusPairDown'];
     const none = (): boolean => !server.firing().some((alert) => ours.includes(alert));
     return until('the alerts to clear', none, PATIENCE_MS);
   };
@@ -148,6 +150,13 @@ kvmDescribe('Prometheus', () => {
       }
       const story = 'max_over_time(ft_state{node="b0",state=~"ready|solo|protected"}[10m])';
       expect(server.query(story).map(({ value }) => value)).toEqual([1, 1, 1]);
+
+      // With both of them gone, who is left to say so are the targets.
+      await pair.stopInOrder();
+      await fires(server, 'RomulusPairDown');
+      const down = server.query('ALERTS{alertname="RomulusPairDown"}').map(({ labels }) => labels);
+      expect(down).toMatchObject([{ pair: 'drill', alertstate: 'firing' }]);
+      expect(server.query('{exported_pair!=""}')).toEqual([]);
     },
     TEST_MS,
   );

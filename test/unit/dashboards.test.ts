@@ -162,6 +162,23 @@ describe('dashboards/', () => {
     ]);
   });
 
+  test('the example of a configuration names the pair of each target, and somebody to tell', () => {
+    const text = read('dashboards/prometheus.example.yml');
+    const whole = parse(text.replace(/^ {2}# (?=- job_name| {2})/gm, '  ')) as {
+      alerting: { alertmanagers: unknown[] };
+      scrape_configs: {
+        honor_labels?: boolean;
+        static_configs: { labels?: { pair?: string } }[];
+      }[];
+    };
+    expect(whole.alerting.alertmanagers).toHaveLength(1);
+    expect(whole.scrape_configs).toHaveLength(2);
+    for (const { honor_labels, static_configs } of whole.scrape_configs) {
+      expect(honor_labels).toBe(true);
+      for (const { labels } of static_configs) expect(labels?.pair).toBe('web');
+    }
+  });
+
   test('panels have titles, descriptions and places of their own', () => {
     const { panels } = dashboard as {
       panels: {
