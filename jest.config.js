@@ -20,7 +20,8 @@ const project = (name, timeoutMs, more = {}) => ({
   testEnvironment: 'node',
   testMatch: [`<rootDir>/test/${name}/**/*.test.ts`],
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/build/'],
-  transform: { '^.+\\.ts$': '@swc/jest' },
+  // The dashboard's page is modules for browsers, and its logic is tested here.
+  transform: { '^.+\\.ts$': '@swc/jest', '/dashboard/page/.+\\.js$': '@swc/jest' },
   globals: { TEST_TIMEOUT_MS: timeoutMs },
   setupFilesAfterEnv: ['<rootDir>/tools/jest-timeout.js'],
   ...more,

@@ -72,8 +72,8 @@ export const OPERATION_FLAGS: readonly FlagSpec[] = [
     type: { kind: 'path' },
     reload: 'contents',
     help:
-      'file whose first line opens metrics and dashboard; off loopback that or a client certificate ' +
-      'is needed',
+      'file whose first line opens metrics and dashboard, the same on all nodes of a pair; off ' +
+      'loopback that or a client certificate is needed',
   },
   {
     group: 'Operation',

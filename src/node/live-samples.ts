@@ -8,8 +8,9 @@
  *   { type: "now",    status }     after a change of state: levels, without rates
  *
  * `at` is wall-clock time in ms. A sample has the fields of a status line (docs/status-lines.md), but
- * for the stages of an epoch. Costs one status line a second, whether anybody looks or not: who opens
- * the page after something happened wants to see what was before.
+ * for the stages of an epoch, and `since`: when `protected` became what it is. Costs one status line
+ * a second, whether anybody looks or not: who opens the page after something happened wants to see
+ * what was before.
  */
 import type { Clock } from '../common/clock';
 import { COARSE_MS } from './event-loop';
@@ -51,6 +52,9 @@ export class LiveSamples {
   private readonly rows: Row[] = [];
   private readonly startedAt = Date.now();
   private sample: StatusLine = {};
+  /** `protected` as it was when it was looked at last, and since when it was so. */
+  private safe: StatusLine[string] | undefined;
+  private since = 0;
   private timer: NodeJS.Timeout | undefined;
   private unlisten: () => void = () => undefined;
 
@@ -86,15 +90,26 @@ export class LiveSamples {
       peers: this.peers,
       started: this.startedAt,
       at: Date.now(),
-      sample: { ...this.sample, ...statusNow(this.node) },
+      sample: { ...this.sample, ...this.now() },
       history: { fields: HISTORY_FIELDS, rows: this.rows },
       events: this.journal.since(Math.max(0, this.journal.seq - EVENTS_MAX)),
     };
   }
 
+  private now(): StatusLine {
+    return this.dated(statusNow(this.node));
+  }
+
+  private dated(status: StatusLine): StatusLine {
+    const at = Date.now();
+    if (status['protected'] !== this.safe) this.since = at;
+    this.safe = status['protected'];
+    return { at, since: this.since, ...status };
+  }
+
   private take(): void {
-    const line: Record<string, number | string | boolean> = { at: Date.now() };
-    for (const [name, value] of Object.entries(this.reporter.next())) {
+    const line: Record<string, number | string | boolean> = {};
+    for (const [name, value] of Object.entries(this.dated(this.reporter.next()))) {
       if (!name.startsWith('stage')) line[name] = value;
     }
     this.sample = line;
@@ -106,6 +121,6 @@ export class LiveSamples {
   private happened(event: JournalEvent): void {
     this.onMessage({ type: 'event', event });
     if (event.kind !== 'state') return;
-    this.onMessage({ type: 'now', status: { at: Date.now(), ...statusNow(this.node) } });
+    this.onMessage({ type: 'now', status: this.now() });
   }
 }

@@ -25,6 +25,8 @@ const PAGE: Readonly<Record<string, string>> = {
   'format.js': '/assets/format.js',
   'model.js': '/assets/model.js',
   'plots.js': '/assets/plots.js',
+  'trouble.js': '/assets/trouble.js',
+  'verdict.js': '/assets/verdict.js',
   'view.js': '/assets/view.js',
   'icon.svg': '/assets/icon.svg',
 };
@@ -48,17 +50,18 @@ export function pageRoutes(peers: readonly string[]): ReadonlyMap<string, HttpRo
   return routes;
 }
 
-/** Scripts and styles of this server, sockets of it and of the peers, and nothing from anywhere else. */
+/**
+ * Scripts and styles of this server, its feed and those of the peers, before each of which comes a
+ * request (feed.js), and nothing from anywhere else.
+ */
 function pageHeaders(peers: readonly string[]): Readonly<Record<string, string>> {
   const sockets = peers.map((peer) => peer.replace(/^http/, 'ws'));
-  // Before the socket of a peer comes a request to it: see feed.js.
-  const requests = peers.filter((peer) => peer.startsWith('https:'));
   const policy = [
     "default-src 'none'",
     "script-src 'self'",
     "style-src 'self'",
     "img-src 'self'",
-    ["connect-src 'self'", ...sockets, ...requests].join(' '),
+    ["connect-src 'self'", ...sockets, ...peers].join(' '),
     "base-uri 'none'",
     "form-action 'none'",
     "frame-ancestors 'none'",

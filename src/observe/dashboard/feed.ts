@@ -6,8 +6,10 @@
  *        ◀── ping ── pong ──▶   silence ─▶ dropped
  *
  * Whoever listens costs the node at most BUFFERED_BYTES_MAX: a reader that takes less than it is sent
- * is dropped, and so is one that says anything (there is nothing to say) or pings for ever. Each message is written as
- * JSON once for all of them, and not at all when nobody is there.
+ * is dropped, and so is one that says anything (there is nothing to say) or pings for ever. A reader
+ * too many is told so by a close code, since browsers hide from pages with which status an upgrade
+ * was refused. Each message is written as JSON once for all readers, and not at all when nobody is
+ * there.
  */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -35,6 +37,10 @@ export const FEED_LIMITS: FeedLimits = {
 /** Close codes of RFC 6455. */
 const GOING_AWAY = 1001;
 const POLICY = 1008;
+/** "Try again later", of the same registry. */
+const FULL = 1013;
+/** Who does not answer a farewell is not waited for. */
+const FAREWELL_MS = 100;
 /** Pages say nothing; a control frame has at most 125 bytes. */
 const MESSAGE_BYTES_MAX = 125;
 /** Pings of a reader's own that are answered between two of ours; some programs send them. */
@@ -75,8 +81,7 @@ export class Feed {
   /** Takes the socket of a request that was let in. */
   accept(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const offered = offeredProtocols(request);
-    if (this.readers.size >= this.limits.readersMax) refuseUpgrade(socket, 503);
-    else if (offered[0] !== '' && !offered.includes(FEED_PROTOCOL)) refuseUpgrade(socket, 400);
+    if (offered[0] !== '' && !offered.includes(FEED_PROTOCOL)) refuseUpgrade(socket, 400);
     else this.sockets.handleUpgrade(request, socket, head, (reader) => this.greet(reader));
   }
 
@@ -90,10 +95,8 @@ export class Feed {
   /** Lets everybody go: the proof that they came with is not good any more, or the node ends. */
   dropAll(why: string): void {
     for (const reader of [...this.readers.keys()]) {
-      reader.close(GOING_AWAY, why);
+      sendAway(reader, GOING_AWAY, why);
       this.forget(reader);
-      // Who does not answer the farewell is not waited for.
-      setTimeout(() => reader.terminate(), 100).unref();
     }
   }
 
@@ -104,6 +107,10 @@ export class Feed {
   }
 
   private greet(reader: WebSocket): void {
+    if (this.readers.size >= this.limits.readersMax) {
+      sendAway(reader, FULL, 'as many as may look on do so');
+      return;
+    }
     const heard: Heard = { answered: true, pings: 0 };
     this.readers.set(reader, heard);
     this.timer ??= setInterval(() => this.look(), this.limits.pingMs).unref();
@@ -150,4 +157,10 @@ export class Feed {
     clearInterval(this.timer);
     this.timer = undefined;
   }
+}
+
+function sendAway(reader: WebSocket, code: number, why: string): void {
+  reader.on('error', () => reader.terminate());
+  reader.close(code, why);
+  setTimeout(() => reader.terminate(), FAREWELL_MS).unref();
 }

@@ -1,10 +1,10 @@
 /**
- * Brings the page to life: asks whether a token is needed, opens a feed to the node that the page
- * came from and to each of its peers, and shows what they say. Any of them may die: the page goes on
- * with who lives, and picks up who returns.
+ * Brings the page to life: opens a feed to the node that the page came from and to each of its peers,
+ * and shows what they say. Any of them may die: the page goes on with who lives, and picks up who
+ * returns.
  *
- *   /access ── reader ─▶ feed of this node ── hello names peers ─▶ feeds of the peers
- *      └── not yet ─▶ the token is asked for, once in this tab
+ *   feed of this node ── hello names peers ─▶ feeds of the peers
+ *      └── wants a token, or another one ─▶ it is asked for, and kept until the tab is closed
  */
 import { NodeFeed } from './feed.js';
 import { clock, utc } from './format.js';
@@ -15,6 +15,8 @@ import { byId, setText, showEvents, showNodes, showTiles, showVerdict } from './
 const TOKEN_KEY = 'romulus-token';
 
 const model = new PairModel();
+/** @type {NodeFeed[]} */
+const feeds = [];
 const plots = new Plots(model, byId('plots'), byId('table'));
 /** Names of the nodes that the plots were built with. */
 let plotted = '';
@@ -23,46 +25,6 @@ let drawn = 0;
 /** @returns {string | undefined} */
 function token() {
   return sessionStorage.getItem(TOKEN_KEY) ?? undefined;
-}
-
-/** Whether this node lets us read. */
-async function mayRead() {
-  const known = token();
-  const headers = known === undefined ? {} : { Authorization: `Bearer ${known}` };
-  const response = await fetch('/access', { headers, cache: 'no-store' });
-  return /** @type {{ reader: boolean }} */ (await response.json()).reader;
-}
-
-function askForToken() {
-  const hadOne = token() !== undefined;
-  sessionStorage.removeItem(TOKEN_KEY);
-  byId('board').hidden = true;
-  byId('token').hidden = false;
-  const error = byId('token-error');
-  setText(error, hadOne ? 'The token is not good, or not any more.' : '');
-  const input = /** @type {HTMLInputElement} */ (byId('token-text'));
-  input.focus();
-  byId('token-form').addEventListener(
-    'submit',
-    (event) => {
-      event.preventDefault();
-      sessionStorage.setItem(TOKEN_KEY, input.value.trim());
-      input.value = '';
-      start().catch(showTrouble);
-    },
-    { once: true },
-  );
-}
-
-async function start() {
-  if (!(await mayRead())) {
-    askForToken();
-    return;
-  }
-  byId('token').hidden = true;
-  byId('board').hidden = false;
-  if (model.nodes.length === 0) addNode(location.origin);
-  show();
 }
 
 /** @param {string} origin */
@@ -80,38 +42,63 @@ function addNode(origin) {
       // Figures come every second, and are shown by tick(); a change of state is shown at once.
       if (message.type === 'hello' || message.type === 'now') show();
     },
-    (state) => {
+    ({ state, trouble }) => {
       node.feed = state;
+      node.trouble = trouble;
+      if (node === model.nodes[0]) showTokenForm(node);
       show();
-      // A node that lets us in no more looks, from here, like one that is away.
-      if (state === 'lost' && node === model.nodes[0]) checkAccess();
     },
   );
+  feeds.push(feed);
   feed.open();
 }
 
-function checkAccess() {
-  mayRead().then(
-    (isReader) => {
-      if (!isReader) askForToken();
-    },
-    () => undefined,
-  );
+/** From when this page's own node wants a token until it lets us in. @param {NodeModel} own */
+function showTokenForm(own) {
+  const form = byId('token');
+  if (own.isLive) form.hidden = true;
+  if (own.trouble.kind !== 'token') return;
+  const opens = form.hidden;
+  form.hidden = false;
+  const hadOne = token() !== undefined;
+  setText(byId('token-error'), hadOne ? 'The token is not good, or not any more.' : '');
+  // Whoever watches the other node is left where they are.
+  if (opens && model.live.length === 0) byId('token-text').focus();
+}
+
+/** @param {SubmitEvent} event */
+function takeToken(event) {
+  event.preventDefault();
+  const input = /** @type {HTMLInputElement} */ (byId('token-text'));
+  const text = input.value.trim();
+  input.value = '';
+  input.focus();
+  const isToken = /^[!-~]+$/.test(text);
+  setText(byId('token-error'), isToken ? '' : 'That is no token: one word, as it is in the file.');
+  if (!isToken) return;
+  sessionStorage.setItem(TOKEN_KEY, text);
+  for (const feed of feeds) if (feed.state !== 'live') feed.open();
 }
 
 function show() {
-  showVerdict(model);
-  showNodes(model);
-  showTiles(model);
-  const live = model.nodes.filter((node) => node.isLive).length;
+  const [own] = model.nodes;
+  const live = model.live.length;
+  const none = own?.feed === 'connecting' ? 'connecting' : 'no connection';
   const badge = byId('live');
   badge.dataset['live'] = live === 0 ? 'none' : live < model.nodes.length ? 'some' : 'all';
   setText(
     badge,
     live === 0
-      ? 'no connection'
+      ? none
       : `live from ${live} of ${model.nodes.length} ${model.nodes.length === 1 ? 'node' : 'nodes'}`,
   );
+  // Without a token there may be nothing to show; before the first answer that is not known.
+  const waits = own?.feed === 'connecting' || own?.trouble.kind === 'token';
+  byId('board').hidden = waits && live === 0;
+  if (byId('board').hidden) return;
+  showVerdict(model);
+  showNodes(model);
+  showTiles(model);
   const names = model.nodes.map((node) => node.title).join();
   if (names === plotted) return;
   plotted = names;
@@ -125,20 +112,14 @@ function tick() {
   setText(time, clock(now));
   time.dateTime = new Date(now).toISOString();
   time.title = utc(now);
-  if (byId('board').hidden) return;
   show();
+  if (byId('board').hidden) return;
   if (document.visibilityState === 'hidden' && now - drawn < 10_000) return;
   drawn = now;
   plots.update();
 }
 
-/** @param {unknown} thrown */
-function showTrouble(thrown) {
-  byId('board').hidden = false;
-  setText(byId('verdict-title'), 'This page cannot start');
-  setText(byId('verdict-text'), String(thrown));
-}
-
-start().catch(showTrouble);
+byId('token-form').addEventListener('submit', takeToken);
+addNode(location.origin);
 setInterval(tick, 1000);
 tick();

@@ -72,7 +72,14 @@ export function clock(ms) {
   return new Date(ms).toLocaleTimeString('en-GB');
 }
 
-/** The same to the millisecond. @param {number} ms */
+/** One that may lie days back. @param {number} ms */
+export function moment(ms) {
+  const then = new Date(ms);
+  if (then.toDateString() === new Date().toDateString()) return clock(ms);
+  return `${clock(ms)} on ${then.toLocaleDateString('en-GB', { day: 'numeric', month: 'long' })}`;
+}
+
+/** A moment to the millisecond. @param {number} ms */
 export function preciseClock(ms) {
   const millis = `${new Date(ms).getMilliseconds()}`.padStart(3, '0');
   return `${clock(ms)}.${millis}`;

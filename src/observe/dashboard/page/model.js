@@ -1,8 +1,8 @@
 /**
- * What the page knows: each node's last word, the figures of the last five minutes, the events of
- * all nodes, and the verdict over the pair that follows from them.
+ * What the page knows: each node's last word, the figures of the last five minutes, and who runs
+ * the guest.
  */
-import { clock } from './format.js';
+import { NO_TROUBLE } from './feed.js';
 
 /** @typedef {import('./feed.js').Sample} Sample */
 /** @typedef {import('./feed.js').JournalEvent} JournalEvent */
@@ -10,7 +10,6 @@ import { clock } from './format.js';
 /** @typedef {import('./feed.js').Hello} Hello */
 
 export const WINDOW_S = 300;
-const EVENTS_MAX = 300;
 
 /** One second of the pair: figures of the node that ran the guest, and of each node its own. */
 /**
@@ -20,26 +19,26 @@ const EVENTS_MAX = 300;
  * @property {string} state
  * @property {Map<string, number>} loops Node → longest absence of its event loop, µs.
  */
-/** @typedef {JournalEvent & { node: string, ms: number, key: string }} SeenEvent */
-/**
- * @typedef {object} Verdict
- * @property {'ok' | 'busy' | 'bad' | 'unknown'} level
- * @property {string} title
- * @property {string} text
- * @property {string} action What to do; empty: nothing.
- * @property {boolean} isSyncing
- */
+/** @typedef {JournalEvent & { node: string, ms: number }} SeenEvent */
+
+/** States of a primary whose guest runs here no more. */
+const OVER = new Set(['fenced', 'ended', 'stopped']);
 
 export class NodeModel {
   name = '';
   pair = '';
   /** @type {import('./feed.js').FeedState} */
   feed = 'connecting';
+  /** Why it cannot be heard, as far as this browser says. */
+  trouble = NO_TROUBLE;
   /** When it was heard last, by this browser's clock. */
   heardMs = 0;
   /** Its clock less this browser's. */
   aheadMs = 0;
+  /** When its process began; another one counts its events anew. */
   started = 0;
+  /** The newest of its events that was taken. */
+  seq = 0;
   /** @type {Sample} */
   sample = {};
 
@@ -64,6 +63,17 @@ export class NodeModel {
     return this.feed === 'live';
   }
 
+  /** Somebody answers there, though this page is told nothing. */
+  get isMute() {
+    return !this.isLive && this.trouble.kind !== 'none' && this.trouble.kind !== 'away';
+  }
+
+  /** Since when the guest has been as safe as it is, by this browser's clock; 0: it does not say. */
+  get sinceMs() {
+    const since = this.number('since');
+    return since === undefined ? 0 : since - this.aheadMs;
+  }
+
   /** How people know it. */
   get title() {
     return this.name === '' ? this.origin.replace(/^https?:\/\//, '') : this.name;
@@ -75,16 +85,12 @@ export class PairModel {
   nodes = [];
   /** @type {Map<number, Second>} Second of unix time → what was then. */
   seconds = new Map();
-  /** @type {SeenEvent[]} Oldest first. */
-  events = [];
-  /** @type {Set<string>} */
-  #seen = new Set();
 
   /** @param {NodeModel} node @param {Message} message @returns {SeenEvent[]} New events. */
   take(node, message) {
     node.heardMs = Date.now();
     if (message.type === 'hello') return this.#greet(node, message);
-    if (message.type === 'event') return this.#keepEvents(node, [message.event]);
+    if (message.type === 'event') return this.#freshEvents(node, [message.event]);
     if (message.type === 'now') {
       node.sample = { ...node.sample, ...message.status };
     } else {
@@ -98,6 +104,7 @@ export class PairModel {
   #greet(node, hello) {
     node.name = hello.node;
     node.pair = hello.pair;
+    if (node.started !== hello.started) node.seq = 0;
     node.started = hello.started;
     node.aheadMs = hello.at - Date.now();
     node.sample = hello.sample;
@@ -105,7 +112,7 @@ export class PairModel {
     for (const row of rows) {
       this.#keepSecond(node, Object.fromEntries(fields.map((name, at) => [name, row[at] ?? null])));
     }
-    return this.#keepEvents(node, hello.events);
+    return this.#freshEvents(node, hello.events);
   }
 
   /** @param {NodeModel} node @param {Sample} sample */
@@ -127,199 +134,39 @@ export class PairModel {
     for (const at of this.seconds.keys()) if (at < oldest) this.seconds.delete(at);
   }
 
-  /** @param {NodeModel} node @param {readonly JournalEvent[]} events @returns {SeenEvent[]} */
-  #keepEvents(node, events) {
+  /**
+   * A hello tells again what was told before.
+   * @param {NodeModel} node
+   * @param {readonly JournalEvent[]} events Oldest first, as their numbers are.
+   * @returns {SeenEvent[]}
+   */
+  #freshEvents(node, events) {
     const fresh = events
+      .filter(({ seq }) => seq > node.seq)
       .map((event) => ({
         ...event,
         node: node.name,
         ms: Date.parse(event.at) - node.aheadMs,
-        key: `${node.origin} ${node.started} ${event.seq}`,
-      }))
-      .filter(({ key }) => !this.#seen.has(key));
-    for (const { key } of fresh) this.#seen.add(key);
-    this.events.push(...fresh);
-    this.events.sort((a, b) => a.ms - b.ms);
-    this.events.splice(0, this.events.length - EVENTS_MAX);
+      }));
+    node.seq = fresh.at(-1)?.seq ?? node.seq;
     return fresh;
+  }
+
+  /** Nodes that can be heard. */
+  get live() {
+    return this.nodes.filter((node) => node.isLive);
   }
 
   /** The node that runs the guest, as far as anybody who can be heard says so. */
   get active() {
-    const sides = this.nodes.filter((node) => node.isLive && node.text('role') === 'primary');
+    const sides = this.live.filter(
+      (node) => node.text('role') === 'primary' && !OVER.has(node.text('state')),
+    );
     return sides.sort((a, b) => (b.number('generation') ?? 0) - (a.number('generation') ?? 0))[0];
   }
 
-  /** Until when the guest was protected, as far as this page has seen it; 0: it has not. */
-  get protectedUntilMs() {
-    let newest = 0;
-    for (const [second, { state }] of this.seconds) {
-      if (state === 'protected' && second > newest) newest = second;
-    }
-    return newest * 1000;
-  }
-
-  /** @returns {Verdict} */
-  get verdict() {
-    const { active } = this;
-    if (active !== undefined) {
-      return verdictOf(active, this.#other(active), this.protectedUntilMs);
-    }
-    const live = this.nodes.filter((node) => node.isLive);
-    const heir = live.find((node) => TAKING_OVER.has(node.text('state')));
-    if (heir !== undefined) return takeover(heir, this.#other(heir));
-    const copy = live[0];
-    if (copy === undefined) return nobody(this.nodes);
-    return unseen(copy, this.#other(copy));
-  }
-
   /** @param {NodeModel} node */
-  #other(node) {
+  other(node) {
     return this.nodes.find((candidate) => candidate !== node);
   }
-}
-
-/** The node's own reason, which stands in brackets behind what it does. @param {string} why */
-function causeOf(why) {
-  const reason = /\((.*)\)$/s.exec(why)?.[1];
-  return reason === undefined ? '' : ` Cause: ${reason.replace(/\.?$/, '.')}`;
-}
-
-/** What a standby is called that nobody named. */
-const NAMELESS = 'its standby';
-
-/** A name as it is, words with a capital letter. @param {string} subject */
-function begin(subject) {
-  return subject === NAMELESS ? 'Its standby' : subject;
-}
-
-const TAKING_OVER = new Set(['suspecting', 'promoting', 'active']);
-
-/**
- * @param {NodeModel} active
- * @param {NodeModel | undefined} other
- * @param {number} untilMs
- * @returns {Verdict}
- */
-function verdictOf(active, other, untilMs) {
-  const here = active.title;
-  const there = active.text('peer') || (other?.name ?? '') || NAMELESS;
-  const cause = causeOf(active.text('why'));
-  const state = active.text('state');
-  const common = { action: '', isSyncing: false };
-  switch (state) {
-    case 'protected':
-      return {
-        ...{ ...common, level: 'ok', title: 'Protected' },
-        text: `${begin(there)} holds everything that clients have seen. If ${here} fails, it goes on there.`,
-      };
-    case 'syncing':
-      return {
-        ...{ ...common, level: 'busy', title: 'Not protected yet', isSyncing: true },
-        text: `${begin(there)} is receiving a copy of the guest. Until it is whole, only ${here} has it.`,
-        action: 'Nothing to do but wait; the guest runs meanwhile.',
-      };
-    case 'solo':
-      return {
-        ...{ ...common, level: 'bad', title: 'UNPROTECTED' },
-        text: [
-          `${here} runs the guest alone`,
-          untilMs > 0 ? `, since ${clock(untilMs)}.` : '.',
-          ' If it fails now, the guest is lost.',
-          cause,
-        ].join(''),
-        action:
-          other === undefined || other.isLive
-            ? 'See the events below for why no standby is taken.'
-            : `Start the node on ${other.title} again; it joins and is synced by itself.`,
-      };
-    case 'suspended':
-      return {
-        ...{ ...common, level: 'bad', title: 'UNPROTECTED, and waiting' },
-        text: `${here} lost its standby. Its output is held until the witness has said who goes on.${cause}`,
-        action: 'If this lasts for longer than seconds, look after the witness.',
-      };
-    case 'switching':
-      return {
-        ...{ ...common, level: 'busy', title: 'Switching over' },
-        text: `The guest moves from ${here} to ${there}, as it was asked to.`,
-      };
-    case 'starting':
-      return {
-        ...{ ...common, level: 'busy', title: 'Starting' },
-        text: `${here} is about to boot the guest.`,
-      };
-    default:
-      return {
-        ...{ ...common, level: 'bad', title: 'The guest does not run' },
-        text: `${here} says “${state}”.${cause}`,
-        action: 'See the events below for how it came to that.',
-      };
-  }
-}
-
-/**
- * @param {NodeModel} heir
- * @param {NodeModel | undefined} other
- * @returns {Verdict}
- */
-function takeover(heir, other) {
-  const lost = other === undefined ? 'The other node' : other.title;
-  const words = {
-    suspecting: `${heir.title} hears nothing from it and asks the witness who goes on.`,
-    promoting: `${heir.title} has won the guest and is about to run it.`,
-    active: `${heir.title} has won the guest and resumes it.`,
-  };
-  const state = /** @type {keyof typeof words} */ (heir.text('state'));
-  return {
-    ...{ level: 'busy', title: 'Failover under way', isSyncing: false },
-    text: `${lost} is lost. ${words[state]}`,
-    action: 'If this lasts for longer than seconds, look after the witness.',
-  };
-}
-
-/**
- * @param {NodeModel} copy
- * @param {NodeModel | undefined} other
- * @returns {Verdict}
- */
-function unseen(copy, other) {
-  const state = copy.text('state');
-  const there = other === undefined ? 'the node that runs the guest' : other.title;
-  if (state === 'ready') {
-    return {
-      ...{ level: 'ok', title: 'Protected', isSyncing: false },
-      text: `${copy.title} holds everything that clients have seen. This page cannot reach ${there}.`,
-      action: other === undefined ? 'Name it with --http-peer to see both sides here.' : '',
-    };
-  }
-  if (state === 'syncing') {
-    return {
-      ...{ level: 'busy', title: 'Not protected yet', isSyncing: false },
-      text: `${copy.title} is receiving a copy of the guest. This page cannot reach ${there}.`,
-      action: '',
-    };
-  }
-  return {
-    ...{ level: 'bad', title: 'The guest runs nowhere that this page can see', isSyncing: false },
-    text: `${copy.title} waits for a primary (“${state}”).`,
-    action: `Start the node on ${there}, or look whether this page’s way there is blocked.`,
-  };
-}
-
-/** @param {readonly NodeModel[]} nodes @returns {Verdict} */
-function nobody(nodes) {
-  const known = nodes.filter((node) => node.heardMs > 0);
-  if (known.length === 0) {
-    return {
-      ...{ level: 'unknown', title: 'Connecting', isSyncing: false },
-      text: 'No node has answered yet.',
-      action: '',
-    };
-  }
-  return {
-    ...{ level: 'unknown', title: 'Connection lost', isSyncing: false },
-    text: 'No node answers this page, so it cannot say how the pair is. It keeps asking.',
-    action: 'Look whether the nodes run, and whether this browser reaches their hosts.',
-  };
 }

@@ -2,7 +2,19 @@
  * Writes what the model knows into the page: verdict, nodes, tiles, events. Everything is set as
  * text; nothing that a node says is ever read as markup.
  */
-import { bytes, count, counted, duration, percent, preciseClock, rate, utc } from './format.js';
+import {
+  bytes,
+  count,
+  counted,
+  duration,
+  moment,
+  percent,
+  preciseClock,
+  rate,
+  utc,
+} from './format.js';
+import { troubleOf } from './trouble.js';
+import { verdictOf } from './verdict.js';
 
 /** @typedef {import('./model.js').PairModel} PairModel */
 /** @typedef {import('./model.js').NodeModel} NodeModel */
@@ -47,7 +59,7 @@ export function setText(element, text) {
 
 /** @param {PairModel} model */
 export function showVerdict(model) {
-  const { verdict } = model;
+  const verdict = verdictOf(model);
   byId('verdict').dataset['level'] = verdict.level;
   setText(byId('verdict-title'), verdict.title);
   setText(byId('verdict-text'), verdict.text);
@@ -80,7 +92,7 @@ export function showNodes(model) {
     parent.replaceChildren(...model.nodes.flatMap((node, at) => makeCard(node, at)));
   }
   model.nodes.forEach((node, at) => {
-    showCard(node, byId(`node-${at}`), at === 0);
+    showCard(node, byId(`node-${at}`), model);
   });
   showLink(model);
 }
@@ -108,26 +120,25 @@ function makeCard(node, at) {
     link.rel = 'noreferrer';
     where.append(link);
   }
-  card.append(head, make('p', 'node-state'), facts, where);
+  card.append(head, make('p', 'node-state'), make('p', 'node-advice'), facts, where);
   if (at !== 1) return [card];
   const between = make('div', 'between');
   between.id = 'between';
   return [between, card];
 }
 
-/** @param {NodeModel} node @param {HTMLElement} card @param {boolean} isOwn */
-function showCard(node, card, isOwn) {
-  const [role, state] = [node.text('role'), node.text('state')];
+/** @param {NodeModel} node @param {HTMLElement} card @param {PairModel} model */
+function showCard(node, card, model) {
+  const role = node.text('role');
   const known = node.heardMs > 0;
   card.dataset['feed'] = node.feed;
   card.dataset['role'] = known ? role : '';
   setText(part(card, '.node-name'), node.title);
   const badge = node.isLive ? role : node.feed === 'connecting' ? 'connecting' : 'no connection';
   setText(part(card, '.badge'), badge);
-  const words = STATES.get(`${role} ${state}`) ?? state;
-  const past = isOwn || known ? `Not reachable` : 'Not reached yet';
-  const since = known ? ` since ${preciseClock(node.heardMs).slice(0, 8)}; it was “${state}”` : '';
-  setText(part(card, '.node-state'), node.isLive ? sentence(state, words) : `${past}${since}.`);
+  const { what, advice } = describe(node, model);
+  setText(part(card, '.node-state'), what);
+  setText(part(card, '.node-advice'), advice);
   const epoch = node.number(role === 'primary' ? 'epochCommitted' : 'epochHeld');
   const facts = [count(node.number('generation')), count(node.number('life')), count(epoch)];
   card.querySelectorAll('dd').forEach((cell, at) => {
@@ -135,9 +146,16 @@ function showCard(node, card, isOwn) {
   });
 }
 
-/** @param {string} state @param {string} words */
-function sentence(state, words) {
-  return `${state}: ${words}`;
+/** @param {NodeModel} node @param {PairModel} model */
+function describe(node, model) {
+  const [role, state] = [node.text('role'), node.text('state')];
+  const words = STATES.get(`${role} ${state}`) ?? state;
+  if (node.isLive) return { what: `${state}: ${words}`, advice: '' };
+  if (node.feed === 'connecting') return { what: 'Is being asked.', advice: '' };
+  const { what, advice } = troubleOf(node, model);
+  const heard = `; silent since ${moment(node.heardMs)}, when it was “${state}”`;
+  const sentence = `${what.charAt(0).toUpperCase()}${what.slice(1)}`;
+  return { what: `${sentence}${node.heardMs > 0 ? heard : ''}.`, advice };
 }
 
 /** What goes from card to card. @param {PairModel} model */
