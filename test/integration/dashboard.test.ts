@@ -1,16 +1,11 @@
 /**
  * The dashboard of a real pair in a real browser: what it shows while a guest is protected, loses its
- * host, runs alone and is protected again, without a reload; that keys and screen readers find their
- * way; and that off loopback it is closed to whoever has no token.
+ * host, runs alone and is protected again, without a reload; and that keys and screen readers find
+ * their way.
  */
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
-import { BRIDGE_ADDRESS, NetworkNamespace } from '../../src/drill/lan/netns';
+import { renameSync } from 'node:fs';
 import { OracleProcess } from '../../src/drill/oracle/oracle-process';
-import { projectRoot, WatchedProcess } from '../../src/drill/process/process';
 import { TestBrowser, type TestPage } from '../support/browser';
-import { TestAuthority } from '../support/certificates';
 import { Equals } from '../support/equals';
 import { kvmDescribe } from '../support/kvm';
 
@@ -161,104 +156,3 @@ kvmDescribe('the dashboard', () => {
     expect(page.ownComplaints).toEqual([]);
   }, 120_000);
 });
-
-describe('off loopback', () => {
-  const TOKEN = 'what-nobody-guesses-so-soon';
-  const ELSEWHERE = 'http://127.0.0.1:8099/';
-  let netns: NetworkNamespace;
-  let folder: string;
-  let node: WatchedProcess;
-  let stranger: WatchedProcess;
-  let browser: TestBrowser;
-
-  beforeAll(async () => {
-    netns = NetworkNamespace.make(0);
-    folder = mkdtempSync(path.join(os.tmpdir(), 'ft-dashboard-'));
-    const { ca, cert, key } = makeFiles(folder, TOKEN);
-    node = new WatchedProcess({
-      name: 'dashboard-tls',
-      netns: netns.name,
-      command: process.execPath,
-      args: [
-        path.join(projectRoot, 'dist/src/cli/ft-standby.js'),
-        ...['--machine', 'simulated', '--sim-port', '7009', '--witness', 'none', '--memory', '4M'],
-        ...['--listen', '127.0.0.1:7001', '--node', 'host-b', '--pair', 'web'],
-        ...['--tls-ca', ca, '--tls-cert', cert, '--tls-key', key],
-        ...['--http', `${BRIDGE_ADDRESS}:9100`, '--http-token-file', path.join(folder, 'token')],
-        ...['--status-interval-ms', '100'],
-      ],
-    });
-    await node.waitFor('its start', () => true, 8000);
-    const page = "response.setHeader('Content-Type', 'text/html'); response.end('<!doctype html>')";
-    const serve = `require('http').createServer((_request, response) => { ${page} })`;
-    stranger = new WatchedProcess({
-      name: 'dashboard-stranger',
-      netns: netns.name,
-      command: process.execPath,
-      args: ['-e', `${serve}.listen(8099, '127.0.0.1', () => console.log('{}'))`],
-    });
-    await stranger.waitFor('its page', () => true, 8000);
-    browser = await TestBrowser.open(netns.name);
-  });
-
-  afterAll(async () => {
-    await browser?.close();
-    await node?.stop();
-    await stranger?.stop();
-    netns?.close();
-    rmSync(folder, { recursive: true, force: true });
-  });
-
-  test('the page asks for the token, keeps it out of every address, and forgets a bad one', async () => {
-    const page = await browser.page('dark');
-    const origin = `https://${BRIDGE_ADDRESS}:9100`;
-    await page.page.goto(`${origin}/`);
-    await page.waitText('#token-title', /asks for a token/);
-    expect(await page.page.locator('#board').isVisible()).toBe(false);
-    await page.page.keyboard.type('not-the-token-at-all');
-    await page.page.keyboard.press('Enter');
-    await page.waitText('#token-error', /not good/);
-    expect(await page.axe('dark')).toEqual([]);
-    expect(await page.axe('light')).toEqual([]);
-    await page.picture('dashboard-6-token');
-    await page.page.keyboard.type(TOKEN);
-    await page.page.keyboard.press('Enter');
-    await page.waitText('#node-0 .node-state', /^joining: waits for a primary/);
-    await page.page.reload();
-    await page.waitText('#node-0 .node-state', /^joining: /);
-    expect(page.addresses.join('\n')).toContain(`wss://${BRIDGE_ADDRESS}:9100/feed`);
-    expect(page.addresses.join('\n')).not.toContain('token');
-    expect([page.ownComplaints, await page.violations()]).toEqual([[], []]);
-    await page.close();
-  });
-
-  test('a page of another site gets no feed, token or not', async () => {
-    const page = await browser.page();
-    // Whoever is to be misled has looked at the dashboard before.
-    await page.page.goto(`https://${BRIDGE_ADDRESS}:9100/livez`);
-    await page.page.goto(ELSEWHERE);
-    const protocols = ['romulus-feed-1', `token.${Buffer.from(TOKEN).toString('base64url')}`];
-    const feed = `wss://${BRIDGE_ADDRESS}:9100/feed`;
-    // The request settles which client certificate to use: none. A socket alone would not get as far
-    // as to be refused by the node.
-    await page.page.evaluate(`fetch('https://${BRIDGE_ADDRESS}:9100/access',
-      { mode: 'no-cors', credentials: 'include' }).then(() => true)`);
-    const outcome = await page.page.evaluate<string>(`new Promise((resolve) => {
-      const feed = new WebSocket('${feed}', ${JSON.stringify(protocols)});
-      feed.onopen = () => resolve('open');
-      feed.onclose = () => resolve('refused');
-    })`);
-    expect(outcome).toBe('refused');
-    expect(page.complaints.join()).toContain('403');
-    await page.close();
-  });
-});
-
-function makeFiles(
-  folder: string,
-  token: string,
-): { readonly ca: string; readonly cert: string; readonly key: string } {
-  writeFileSync(path.join(folder, 'token'), `${token}\n`, { mode: 0o600 });
-  const authority = new TestAuthority(folder, 'ca');
-  return { ca: authority.ca, ...authority.issueNode('host-b', 'web') };
-}

@@ -3,6 +3,7 @@
  * page: what it complained of, what it said in which order, what stands in the way of keys and
  * screen readers.
  */
+import { createHash, X509Certificate } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -41,8 +42,11 @@ export class TestBrowser {
     private readonly folder: string,
   ) {}
 
-  /** Chromium cannot use its own sandbox as root; it shows pages of our own alone. */
-  static async open(netns: string): Promise<TestBrowser> {
+  /**
+   * Chromium cannot use its own sandbox as root; it shows pages of our own alone. It believes every
+   * certificate, or, if `cert` is given, that file's alone.
+   */
+  static async open(netns: string, cert?: string): Promise<TestBrowser> {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'ft-browser-'));
     atExit(folder, () => rmSync(folder, { recursive: true, force: true }));
     const executablePath = path.join(folder, 'chromium');
@@ -51,7 +55,9 @@ export class TestBrowser {
     const args = [
       ...['--no-sandbox', '--disable-gpu', '--disable-background-networking'],
       // Certificates are those of an authority made for the test.
-      '--ignore-certificate-errors',
+      cert === undefined
+        ? '--ignore-certificate-errors'
+        : `--ignore-certificate-errors-spki-list=${keyHash(cert)}`,
     ];
     return new TestBrowser(await chromium.launch({ executablePath, args }), folder);
   }
@@ -70,6 +76,13 @@ export class TestBrowser {
     await context.addInitScript(RECORDER);
     return new TestPage(context, await context.newPage());
   }
+}
+
+/** How Chromium names a certificate's key. */
+function keyHash(cert: string): string {
+  const { publicKey } = new X509Certificate(readFileSync(cert));
+  const key = publicKey.export({ type: 'spki', format: 'der' });
+  return createHash('sha256').update(key).digest('base64');
 }
 
 export class TestPage {
@@ -105,6 +118,12 @@ export class TestPage {
       }
       await this.page.waitForTimeout(20);
     }
+  }
+
+  /** Types a token into the form, when that is there. */
+  async enterToken(token: string): Promise<void> {
+    await this.page.locator('#token-text').fill(token);
+    await this.page.keyboard.press('Enter');
   }
 
   /** The verdict's titles in the order in which they were shown. */

@@ -19,12 +19,16 @@ export class SimEquals {
   private readonly nodes = new Map<SimName, NodeProcess>();
   private readonly all: WatchedProcess[] = [];
 
-  private constructor(private readonly ports: readonly number[]) {
+  private constructor(
+    private readonly ports: readonly number[],
+    private readonly netns: string | undefined,
+  ) {
     mkdirSync(this.witness);
   }
 
-  static async make(): Promise<SimEquals> {
-    return new SimEquals(await freePorts(3));
+  /** In a network namespace, or in the host's own. */
+  static async make(netns?: string): Promise<SimEquals> {
+    return new SimEquals(await freePorts(3), netns);
   }
 
   /** Starts a node, or starts it again, with the command line that it always has. */
@@ -33,6 +37,7 @@ export class SimEquals {
     const [own, other] = name === 'a' ? [here, there] : [there, here];
     const child = new WatchedProcess({
       name: `sim-${name}`,
+      netns: this.netns,
       command: process.execPath,
       args: [
         path.join(projectRoot, 'dist/src/cli/ft-primary.js'),
