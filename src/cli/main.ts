@@ -5,6 +5,7 @@
  *       │ 2         │ 3      │ 3, 5     └── the node's own end ─▶ exit 3, 4, 6, 7, 8, 70
  */
 import { assert } from '../common/assert';
+import { systemClock } from '../common/clock';
 import { FtError, toFtError } from '../common/errors';
 import type { LogLevel } from '../common/logger';
 import {
@@ -19,6 +20,7 @@ import type { CommandName } from '../config/flags';
 import { ExitCode, helpText } from '../config/help';
 import type { ReloadOutcome } from '../config/reload';
 import { notifySupervisor } from '../machine';
+import { AskedEnd } from '../node/asked-end';
 import type { NodeEnd, StateEvent } from '../node/running-node';
 import { stateSentence } from '../node/state-words';
 import { marksOf } from '../observe/journal-marks';
@@ -118,7 +120,7 @@ class Running {
   private ending = false;
   /** The end has begun, and not by a signal: a first one changes nothing, a second one forces. */
   private endingUnasked = false;
-  private deferredSignal: string | undefined;
+  private askedEnd: AskedEnd | undefined;
 
   constructor(
     private readonly command: CommandName,
@@ -153,6 +155,7 @@ class Running {
         this.close();
         return;
       }
+      this.askedEnd = this.openAskedEnd(this.built);
       this.startLive(this.built, this.log);
       await this.built.start();
       this.tellState(this.built);
@@ -203,31 +206,22 @@ class Running {
       this.endingUnasked = false;
       return;
     }
-    if (this.ending || this.deferredSignal !== undefined) {
+    if (this.ending || this.askedEnd?.waits === true) {
       this.flush();
       process.exit(ExitCode.internal);
     }
-    if (this.built?.node.claiming === true) {
-      this.deferredSignal = signal;
-      this.say(
-        'warn',
-        `${signal} received while taking over; waiting for the witness. Again to force.`,
-      );
-      return;
-    }
-    if (this.built?.node.state.state === 'switching') {
-      this.deferredSignal = signal;
-      this.say('warn', `${signal} received while handing the guest over. Again to force.`);
-      return;
-    }
-    this.end(ExitCode.ok, 'signal', `${signal} received.`);
+    if (this.askedEnd === undefined) this.end(ExitCode.ok, 'signal', `${signal} received.`);
+    else this.askedEnd.ask(signal);
   }
 
-  /** Later: whoever waits for what has just become known comes first, and may end this node. */
-  private obeyDeferred(signal: string): void {
-    this.deferredSignal = undefined;
-    setImmediate(() => {
-      if (!this.ending) this.signalled(signal);
+  private openAskedEnd({ node }: BuiltNode): AskedEnd {
+    return new AskedEnd(systemClock, node, {
+      onWaits: (signal, why) =>
+        this.say('warn', `${signal} received while ${why}. Again to force.`),
+      onStays: (signal) => this.say('warn', `the guest runs here now; ${signal} again ends it.`),
+      onEnd: (signal, leave) => {
+        this.end(ExitCode.ok, 'signal', `${signal} received.`, leave);
+      },
     });
   }
 
@@ -237,22 +231,9 @@ class Running {
     this.supervisor?.state(role, state, `${role}, ${state}: ${stateSentence(role, state)}`);
   }
 
-  /**
-   * A signal that came during a claim: obeyed when the guest turns out not to depend on us. One that
-   * came while the guest was being handed over: obeyed when that is over.
-   */
   private stateChanged(event: StateEvent): void {
     if (this.built !== undefined) this.tellState(this.built);
-    const signal = this.deferredSignal;
-    if (signal === undefined) return;
-    if (event.role === 'primary') {
-      if (event.from === 'switching') this.obeyDeferred(signal);
-    } else if (event.to === 'active') {
-      this.deferredSignal = undefined;
-      this.say('warn', `the guest runs here now; ${signal} again ends it.`);
-    } else if (event.to === 'joining' || event.to === 'ready') {
-      this.obeyDeferred(signal);
-    }
+    this.askedEnd?.stateChanged(event);
   }
 
   private nodeEnded(end: NodeEnd): void {
@@ -265,7 +246,7 @@ class Running {
   }
 
   /** The one way to the end: tells peers, lets go of everything, and leaves with `code`. */
-  private end(code: ExitCode, kind: string, sentence: string): void {
+  private end(code: ExitCode, kind: string, sentence: string, leave = false): void {
     if (this.ending) return;
     this.ending = true;
     this.endingUnasked = kind !== 'signal';
@@ -276,7 +257,7 @@ class Running {
     const level = code === ExitCode.ok ? 'info' : 'error';
     this.built?.journal.add(level, sentence, { event: 'end', kind, exitCode: code });
     this.ticker?.stop();
-    this.close();
+    this.close(leave);
     // Whoever still holds the loop after that has had its time.
     setTimeout(() => {
       this.flush();
@@ -284,10 +265,10 @@ class Running {
     }, FAREWELL_MS).unref();
   }
 
-  private close(): void {
+  private close(leave = false): void {
     const { built } = this;
     if (built === undefined) return;
-    built.node.stop(`${this.command} ends`);
+    built.node.stop(`${this.command} ends`, leave);
     built.close().catch((thrown: unknown) => {
       this.say('error', toFtError(thrown).message);
     });

@@ -4,6 +4,8 @@
  *
  *   primary, protected         switchover: the guest goes on at the other host ──▶ over, no rejoining
  *   primary, handing over      waits for how that ends, and goes on from there
+ *   primary, suspended         refused: the witness decides who has the guest; ask again. With force it
+ *                              ends here
  *   primary, any other state   refused: the guest would end with this node. With force it does
  *   primary, its guest ended   over
  *   standby, taking over       refused: the guest is about to run here; ask again
@@ -108,7 +110,8 @@ export class Drain {
     if (state === 'switching' || state === 'fenced') return refusedWhileMoving(state);
     if (state === 'ended') return { drained: true, role, guest: 'ended' };
     if (state !== 'protected') {
-      return force ? { drained: true, role, guest: 'ended' } : refusedUnprotected(state);
+      if (force) return { drained: true, role, guest: 'ended' };
+      return state === 'suspended' ? refusedWhileAsking(state) : refusedUnprotected(state);
     }
     const done = await this.node.switchover();
     // Nobody heard how it went, and the witness said afterwards that the guest is there.
@@ -148,6 +151,13 @@ function refusedWhileMoving(state: string): FtError {
   const message =
     `The guest is on its way to the other host (${state}). Ask again in a moment: then it is clear ` +
     'where it runs.';
+  return new FtError('FT_ERR_DRAIN_BUSY', message, { state });
+}
+
+function refusedWhileAsking(state: string): FtError {
+  const message =
+    `The witness is being asked whether the guest runs here or at the other host (${state}). Ask ` +
+    'again in a moment, or end the guest with --force.';
   return new FtError('FT_ERR_DRAIN_BUSY', message, { state });
 }
 

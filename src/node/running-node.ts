@@ -249,14 +249,15 @@ export class RunningNode {
   }
 
   /**
-   * Ends in order: peers are told, the guest (if it runs here) ends. The machine is closed. Soon after
-   * a drain that was refused nobody is told: a standby that holds the guest shall take it over.
+   * Ends in order: peers are told, the guest (if it runs here) ends. The machine is closed. With
+   * `leave`, and soon after a drain that was refused, nobody is told: a standby that holds the guest
+   * shall take it over.
    */
-  stop(reason: string): void {
+  stop(reason: string, leave = false): void {
     this.stopped = true;
     const why = this.drains.active ? 'drained by its operator' : reason;
     if (this.primary === undefined) this.standby?.stop(why);
-    else if (this.shallLeave) this.primary.leave(why);
+    else if (leave || this.shallLeave) this.primary.leave(why);
     else this.primary.stop(why);
     this.currentMachine?.close();
     this.currentMachine = undefined;

@@ -243,7 +243,12 @@ export class PrimaryRole {
     return this.switchoverRequest.underWay;
   }
 
-  /** Ends this side without a word, as the end of the host would: whoever holds the guest claims it. */
+  /**
+   * Ends this side without a word, as the end of the host would: whoever holds the guest claims it.
+   * A claim of ours that is under way may still be won, and the guest then ends with this side. To
+   * wait for its answer would be no better: what was won cannot be given back, and a claim that would
+   * have been lost to the standby could be won meanwhile. A drain is refused as long as that is open.
+   */
   leave(reason: string): void {
     if (this.over) return;
     this.switchoverFailed(SwitchoverError.ended(reason));
@@ -335,6 +340,8 @@ export class PrimaryRole {
   private suspend(from: number, why: string): void {
     this.switching?.stop();
     this.become('suspended', why);
+    // Whoever heard that may have ended this side, and then the guest is the standby's alone.
+    if (this.over) return;
     this.stats.claims += 1;
     this.witnessLoss.begin();
     this.claim = new Claim(this.options, from, {

@@ -1,5 +1,6 @@
 /** Drain in the simulator: the guest is at exactly one side afterwards, whatever is lost on the way. */
 import { FtError } from '../../src/common/errors';
+import { AskedEnd } from '../../src/node/asked-end';
 import type { Drained } from '../../src/node/drain';
 import { ask, codeOf, exchange, forgetRequests, halting, states } from './switchover-support';
 import { type SimHost, settlePromises, World } from './world';
@@ -116,6 +117,28 @@ describe('a drain', () => {
   });
 });
 
+/** A signal, as the command takes it. "Soon" is after everything that waits for a promise, as an
+ * event loop has it. */
+function signal(host: SimHost): AskedEnd {
+  const soon = (fn: () => void): void => void settlePromises().then(fn);
+  const asked = new AskedEnd({ soon }, host.node, {
+    onWaits: () => undefined,
+    onStays: () => undefined,
+    onEnd: (name, leave) => host.node.stop(name, leave),
+  });
+  host.onState = (event) => asked.stateChanged(event);
+  asked.ask('SIGTERM');
+  return asked;
+}
+
+/** Its disks take nothing for now, so it acknowledges nothing, and is well otherwise. */
+function stall({ machine }: SimHost): void {
+  const apply = machine.apply.bind(machine);
+  const diskBacklogBytes = 32 * 1024 * 1024;
+  machine.apply = (body) => ({ ...apply(body), diskBacklogBytes });
+  machine.diskBacklogBytes = () => diskBacklogBytes;
+}
+
 describe('a node that is ended', () => {
   /** The guest runs at `b`, and answers. */
   async function survives(world: World, b: SimHost): Promise<void> {
@@ -179,5 +202,43 @@ describe('a node that is ended', () => {
       if (event.to === 'suspecting') a.node.stop('SIGTERM');
     };
     await survives(world, b);
+  });
+
+  test('by a signal in a handover that comes to nothing leaves it to the standby', async () => {
+    const world = new World();
+    const { a, b } = await world.protectedPair();
+    stall(b);
+    const seen = await halting(world, a);
+    const asked = signal(a);
+    await world.advance(1900, 5);
+    expect([asked.waits, a.state]).toEqual([true, 'switching']);
+    await survives(world, b);
+    expect(codeOf(seen.outcome)).toBe('FT_ERR_SWITCHOVER_SLOW');
+    expect(states(a).slice(-2)).toEqual(['protected', 'stopped']);
+  });
+
+  test('by a signal in a handover whose link is lost claims nothing', async () => {
+    const world = new World();
+    const { a, b } = await world.protectedPair();
+    stall(b);
+    await halting(world, a);
+    signal(a);
+    world.cutLinks();
+    await survives(world, b);
+    expect(states(a).slice(-2)).toEqual(['suspended', 'stopped']);
+    expect(world.witness.owners).toEqual(['a', 'b']);
+  });
+
+  test('by a signal while it takes over waits, and stays when the guest runs here', async () => {
+    const world = new World();
+    const { a, b } = await world.protectedPair();
+    world.kill(a);
+    await world.until('the claim', () => b.state === 'suspecting');
+    const asked = signal(b);
+    expect(asked.waits).toBe(true);
+    await survives(world, b);
+    expect(asked.waits).toBe(false);
+    asked.ask('SIGTERM');
+    expect(b.state).toBe('stopped');
   });
 });

@@ -89,17 +89,20 @@ describe('a drain', () => {
     expect(ends).toHaveLength(1);
   });
 
-  test.each<PrimaryState>(['starting', 'solo', 'syncing', 'suspended'])(
-    'of a primary that is %s is refused, and with force ends the guest',
-    async (state) => {
-      const node = new FakeNode('primary', state);
-      const { drain, ends } = drainOf(node);
-      expect(await drain.make(false)).toMatchObject({ code: 'FT_ERR_DRAIN_UNPROTECTED' });
-      expect(ends).toEqual([]);
-      expect(await drain.make(true)).toEqual({ drained: true, role: 'primary', guest: 'ended' });
-      expect(node.switchovers).toBe(0);
-    },
-  );
+  test.each<[PrimaryState, string]>([
+    ['starting', 'FT_ERR_DRAIN_UNPROTECTED'],
+    ['solo', 'FT_ERR_DRAIN_UNPROTECTED'],
+    ['syncing', 'FT_ERR_DRAIN_UNPROTECTED'],
+    // Who has the guest is clear in a moment: worth another question.
+    ['suspended', 'FT_ERR_DRAIN_BUSY'],
+  ])('of a primary that is %s is refused, and with force ends the guest', async (state, code) => {
+    const node = new FakeNode('primary', state);
+    const { drain, ends } = drainOf(node);
+    expect(await drain.make(false)).toMatchObject({ code });
+    expect(ends).toEqual([]);
+    expect(await drain.make(true)).toEqual({ drained: true, role: 'primary', guest: 'ended' });
+    expect(node.switchovers).toBe(0);
+  });
 
   test.each<StandbyState>(['joining', 'syncing', 'ready', 'ended'])(
     'of a standby that is %s ends it',

@@ -23,10 +23,11 @@ export const drainCommand: CtlCommand = {
       'over already goes on from how that ends. Returns when the process has ended.',
     'Refused, with everything as it was, where the guest would be lost with this node (a primary ' +
       'without a standby that holds the guest), where it would stand still (a standby, with ' +
-      '--on-standby-loss pause), and while a standby is about to take over. With --force the guest ' +
+      '--on-standby-loss pause), and while that is not clear. With --force the guest ' +
       'of an unprotected primary ends with the node, and a paused one stands still.',
-    'While a standby is about to take over it refuses for a moment only; with --wait it is asked ' +
-      'again until it is clear where the guest runs.',
+    'While a standby is about to take over, and while the witness is asked who has the guest, the ' +
+      'node refuses for a moment only; with --wait it is asked again until it is clear where the ' +
+      'guest runs.',
   ],
   flags: [
     { name: 'force', help: 'ends a guest that no standby holds, with the node' },
