@@ -14,6 +14,7 @@ import {
 import os from 'node:os';
 import path from 'node:path';
 import { parse } from 'yaml';
+import { readPrimaryConfig } from '../../src/config/config';
 import { FLAGS } from '../../src/config/flags';
 import { ExitCode } from '../../src/config/help';
 
@@ -172,6 +173,16 @@ describe('the runbook', () => {
     const used = [...keys.matchAll(/^ *([a-z][a-z-]+):/gm)].map((match) => match[1] ?? '');
     expect(used.length).toBeGreaterThan(10);
     for (const name of used) expect(known).toContain(name);
+    // And a node would take them so.
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'ft-runbook-'));
+    try {
+      const file = path.join(folder, 'web.yaml');
+      writeFileSync(file, keys.replace(/^ {3}/gm, ''));
+      const request = readPrimaryConfig(['--config', file, '--print-config'], {});
+      expect(request.kind).toBe('print');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });
 
