@@ -138,7 +138,7 @@ export class TestPage {
   /** Complaints but for those of a browser that cannot connect: that is what is being tested. */
   get ownComplaints(): string[] {
     const expected =
-      /ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|WebSocket conn/;
+      /ERR_(CONNECTION_(REFUSED|RESET)|EMPTY_RESPONSE|SOCKET_NOT_CONNECTED)|WebSocket conn/;
     return this.complaints.filter((text) => !expected.test(text));
   }
 
