@@ -10,13 +10,16 @@
  *   500 { code, message }        an error of our own
  *   504 { code, message, … }     begun, and this node does not know how it ended
  *
- * Bounded: connections, streams, the bytes of a request, the time that one may take to come in, and
- * what is queued for a reader (control-lines.ts, console-door.ts).
+ * Bounded: connections and how fast they come, streams, the bytes of a request, the time that one may
+ * take to come in, and what is queued for a reader (control-lines.ts, console-door.ts).
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { FtError, toFtError } from '../common/errors';
 import { SWITCHOVER_UNKNOWN } from '../primary/switchover';
+import { Gate } from '../transport/gate';
+import { HELD_MAX, Lobby } from '../transport/lobby';
 import { streamEvents, streamSamples } from './control-lines';
 import { badRequest, type ControlTarget, findRoute, numberOf, switchOf } from './control-routes';
 import { listenAtPath } from './control-socket';
@@ -24,6 +27,9 @@ import { listenAtPath } from './control-socket';
 export type { ControlTarget } from './control-routes';
 
 const CONNECTIONS_MAX = 24;
+/** A script that asks in a loop must not take the epochs' time. All clients are one user's: one place. */
+const RATE = { burst: 50, perSecond: 50 } as const;
+const PLACE = 'control';
 /** Of events and samples; the rest is left for those who ask something. */
 const STREAMS_MAX = 12;
 const REQUEST_MS_MAX = 5000;
@@ -47,6 +53,8 @@ const TOO_LONG: Answer = {
 
 export class ControlServer {
   private server: Server | undefined;
+  private lobby: Lobby | undefined;
+  private connections = 0;
   /** How to end each stream that is read. */
   private readonly streams = new Set<() => void>();
 
@@ -55,7 +63,8 @@ export class ControlServer {
   /** Starts to serve. Rejects as listenAtPath() does. */
   async listen(path: string): Promise<void> {
     const server = createServer((request, response) => this.receive(request, response));
-    server.maxConnections = CONNECTIONS_MAX;
+    server.maxConnections = CONNECTIONS_MAX + HELD_MAX;
+    this.guardDoor(server);
     server.headersTimeout = REQUEST_MS_MAX;
     server.requestTimeout = REQUEST_MS_MAX;
     server.keepAliveTimeout = REQUEST_MS_MAX;
@@ -69,6 +78,7 @@ export class ControlServer {
   /** Takes nobody on any more, and removes the socket. Who waits for an answer may still get it:
    * that of a switchover after which the process ends. */
   close(): Promise<void> {
+    this.lobby?.close();
     this.server?.close();
     this.server?.closeIdleConnections();
     this.server = undefined;
@@ -78,6 +88,27 @@ export class ControlServer {
       for (const end of [...this.streams]) end();
     });
     return Promise.resolve();
+  }
+
+  /** Puts the lobby and the bound before what Node does with a connection. */
+  private guardDoor(server: Server): void {
+    const serve = server.listeners('connection');
+    server.removeAllListeners('connection');
+    const enter = (socket: Socket): void => {
+      if (this.connections >= CONNECTIONS_MAX) {
+        socket.destroy();
+        return;
+      }
+      this.connections += 1;
+      socket.once('close', () => {
+        this.connections -= 1;
+      });
+      for (const listener of serve) listener.call(server, socket);
+    };
+    const gate = new Gate({ perAddress: RATE, strangers: RATE }, performance.now());
+    const lobby = new Lobby(gate, enter, () => undefined);
+    this.lobby = lobby;
+    server.on('connection', (socket: Socket) => lobby.arrived(socket, PLACE));
   }
 
   private receive(request: IncomingMessage, response: ServerResponse): void {

@@ -37,8 +37,8 @@ export class Lobby {
     return this.held.length;
   }
 
-  arrived(socket: Socket): void {
-    const host = socket.remoteAddress;
+  /** `host` is where it comes from; a UNIX socket has no address, so its server names one for all. */
+  arrived(socket: Socket, host = socket.remoteAddress): void {
     socket.on('error', () => undefined);
     if (host === undefined) {
       socket.destroy();
@@ -65,7 +65,13 @@ export class Lobby {
     }
     for (let n = this.held.length - 1; n >= 0; n -= 1) {
       const one = this.held[n];
-      if (one === undefined || !this.gate.admit(one.host, nowMs)) continue;
+      if (one === undefined) continue;
+      // Who went away while it waited takes nobody's try, and nobody counts it any more.
+      if (one.socket.destroyed) {
+        this.held.splice(n, 1);
+        continue;
+      }
+      if (!this.gate.admit(one.host, nowMs)) continue;
       this.held.splice(n, 1);
       this.onEnter(one.socket, one.host);
     }

@@ -136,6 +136,28 @@ describe('the control server', () => {
     }
   });
 
+  test('who asks in a tight loop is answered at a bounded rate, and others are answered still', async () => {
+    let served = 0;
+    let over = false;
+    const loop = async (): Promise<void> => {
+      while (!over) {
+        const socket = await connect('GET /v1/status HTTP/1.1\r\nHost: node\r\n\r\n');
+        socket.once('data', () => {
+          served += 1;
+        });
+        await new Promise((resolve) => socket.once('close', resolve));
+      }
+    };
+    const loops = Array.from({ length: 8 }, loop);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    expect((await ask('GET', '/v1/status')).status).toBe(200);
+    over = true;
+    // Fifty at once, fifty a second, of what may be two seconds.
+    expect(served).toBeGreaterThan(40);
+    expect(served).toBeLessThan(170);
+    await Promise.all(loops);
+  });
+
   test.each([
     ['FT_ERR_SWITCHOVER_WORD', 504],
     ['FT_ERR_SWITCHOVER_ENDED', 504],
