@@ -69,6 +69,7 @@ describe('a node off loopback', () => {
     await page.page.goto(`${ORIGIN}/`);
     await page.waitText('#token-title', /asks for a token/);
     expect(await page.page.locator('#board').isVisible()).toBe(false);
+    expect(await page.page.title()).toMatch(/^Not connected yet · /);
     await page.page.keyboard.type('not-the-token-at-all');
     await page.page.keyboard.press('Enter');
     await page.waitText('#token-error', /not good/);

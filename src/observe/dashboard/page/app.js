@@ -95,8 +95,9 @@ function show() {
   // Without a token there may be nothing to show; before the first answer that is not known.
   const waits = own?.feed === 'connecting' || own?.trouble.kind === 'token';
   byId('board').hidden = waits && live === 0;
-  if (byId('board').hidden) return;
+  // It is the window's title as well, which must not stay at what was.
   showVerdict(model);
+  if (byId('board').hidden) return;
   showNodes(model);
   showTiles(model);
   const names = model.nodes.map((node) => node.title).join();
