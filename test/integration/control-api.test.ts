@@ -213,6 +213,8 @@ describe('the control API of real nodes', () => {
     const vain = pair.ftctl('a', 'status', '--wait', 'protected', '--timeout', '1');
     expect(vain).toMatchObject({ code: 9, stdout: '' });
     expect(vain.stderr).toMatch(/not protected after 1 s\. No node answers/);
+    const told = pair.ftctl('a', 'status', '--wait', 'protected', '--timeout', '1', '--json');
+    expect(JSON.parse(told.stdout)).toMatchObject({ code: 'FT_ERR_CONTROL_WAITED' });
     // It waits for a node that is not there yet, too.
     const command = path.join(projectRoot, 'dist/src/cli/ftctl.js');
     const words = ['--control', pair.control('a'), 'status', '--wait', 'protected', '--json'];
@@ -272,6 +274,8 @@ describe('the control API of real nodes', () => {
     expect(plain).toMatchObject({ code: 0, stderr: '' });
     expect(plain.stdout.trim().split('\n')).toHaveLength(2);
     expect(plain.stdout).toMatch(/ a primary protected, generation 1, /);
+    const json = pair.ftctl('a', 'watch', '--count', '1', '--json');
+    expect(schema.faults('GET', '/v1/samples', 200, JSON.parse(json.stdout))).toEqual([]);
     const command = path.join(projectRoot, 'dist/src/cli/ftctl.js');
     const inner = `stty rows 24 cols 80; exec ${process.execPath} ${command} --control ${pair.control('a')} watch`;
     const env = { ...process.env, TERM: 'xterm', LC_ALL: 'C.UTF-8' };

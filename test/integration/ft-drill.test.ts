@@ -176,8 +176,9 @@ kvmDescribe('ft-drill', () => {
         const [code, said] = await run([...words, '--probe-rate', '100'], pair.netns?.name);
         expect([code, said]).toEqual([0, expect.stringContaining('back to where the guest was')]);
         expect(report()).toMatchObject({ pair: 'live', runs: 2, failures: 0, violations: 0 });
+        expect(report().dualActive).toBeNull();
         const figures = report().scenarios['switchover'];
-        expect(figures).toMatchObject({ moved: 2 });
+        expect(figures).toMatchObject({ moved: 2, failoverMsP99: null });
         expect(figures?.requests).toBeGreaterThan(50);
         expect(figures?.failoverMsP50).toBeGreaterThan(1);
         expect(pair.active?.state).toBe('protected');

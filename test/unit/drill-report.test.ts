@@ -194,8 +194,10 @@ describe('the report', () => {
     expect(text).toContain('two active sides: not watched');
     expect(text).toMatch(/primary-kill +1 +0 +– +0 /);
     const page = htmlReport(report, {});
-    expect(page).toContain('<dt>two active sides</dt><dd>–, not watched</dd>');
-    expect(page).toContain('Clients were answered again each time and the pair was protected');
+    expect(page).toContain('<dt>two active sides</dt><dd>– <small>not watched</small></dd>');
+    expect(page).toContain(
+      'Clients were answered again, and the pair was protected again each time.',
+    );
     expect(page).not.toMatch(/one side|never saw/);
   });
 

@@ -19,7 +19,6 @@ import { timelineSvg } from './timeline-svg';
 
 /** So many pictures of a scenario are open at once; the others unfold. */
 const OPEN_PICTURES = 2;
-const NOT_WATCHED = '–, not watched';
 const SPREAD_WIDTH = 190;
 const SPREAD_HEIGHT = 22;
 const SPREAD_MS_MIN = 1;
@@ -75,13 +74,15 @@ function verdict(report: DrillReport): string {
     );
   }
   if (runs === 0) return 'So nothing was judged.';
-  const clients =
+  const isWatched = Object.values(report.scenarios).every((one) => one.dualActive !== null);
+  const shown = [
     pair === 'sandbox'
       ? 'No answer was lost, repeated or contradicted'
-      : 'Clients were answered again each time';
-  const isWatched = Object.values(report.scenarios).every((one) => one.dualActive !== null);
-  const sides = isWatched ? ', the network never saw two active sides,' : '';
-  return `${clients}${sides} and the pair was protected again each time.`;
+      : 'Clients were answered again',
+    ...(isWatched ? ['the network never saw two active sides'] : []),
+    'the pair was protected again each time',
+  ];
+  return `${shown.slice(0, -1).join(', ')}, and ${shown.at(-1)}.`;
 }
 
 function count(value: number, one: string): string {
@@ -98,7 +99,7 @@ function facts(report: DrillReport): string {
     ['client requests', figure(requests), false],
     ['client violations', figure(report.violations), report.violations > 0],
     dualActive === null
-      ? ['two active sides', NOT_WATCHED, false]
+      ? ['two active sides', '– <small>not watched</small>', false]
       : ['two active sides', figure(dualActive), dualActive > 0],
     ['drills that failed', figure(report.failures), report.failures > 0],
     ['longest silence', longest === 0 ? '–' : duration(longest), false],
@@ -111,6 +112,7 @@ function facts(report: DrillReport): string {
 }
 
 function summary(report: DrillReport): string {
+  if (report.runs === 0) return '';
   const { key, word } = tailOf(report);
   const heads = [
     ...['scenario', 'drills', 'violations', 'two active', 'failed'],

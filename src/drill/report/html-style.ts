@@ -39,6 +39,7 @@ h2 { font-size: 21px; margin: 0; overflow-wrap: anywhere; }
 .facts div { padding: 10px 14px; }
 dt { color: var(--soft); font-size: 13px; }
 dd { margin: 0; font-size: 23px; font-variant-numeric: tabular-nums; }
+dd small { color: var(--soft); font-size: 14px; }
 dd.bad { color: var(--bad); }
 .card { padding: 18px; margin: 0 0 20px; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px;

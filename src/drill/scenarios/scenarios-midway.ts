@@ -10,7 +10,14 @@ import { hostOf, type Sides } from '../pair/host-pair';
 import type { PairNode } from '../pair/pair';
 import type { Line } from '../process/process';
 import { monotonicUs, sleep } from '../process/time';
-import { type Outcome, PATIENCE_MS, runsOn, type Scenario, type Scene } from './scenario';
+import {
+  type Outcome,
+  PATIENCE_MS,
+  runsOn,
+  type Scenario,
+  type Scene,
+  SidesChanged,
+} from './scenario';
 
 /** A sync of the drills' guest takes about this long. */
 const SYNC_MS = 25;
@@ -109,11 +116,14 @@ async function switchover(scene: Scene, { active, standby }: Sides): Promise<Out
     'POST',
     '/v1/switchover',
   );
-  if (status !== 200) throw new Error(`The switchover was refused: ${JSON.stringify(body)}`);
+  const story = `The switchover was not done: ${JSON.stringify(body)}`;
+  if (/_(STATE|ROLE)$/.test(`${body['code']}`)) throw new SidesChanged(story);
+  if (status !== 200) throw new Error(story);
   const outcome = await runsOn(scene, from, faultUs, hostOf(standby));
-  // The guest is halted some time after the request: the silence until it runs there is the one.
-  const doneUs = outcome.ranUs ?? faultUs;
-  return { ...outcome, doneUs, blackoutMs: Number(body['blackoutUs']) / 1000 };
+  // The guest is halted some time after the request, and still stands when the standby has won the
+  // claim; what the old side let out until then may be heard late.
+  const stillUs = pair.changes(faultUs).find(({ to }) => to === 'promoting')?.atUs;
+  return { ...outcome, stillUs, blackoutMs: Number(body['blackoutUs']) / 1000 };
 }
 
 /** One of the two dies at a moment of the exchange. */
