@@ -251,7 +251,8 @@ export class RunningNode {
   /**
    * Ends in order: peers are told, the guest (if it runs here) ends. The machine is closed. With
    * `leave`, and soon after a drain that was refused, nobody is told: a standby that holds the guest
-   * shall take it over.
+   * shall take it over. It hears the connections end when this turn is over, and the machine closes
+   * in this turn; where that takes long (much memory to free, disks to sync), silence tells it first.
    */
   stop(reason: string, leave = false): void {
     this.stopped = true;

@@ -255,8 +255,9 @@ export class PrimaryRole {
     this.claim?.stop();
     this.witnessLoss.end();
     this.replication.drop();
-    this.link.stop();
+    // In this order: to the standby the end of both connections means that nothing leaves here.
     this.options.machine.fence();
+    this.link.stop();
     this.become('stopped', reason);
   }
 
