@@ -66,14 +66,13 @@ export class WitnessLoss {
   unknown(error: FtError, tries: number): void {
     if (this.stalled) this.waitAnew();
     this.tries = tries;
-    if (tries > this.triesVoid) this.away(error);
+    if (tries > this.triesVoid) this.away(error, tries);
   }
 
-  private away(error: FtError): void {
+  private away(error: FtError, tries: number): void {
     this.timer?.cancel();
     this.timer = undefined;
     const known = this.outOfReach !== undefined;
-    const { tries } = this;
     if (!known || (tries & (tries - 1)) === 0) {
       const facts = { code: error.code, cause: error.message, tries, policy: this.policy };
       const message = 'the witness cannot be reached; output stays held';
@@ -100,7 +99,7 @@ export class WitnessLoss {
       this.clock.soon(() => {
         if (this.timer !== timer) return;
         if (this.stalled) this.waitAnew();
-        else this.away(error);
+        else this.away(error, this.tries + 1);
       });
     });
     this.timer = timer;
