@@ -243,15 +243,12 @@ export class ScenarioDrill {
 
   private async measure(
     { oracle }: Life,
-    { faultUs, doneUs = faultUs, stillUs, ranUs, blackoutMs }: Outcome,
+    { faultUs, doneUs = faultUs, stillUs = faultUs, ranUs, blackoutMs }: Outcome,
   ): Promise<Measured> {
     await answersGoOn(oracle);
     await sleep(10);
     // A silence that begins within 20 ms of the fault: what comes later has other reasons.
-    const silence =
-      stillUs === undefined
-        ? await oracle.silence(faultUs, 20 + (doneUs - faultUs) / 1000)
-        : await oracle.silence(stillUs, 0);
+    const silence = await oracle.silence(stillUs, 20 + (doneUs - stillUs) / 1000);
     return { ...figuresOfFault(faultUs, ranUs, silence), blackoutMs, answeredUs: silence?.toUs };
   }
 

@@ -25,8 +25,7 @@ export interface Outcome {
   readonly faultUs: number;
   /** When the fault was done for certain, where doing it takes its time; else `faultUs`. */
   readonly doneUs?: number;
-  /** A moment at which the guest stood still for certain, where that comes some time after the fault:
-   * the silence is the one around it. */
+  /** Since when the guest stood still for certain, where that comes some time after the fault. */
   readonly stillUs?: number | undefined;
   /** Since when the guest runs on with its output open; undefined where it never stopped. */
   readonly ranUs?: number | undefined;

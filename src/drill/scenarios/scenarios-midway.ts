@@ -120,10 +120,10 @@ async function switchover(scene: Scene, { active, standby }: Sides): Promise<Out
   if (/_(STATE|ROLE)$/.test(`${body['code']}`)) throw new SidesChanged(story);
   if (status !== 200) throw new Error(story);
   const outcome = await runsOn(scene, from, faultUs, hostOf(standby));
-  // The guest is halted some time after the request, and still stands when the standby has won the
-  // claim; what the old side let out until then may be heard late.
-  const stillUs = pair.changes(faultUs).find(({ to }) => to === 'promoting')?.atUs;
-  return { ...outcome, stillUs, blackoutMs: Number(body['blackoutUs']) / 1000 };
+  // The guest is halted some time after the request; it was when the standby begins to claim it.
+  const stillUs = pair.changes(faultUs).find(({ to }) => to === 'suspecting')?.atUs;
+  const doneUs = outcome.ranUs ?? faultUs;
+  return { ...outcome, stillUs, doneUs, blackoutMs: Number(body['blackoutUs']) / 1000 };
 }
 
 /** One of the two dies at a moment of the exchange. */
