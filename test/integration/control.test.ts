@@ -166,7 +166,7 @@ kvmDescribe('ftctl switchover', () => {
         /goes on at the other host, in generation 2. It stood still for \d+\.\d ms at most/,
       );
       expect(await primary.process.waitExit(5000)).toMatchObject({ code: 4, signal: null });
-      expect(primary.process.stderrTail).toMatch(/with --listen and --on-fenced rejoin/);
+      expect(primary.process.stderrTail).toMatch(/With --on-fenced rejoin it does so by itself/);
       await standby.waitState(['solo'], 1000);
     } finally {
       await pair.close();
