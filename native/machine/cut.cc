@@ -33,6 +33,7 @@ void Cutter::begin(const CutPolicy& policy, uint64_t first_epoch) {
   FT_CHECK(!active_.load() && first_epoch > 0, "replication begins twice, or at epoch 0");
   const std::lock_guard lock(parts_.machine_lock);
   policy_ = policy;
+  cut_on_output_.store(policy.cut_on_output);
   cut_.store(first_epoch - 1);
   committed_.store(first_epoch - 1);
   base_.store(0);
@@ -56,7 +57,7 @@ bool Cutter::can_cut() const {
 }
 
 bool Cutter::output_wants_cut() const {
-  return active() && policy_.cut_on_output && cut_.load() == committed_.load() &&
+  return active() && cut_on_output_.load() && cut_.load() == committed_.load() &&
          parts_.outbox.output_waiting();
 }
 

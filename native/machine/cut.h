@@ -79,8 +79,7 @@ class Cutter {
 
   explicit Cutter(Parts parts);
 
-  // Event loop, every vCPU parked; begin() takes the machine lock, since the I/O thread reads the
-  // policy under it.
+  // Event loop, every vCPU parked: vCPU threads read the policy.
   void begin(const CutPolicy& policy, uint64_t first_epoch);
   void end();
 
@@ -138,6 +137,7 @@ class Cutter {
 
   Parts parts_;
   CutPolicy policy_;
+  std::atomic<bool> cut_on_output_{false};  // the policy's, for threads that hold no lock
   DirtySet dirty_;
   std::atomic<bool> active_{false};
   std::atomic<bool> frozen_{false};
