@@ -11,7 +11,12 @@
 //
 // The guest never waits for a reader: write() copies into the ring and returns. Who falls behind by
 // more than the ring loses the oldest of it and is told how much. Only a plain file is written to
-// at once and in full.
+// at once and in full: it is read after a death, so what has left must be in it, even when the
+// process is killed in the next moment. The price: a file cannot be written without waiting, so a
+// file on storage that hangs holds whoever writes, and with it all that this host lets out or says
+// to its peer, until the storage answers. To the standby it is a host that hangs, and is replaced
+// like one; going on, it finds its lease at an end and lets nothing out. Who runs a guest without a
+// standby puts the file where it cannot hang, or takes the socket.
 //
 // On a terminal, stdio passes every key to the guest (Ctrl-C too); Ctrl-A is the escape: Ctrl-A x
 // ends this process as SIGTERM would, Ctrl-A a (or Ctrl-A twice) types one Ctrl-A. Standard input

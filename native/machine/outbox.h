@@ -47,7 +47,8 @@ inline constexpr size_t kOutputPorts = 2;
 
 class Outbox {
  public:
-  /// Writes one frame outside; must not block, nor call the outbox. One call at a time.
+  /// Writes one frame outside; must not call the outbox, nor block: whoever writes to the outbox or
+  /// drops it would wait with it (console.h says when that is so). One call at a time.
   using Sink = std::function<void(std::span<const uint8_t> frame)>;
   enum class Mode : uint8_t { kOpen, kHeld, kDropped };
 
