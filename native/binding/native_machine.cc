@@ -102,12 +102,12 @@ NativeMachine::NativeMachine(const Napi::CallbackInfo& info)
           .on_guest_end = [this](GuestEnd how) { notify_guest_end(how); },
           .on_stopped = [this](std::string message) { notify_stopped(std::move(message)); },
           .on_disks_synced = [this] { notify_disks_synced(); },
-          .on_disk_failed = [this](const Error& e) { notify_disk_failed("apply", e); },
-          .on_disk_sync_failed = [this](const Error& e) { notify_disk_failed("sync", e); },
+          .on_disk_failed = [this] { notify_disk_failed("apply", &DiskSet::apply_failure); },
+          .on_disk_sync_failed = [this] { notify_disk_failed("sync", &DiskSet::sync_failure); },
           .on_console = [this] { console_waker_->notify(); },
       });
   if (!made.ok()) {
-    shut_down();
+    static_cast<void>(shut_down());
     throw_error(env, made.error());
     return;
   }
@@ -123,28 +123,26 @@ NativeMachine::NativeMachine(const Napi::CallbackInfo& info)
 
 NativeMachine::~NativeMachine() {
   napi_remove_env_cleanup_hook(Env(), at_exit, this);
-  shut_down();
+  static_cast<void>(shut_down());
 }
 
 void NativeMachine::at_exit(void* self) {
-  static_cast<NativeMachine*>(self)->shut_down();
+  static_cast<void>(static_cast<NativeMachine*>(self)->shut_down());
 }
 
-void NativeMachine::shut_down() {
-  if (closed_) return;
+Status NativeMachine::shut_down() {
+  if (closed_) return Ok{};
   closed_ = true;
   clock_.reset();
-  if (machine_) {
-    machine_->stop();
-    // The last transfers may still have something to say, which nobody may after the releases.
-    disks_closed_ = machine_->close_disks();
-  }
+  // Whatever happens to the disks, nobody calls a hook after this.
+  Status ended = machine_ ? Machine::end(std::move(machine_)) : Ok{};
   cut_waker_.reset();
   console_waker_.reset();
   on_guest_end_.Release();
   on_stopped_.Release();
   on_disks_synced_.Release();
   on_disk_failed_.Release();
+  return ended;
 }
 
 // One call takes every cut that waits.
@@ -171,12 +169,14 @@ void NativeMachine::notify_disks_synced() {
   });
 }
 
-void NativeMachine::notify_disk_failed(const char* during, const Error& error) {
-  auto shared = std::make_shared<Error>(error);
-  on_disk_failed_.NonBlockingCall([this, during, shared](Napi::Env env, Napi::Function js) {
+// By the time it is heard of, another session may have begun, which is not to blame.
+void NativeMachine::notify_disk_failed(const char* during, FailureOf failure_of) {
+  on_disk_failed_.NonBlockingCall([this, during, failure_of](Napi::Env env, Napi::Function js) {
     if (closed_) return;
-    js.Call({Napi::String::New(env, during), Napi::String::New(env, shared->code),
-             Napi::String::New(env, shared->message)});
+    const auto failure = (machine_->disks().*failure_of)();
+    if (!failure) return;
+    js.Call({Napi::String::New(env, during), Napi::String::New(env, failure->code),
+             Napi::String::New(env, failure->message)});
   });
 }
 
@@ -446,11 +446,8 @@ void NativeMachine::promote(const Napi::CallbackInfo& info) {
 }
 
 void NativeMachine::close(const Napi::CallbackInfo& info) {
-  if (closed_) return;
-  shut_down();
-  if (!machine_) return;
-  machine_.reset();
-  if (!disks_closed_.ok()) throw_error(info.Env(), disks_closed_.error());
+  const Status ended = shut_down();
+  if (!ended.ok()) throw_error(info.Env(), ended.error());
 }
 
 }  // namespace ft

@@ -89,8 +89,9 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   void notify_guest_end(GuestEnd how);
   void notify_stopped(std::string message);
   void notify_disks_synced();
-  void notify_disk_failed(const char* during, const Error& error);
-  void shut_down();
+  using FailureOf = std::optional<Error> (DiskSet::*)() const;
+  void notify_disk_failed(const char* during, FailureOf failure_of);
+  Status shut_down();
   static void at_exit(void* self);
 
   std::unique_ptr<Machine> machine_;
@@ -110,7 +111,6 @@ class NativeMachine : public Napi::ObjectWrap<NativeMachine> {
   Napi::ThreadSafeFunction on_disk_failed_;
   std::vector<uint32_t> mismatches_;
   bool closed_ = false;
-  Status disks_closed_ = Ok{};
 };
 
 /// Throws `error` into JavaScript: an Error with `code` and `errno`.

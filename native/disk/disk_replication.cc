@@ -132,6 +132,7 @@ void ReplicatedDisk::begin_replication(const std::vector<uint8_t>* peer_map) {
   clear_log();
   mode_ = Mode::kReplicating;
   synced_ = distrusted_ = false;
+  sync_failure_.reset();
   older_epoch_ = acked_epoch_ = 0;
   facts_.sync_bytes = 0;
   auto wanted = map_.snapshot();
@@ -206,7 +207,8 @@ void ReplicatedDisk::fail_sync(const Error& error, News& news) {
   facts_.errors++;
   sync_reserved_ = 0;
   sync_.cancel();
-  news.sync_failed = error;
+  sync_failure_ = error;
+  news.sync_failed = true;
 }
 
 // ── the standby ──
@@ -217,7 +219,8 @@ std::vector<uint8_t> ReplicatedDisk::begin_sync(const std::string& peer_sync_id)
   clear_log();
   sync_.cancel();
   mode_ = Mode::kStandby;
-  synced_ = distrusted_ = apply_failed_ = false;
+  synced_ = distrusted_ = false;
+  apply_failure_.reset();
   promised_ = applied_ = 0;
   device_from_ = next_sequence_;
   kick();

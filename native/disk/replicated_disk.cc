@@ -127,8 +127,8 @@ void ReplicatedDisk::pump(std::vector<DiskCompletion>& out) {
 void ReplicatedDisk::tell(const News& news) {
   if (news.pressure && hooks_.on_log_pressure) hooks_.on_log_pressure();
   if (news.synced && hooks_.on_synced) hooks_.on_synced();
-  if (news.apply_failed && hooks_.on_apply_failed) hooks_.on_apply_failed(*news.apply_failed);
-  if (news.sync_failed && hooks_.on_sync_failed) hooks_.on_sync_failed(*news.sync_failed);
+  if (news.apply_failed && hooks_.on_apply_failed) hooks_.on_apply_failed();
+  if (news.sync_failed && hooks_.on_sync_failed) hooks_.on_sync_failed();
 }
 
 void ReplicatedDisk::enter_waiting() {
@@ -263,9 +263,9 @@ void ReplicatedDisk::settle_failed(const DiskOp& op, int error, News& news) {
     map_.forget_sync();
     distrusted_ = true;
   }
-  if (op.origin != OpOrigin::kApply || apply_failed_) return;
-  apply_failed_ = true;
-  news.apply_failed = Error{
+  if (op.origin != OpOrigin::kApply || apply_failure_) return;
+  news.apply_failed = true;
+  apply_failure_ = Error{
       "FT_ERR_DISK_IO", error,
       "The disk image " + image_.path() + " could not be " +
           (op.kind == IoKind::kFlush ? std::string("flushed")
@@ -299,6 +299,16 @@ ReplicatedDisk::Facts ReplicatedDisk::facts() const {
 std::string ReplicatedDisk::sync_id() const {
   std::lock_guard lock(mutex_);
   return image_.read_only() ? std::string() : map_.sync_id();
+}
+
+std::optional<Error> ReplicatedDisk::apply_failure() const {
+  std::lock_guard lock(mutex_);
+  return apply_failure_;
+}
+
+std::optional<Error> ReplicatedDisk::sync_failure() const {
+  std::lock_guard lock(mutex_);
+  return sync_failure_;
 }
 
 Status ReplicatedDisk::close() {

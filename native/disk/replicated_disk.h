@@ -85,11 +85,10 @@ class ReplicatedDisk {
     std::function<void()> on_log_pressure;
     /// Every region of the sync is in the log (the next cut carries the last of it). Disk thread.
     std::function<void()> on_synced;
-    /// An applied record could not be written: this image is no copy any more. Disk thread, once.
-    std::function<void(const Error&)> on_apply_failed;
-    /// A region could not be read for the sync, which cannot end now: synced() stays false until
-    /// another begin_replication. Disk thread, once a sync.
-    std::function<void(const Error&)> on_sync_failed;
+    /// There is an apply_failure(). Disk thread, once.
+    std::function<void()> on_apply_failed;
+    /// There is a sync_failure(). Disk thread, once a sync.
+    std::function<void()> on_sync_failed;
   };
 
   /// `map_path` empty: no map on disk. Errors: those of the engine and the map.
@@ -144,6 +143,15 @@ class ReplicatedDisk {
   /// Puts a record of a whole epoch in line. Its data is owned by the record.
   void apply(DiskRecord record);
 
+  // ── what failed; any thread ──
+  // A hook may be heard of late, when another session has begun. These speak of the one that goes
+  // on.
+  /// An applied record could not be written: this image is no copy any more, until begin_sync().
+  std::optional<Error> apply_failure() const;
+  /// A region could not be read for the sync, which cannot end now: synced() stays false until
+  /// another begin_replication().
+  std::optional<Error> sync_failure() const;
+
   std::string sync_id() const;
   Facts facts() const;
   /// facts().backlog_bytes alone, which costs little.
@@ -161,8 +169,8 @@ class ReplicatedDisk {
   struct News {
     bool pressure = false;
     bool synced = false;
-    std::optional<Error> apply_failed;
-    std::optional<Error> sync_failed;
+    bool apply_failed = false;
+    bool sync_failed = false;
   };
   static constexpr uint32_t kSyncStepsMax = 8;      // with a guest that asks nothing of the disk
   static constexpr uint32_t kSyncStepsMaxBusy = 2;  // beside a guest's requests
@@ -225,9 +233,9 @@ class ReplicatedDisk {
   uint64_t unsettled_[2] = {0, 0};  // writes under way, by parity
   uint64_t older_epoch_ = 0;        // replicating: carries the last of the older marks
   uint64_t acked_epoch_ = 0;
-  uint64_t promised_ = 0, applied_ = 0;  // standby: writes of this session
-  bool distrusted_ = false;              // a flush failed in this session
-  bool apply_failed_ = false;            // told
+  uint64_t promised_ = 0, applied_ = 0;                // standby: writes of this session
+  bool distrusted_ = false;                            // a flush failed in this session
+  std::optional<Error> apply_failure_, sync_failure_;  // of this session, told
 
   // Of the disk thread alone.
   std::vector<IoDone> done_;

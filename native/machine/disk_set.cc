@@ -27,17 +27,20 @@ Status DiskSet::add(const DiskOptions& options) {
   ReplicatedDisk::Hooks hooks;
   hooks.on_log_pressure = hooks_.on_log_pressure;
   hooks.on_sync_failed = hooks_.on_sync_failed;
+  hooks.on_apply_failed = hooks_.on_apply_failed;
   hooks.on_synced = [this] {
     if (synced() && hooks_.on_synced) hooks_.on_synced();
   };
-  hooks.on_apply_failed = [this](const Error& error) {
-    {
-      const std::lock_guard lock(mutex_);
-      failure_ = error;
-    }
-    if (hooks_.on_apply_failed) hooks_.on_apply_failed(error);
-  };
-  auto disk = ReplicatedDisk::create(image.take(), options.map_path, std::move(hooks));
+  std::unique_ptr<IoEngine> engine;
+  if (options.make_engine) {
+    engine = options.make_engine(image.value().fd());
+  } else {
+    auto made = IoEngine::create(image.value().fd());
+    if (!made.ok()) return made.error();
+    engine = made.take();
+  }
+  auto disk =
+      ReplicatedDisk::create(image.take(), options.map_path, std::move(hooks), std::move(engine));
   if (!disk.ok()) return disk.error();
   disks_.push_back(disk.take());
   descriptions_.push_back(description);
@@ -87,10 +90,6 @@ double DiskSet::sync_progress() const {
 }
 
 DiskSet::Maps DiskSet::begin_sync(std::span<const std::string> peer_sync_ids) {
-  {
-    const std::lock_guard lock(mutex_);
-    failure_.reset();
-  }
   Maps maps(disks_.size());
   for (size_t i = 0; i < disks_.size(); i++) {
     if (!replicated(i)) continue;
@@ -121,9 +120,18 @@ uint64_t DiskSet::backlog_bytes() const {
   return bytes;
 }
 
-std::optional<Error> DiskSet::failure() const {
-  const std::lock_guard lock(mutex_);
-  return failure_;
+std::optional<Error> DiskSet::apply_failure() const {
+  for (const auto& disk : disks_) {
+    if (auto failure = disk->apply_failure()) return failure;
+  }
+  return std::nullopt;
+}
+
+std::optional<Error> DiskSet::sync_failure() const {
+  for (const auto& disk : disks_) {
+    if (auto failure = disk->sync_failure()) return failure;
+  }
+  return std::nullopt;
 }
 
 std::vector<std::string> DiskSet::sync_ids() const {

@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -29,6 +28,8 @@ struct DiskOptions {
   std::string path;
   bool read_only = false;
   std::string map_path;  // empty: every resync is in full
+  /// For tests: another engine than IoEngine::create's, made for this descriptor.
+  std::function<std::unique_ptr<IoEngine>(int fd)> make_engine = {};
 };
 
 class DiskSet {
@@ -44,10 +45,10 @@ class DiskSet {
     std::function<void()> on_log_pressure;
     /// synced() became true. Disk thread.
     std::function<void()> on_synced;
-    /// A record could not be written: the image is no copy any more. Disk thread.
-    std::function<void(const Error&)> on_apply_failed;
-    /// A region could not be read: the sync of this session cannot end. Disk thread.
-    std::function<void(const Error&)> on_sync_failed;
+    /// A disk has an apply_failure(). Disk thread.
+    std::function<void()> on_apply_failed;
+    /// A disk has a sync_failure(). Disk thread.
+    std::function<void()> on_sync_failed;
   };
   /// A disk's map of regions that may differ from the peer's; nothing: they may all.
   using Maps = std::vector<std::optional<std::vector<uint8_t>>>;
@@ -76,10 +77,12 @@ class DiskSet {
   /// Where an applier sends the records. They belong to this object.
   std::vector<DiskTarget> targets();
   uint64_t backlog_bytes() const;
-  /// Why the images here are no copy, since the last begin_sync().
-  std::optional<Error> failure() const;
 
   // Either side.
+  /// ReplicatedDisk::apply_failure() of the first disk that has one. Any thread.
+  std::optional<Error> apply_failure() const;
+  /// ReplicatedDisk::sync_failure() of the first disk that has one. Any thread.
+  std::optional<Error> sync_failure() const;
   std::vector<std::string> sync_ids() const;
   void in_step(const std::string& session);
   /// Waits for what is under way, flushes and closes the maps. The disk thread has ended. All disks
@@ -94,8 +97,6 @@ class DiskSet {
   const Hooks hooks_;
   std::vector<Description> descriptions_;
   std::vector<std::unique_ptr<ReplicatedDisk>> disks_;
-  mutable std::mutex mutex_;
-  std::optional<Error> failure_;
 };
 
 }  // namespace ft

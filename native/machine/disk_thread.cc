@@ -48,10 +48,14 @@ void DiskThread::start() {
   thread_ = std::thread([this] { loop(); });
 }
 
-void DiskThread::stop() {
-  if (!thread_.joinable()) return;
+void DiskThread::ask_to_stop() {
   stop_.store(true);
   wake();
+}
+
+void DiskThread::stop() {
+  if (!thread_.joinable()) return;
+  ask_to_stop();
   thread_.join();
 }
 

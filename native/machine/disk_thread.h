@@ -51,7 +51,9 @@ class DiskThread {
   ~DiskThread();
 
   void start();
-  /// Ends the thread; what is under way in the disks runs on.
+  /// The thread ends as soon as the storage lets it; what is under way in the disks runs on.
+  void ask_to_stop();
+  /// The same, and waits for it.
   void stop();
   /// There may be something to do that no descriptor tells of. Any thread.
   void wake();

@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include "core/run_within.h"
 #include "kvm/cpuid_topology.h"
 #include "machine/announce.h"
 #include "machine/kernel_loader.h"
@@ -78,14 +79,19 @@ Status Machine::make_disks() {
                  "a guest has at most " + std::to_string(kDisksMax) + " disks, not " +
                      std::to_string(options_.disks.size())};
   }
-  auto disks =
-      DiskSet::create(options_.disks, {.on_log_pressure = [this] { threads_->request_cut(); },
-                                       .on_synced = hooks_.on_disks_synced,
-                                       .on_apply_failed = hooks_.on_disk_failed,
-                                       .on_sync_failed = hooks_.on_disk_sync_failed});
+  auto disks = DiskSet::create(options_.disks,
+                               {.on_log_pressure = [this] { threads_->request_cut(); },
+                                .on_synced = [this] { tell(hooks_.on_disks_synced); },
+                                .on_apply_failed = [this] { tell(hooks_.on_disk_failed); },
+                                .on_sync_failed = [this] { tell(hooks_.on_disk_sync_failed); }});
   if (!disks.ok()) return disks.error();
   disks_ = disks.take();
   return Ok{};
+}
+
+void Machine::tell(const std::function<void()>& hook) {
+  const std::lock_guard lock(hooks_lock_);
+  if (!silent_) hook();
 }
 
 // What the devices do with the disks. The thread is made after the devices, and started last.
@@ -375,7 +381,7 @@ Status Machine::adopt_cpu(const StateReader& reader) {
 }
 
 Result<GuestClock> Machine::promote() {
-  if (const auto failure = disks_->failure()) return *failure;
+  if (const auto failure = disks_->apply_failure()) return *failure;
   if (applier_->state().empty()) {
     return Error{"FT_ERR_STATE_RESTORE", 0, "no epoch was applied yet: there is nothing to run"};
   }
@@ -435,13 +441,32 @@ void Machine::stop() {
   if (threads_) threads_->stop();
   if (io_) io_->stop();
   if (console_) console_->stop();
-  if (disk_thread_) disk_thread_->stop();
+  if (disk_thread_) disk_thread_->ask_to_stop();
 }
 
+// Every step of it may wait for storage.
 Status Machine::close_disks() {
+  if (disk_thread_) disk_thread_->stop();
   if (!disks_ || disks_closed_) return Ok{};
   disks_closed_ = true;
   return disks_->close();
+}
+
+Status Machine::end(std::unique_ptr<Machine> machine) {
+  {
+    const std::lock_guard lock(machine->hooks_lock_);
+    machine->silent_ = true;
+  }
+  machine->stop();
+  std::string images;
+  for (const DiskOptions& disk : machine->options_.disks) images += " " + disk.path;
+  const auto ended = run_within(
+      kEndMsMax, [left = std::shared_ptr(std::move(machine))] { return left->close_disks(); });
+  if (ended) return *ended;
+  return Error{"FT_ERR_DISK_STUCK", 0,
+               "The storage does not answer: " + std::to_string(kEndMsMax / 1000) +
+                   " s were not enough to end what is under way to the disk images (" +
+                   images.substr(1) + "). They stay locked until this process has ended."};
 }
 
 }  // namespace ft

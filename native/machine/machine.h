@@ -83,8 +83,8 @@ struct MachineHooks {
   std::function<void(std::string message)> on_stopped;
   /// What DiskSet::Hooks says. On the disk thread; must not block.
   std::function<void()> on_disks_synced;
-  std::function<void(const Error&)> on_disk_failed;
-  std::function<void(const Error&)> on_disk_sync_failed;
+  std::function<void()> on_disk_failed;
+  std::function<void()> on_disk_sync_failed;
   /// The guest printed something, while ConsoleTail::watch(). On any thread; must not block.
   std::function<void()> on_console;
 };
@@ -96,6 +96,18 @@ class Machine {
   /// FT_ERR_CPU_MODEL, FT_ERR_CPU_LACKING, FT_ERR_DISK_COUNT.
   static Result<std::unique_ptr<Machine>> create(MachineOptions options, MachineHooks hooks);
   ~Machine();
+
+  /// How long end() waits for storage that does not answer.
+  static constexpr uint32_t kEndMsMax = 5000;
+  /// The end of a machine, in order: every thread stops, what the disks have under way is done and
+  /// flushed, their maps are closed and everything is freed. No hook is called any more.
+  ///
+  /// Error: those of DiskSet::close (the machine is gone all the same), and FT_ERR_DISK_STUCK when
+  /// the storage did not answer in time. What is left of the machine then is beyond anybody's reach
+  /// until the storage answers or the process ends: images, maps and TAP stay locked, and memory
+  /// that the kernel may still write to stays mapped. The maps are as a killed process leaves them:
+  /// every write that may yet come is marked.
+  static Status end(std::unique_ptr<Machine> machine);
 
   /// The CPU features by name ("cpuid.7.0.ebx"): those the guest was given; of a standby, those
   /// that it offers.
@@ -158,11 +170,9 @@ class Machine {
   /// here.
   size_t type_console(std::span<const uint8_t> typed);
 
-  /// Stops every thread; the guest does not run again.
+  /// Stops every thread; the guest does not run again. Does not wait for the disks' thread, which
+  /// may wait for storage.
   void stop();
-  /// After stop(): waits for what the disks have under way, flushes and closes them. Once; later
-  /// calls do nothing. Errors: those of DiskSet::close.
-  Status close_disks();
 
   Outbox::Facts outbox_facts() const { return outbox_.facts(); }
   uint64_t exits(Vcpu::Exit kind) const { return threads_ ? threads_->exits(kind) : 0; }
@@ -188,9 +198,13 @@ class Machine {
   void announce();
   Status adopt_cpu(const StateReader& reader);
   void wake_devices();
+  void tell(const std::function<void()>& hook);
+  Status close_disks();
 
   MachineOptions options_;
   MachineHooks hooks_;
+  std::mutex hooks_lock_;  // held while a hook about the disks is called; innermost
+  bool silent_ = false;    // nobody listens any more
   GuestCpu cpu_;
   std::vector<std::pair<std::string, uint32_t>> features_;
   bool state_checked_ = false;  // the first state of this session was held against this host

@@ -154,10 +154,10 @@ KVM_TEST_CASE("a hostile guest harms nobody, and every device asks for a reset")
     ended = true;
   };
   hooks.on_disks_synced = [] {};
-  hooks.on_disk_failed = [](const Error&) {};
-  hooks.on_disk_sync_failed = [](const Error&) {};
-  const auto standby = must(Machine::create(machine_options(kStandbyTapName, copy), hooks));
-  const auto primary = must(Machine::create(std::move(options), hooks));
+  hooks.on_disk_failed = [] {};
+  hooks.on_disk_sync_failed = [] {};
+  auto standby = must(Machine::create(machine_options(kStandbyTapName, copy), hooks));
+  auto primary = must(Machine::create(std::move(options), hooks));
   const Traffic traffic;
   REQUIRE(primary->boot().ok());
   CutPolicy policy;
@@ -176,8 +176,8 @@ KVM_TEST_CASE("a hostile guest harms nobody, and every device asks for a reset")
     said = text_of(console.get());
   }
   follow(*primary, *standby, &epochs);
-  primary->stop();
-  standby->stop();
+  CHECK(Machine::end(std::move(primary)).ok());
+  CHECK(Machine::end(std::move(standby)).ok());
   said = text_of(console.get());
   INFO("it said:\n" << said << "\nand stopped for: " << why);
   CHECK(said.find(", 0 unexpected") != std::string::npos);
@@ -185,8 +185,6 @@ KVM_TEST_CASE("a hostile guest harms nobody, and every device asks for a reset")
     CHECK(said.find("attacking " + std::string(device)) != std::string::npos);
   }
   CHECK(epochs > 100);
-  CHECK(primary->close_disks().ok());
-  CHECK(standby->close_disks().ok());
 }
 
 }  // namespace

@@ -332,16 +332,18 @@ export class KvmMachine implements Machine {
     return { ...this.#native.stats(), outboxLimitBytes: this.#outboxLimitBytes };
   }
 
-  close(): void {
+  close(): FtError | undefined {
     // What its threads have queued for the event loop may still come, and asks the native object.
     setImmediate(() => this.#native);
     this.console.close();
     try {
       this.#native.close();
+      return undefined;
     } catch (thrown) {
       // The machine is closed even so, and whoever closes it has nothing left to undo.
-      const { code, message } = toFtError(thrown);
-      process.emitWarning(message, { type: 'DiskWarning', code });
+      const error = toFtError(thrown);
+      process.emitWarning(error.message, { type: 'DiskWarning', code: error.code });
+      return error;
     }
   }
 

@@ -359,6 +359,10 @@ export interface Machine {
   /** The guest's serial console; undefined where it has none. */
   readonly console?: MachineConsole;
   stats(): MachineStats;
-  /** Stops the vCPUs and frees everything. */
-  close(): void;
+  /**
+   * Stops the vCPUs, ends what the disks have under way, and frees everything. Takes some seconds at
+   * most. What the disks could not be closed with is returned: after FT_ERR_DISK_STUCK (storage that
+   * does not answer) this process still has the images, and no other machine can have them.
+   */
+  close(): FtError | undefined;
 }

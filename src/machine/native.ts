@@ -100,7 +100,8 @@ export interface NativeMachine {
   consoleHead(): number;
   readConsole(from: number, into: Uint8Array): number;
   typeConsole(typed: Uint8Array): number;
-  /** Throws when a disk could not be flushed; everything is closed even so. */
+  /** Throws what the disks could not be closed with; everything is closed even so, but for what
+   * waits for storage that does not answer (FT_ERR_DISK_STUCK). */
   close(): void;
 }
 

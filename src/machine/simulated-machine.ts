@@ -341,7 +341,7 @@ export class SimulatedMachine implements Machine {
     };
   }
 
-  close(): void {
+  close(): undefined {
     this.stopGuest();
     this.endReplication();
     this.disks.close();

@@ -279,8 +279,10 @@ export class RunningNode {
     this.tally.lifeEnds(this);
     this.primary = undefined;
     this.standby = undefined;
-    this.currentMachine?.close();
+    const error = this.currentMachine?.close();
     this.currentMachine = undefined;
+    // Another machine would only be told that the image is in use.
+    if (error?.code === 'FT_ERR_DISK_STUCK') throw error;
     this.life += 1;
     const machine = this.parts.makeMachine(role);
     this.currentMachine = machine;

@@ -3,6 +3,7 @@
  * who finds its guest elsewhere boots nothing, and one of several candidates is always the standby.
  */
 import { FtError } from '../../src/common/errors';
+import type { Machine } from '../../src/machine/machine';
 import { copyFigures } from '../../src/node/figures';
 import { StatusReporter } from '../../src/node/status';
 import type { StatusLine } from '../../src/node/status-now';
@@ -158,6 +159,18 @@ describe('a primary that lost its claim', () => {
     });
     await incrs(world, 2);
     expect(world.answers.at(-1)?.counter).toBe(7);
+    expect(world.violations).toEqual([]);
+  });
+
+  test('says so when its disks cannot be let go of', async () => {
+    const { world, a, b } = await equals();
+    const machine: Machine = a.machine;
+    const close = machine.close.bind(machine);
+    machine.close = () => close() ?? new FtError('FT_ERR_DISK_STUCK', 'Nothing is written.');
+    await stall(world, a, b);
+    await world.until('its end', () => a.end !== undefined);
+    expect(a.end).toMatchObject({ kind: 'rejoin-failed', error: { code: 'FT_ERR_DISK_STUCK' } });
+    expect(a.node.life).toBe(1);
     expect(world.violations).toEqual([]);
   });
 
