@@ -304,8 +304,14 @@ export function descriptorOf(socket: Socket): number | undefined {
  * Closes a socket with RST, at once. Node's own resetAndDestroy first waits for what is queued, and
  * for a peer that takes nothing it would wait for ever. The mark it sets makes destroy() reset.
  * A Node that does not know the mark would send FIN instead, which ends the connection as well.
+ *
+ * A UNIX socket knows no reset, and libuv refuses one while the system is told of an end: Node would
+ * then leave the descriptor open, and never say that the socket is closed. Those are just closed.
  */
 export function cutOff(socket: Socket): void {
-  (socket as Socket & { resetAndClosing?: boolean }).resetAndClosing = true;
+  const ending = socket.writableEnded && !socket.writableFinished && socket.writableLength === 0;
+  if (socket.remoteAddress !== undefined && !ending) {
+    (socket as Socket & { resetAndClosing?: boolean }).resetAndClosing = true;
+  }
   socket.destroy();
 }
