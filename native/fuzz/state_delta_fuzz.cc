@@ -30,7 +30,7 @@ Bytes make_base(size_t length) {
 }
 
 /// Applies `delta` from the upper end of guarded room. Returns whether it was accepted.
-bool apply(std::span<const uint8_t> delta, const Bytes& before) {
+bool apply_delta(std::span<const uint8_t> delta, const Bytes& before) {
   static const ft::test::GuardedPages room(kRoomPages);
   if (delta.size() > room.size()) return false;
   const auto placed = room.place_at_end(delta);
@@ -67,7 +67,8 @@ void put_checksum_right(Bytes& delta, const Bytes& base) {
   }
   const uint32_t crc = ft::crc32c(outcome);
   std::memcpy(delta.data() + kCrcAt, &crc, sizeof crc);
-  FT_CHECK(apply(delta, base) || delta.size() > kRoomPages * 4096, "a right delta was refused");
+  FT_CHECK(apply_delta(delta, base) || delta.size() > kRoomPages * 4096,
+           "a right delta was refused");
 }
 
 Bytes written_delta(const Bytes& base) {
@@ -78,7 +79,7 @@ Bytes written_delta(const Bytes& base) {
   for (size_t at = 5; at < next.size(); at += 900) next[at] ^= 0x77;
   next.resize(next.size() + base.size() % 100, 0x21);
   out.resize(ft::encode_state(next, shadow, out.data(), out.size()));
-  FT_CHECK(apply(out, base), "a delta as written was refused");
+  FT_CHECK(apply_delta(out, base), "a delta as written was refused");
   return out;
 }
 
@@ -94,7 +95,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
       const auto base_bytes = static_cast<uint32_t>(delta[4] == 1 ? base.size() : 0);
       std::memcpy(delta.data() + 8, &base_bytes, sizeof base_bytes);
     }
-    apply(delta, base);
+    apply_delta(delta, base);
     put_checksum_right(delta, base);
     return 0;
   }
@@ -109,6 +110,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
       damaged.resize(damaged.size() - mask);
     }
   }
-  apply(damaged, base);
+  apply_delta(damaged, base);
   return 0;
 }
