@@ -17,6 +17,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { FtError, toFtError } from '../common/errors';
+import { HeadFilter } from '../observe/head-filter';
 import { SWITCHOVER_UNKNOWN } from '../primary/switchover';
 import { Gate } from '../transport/gate';
 import { HELD_MAX, Lobby } from '../transport/lobby';
@@ -90,7 +91,7 @@ export class ControlServer {
     return Promise.resolve();
   }
 
-  /** Puts the lobby and the bound before what Node does with a connection. */
+  /** Puts the lobby, the bound and a HeadFilter before what Node does with a connection. */
   private guardDoor(server: Server): void {
     const serve = server.listeners('connection');
     server.removeAllListeners('connection');
@@ -103,7 +104,8 @@ export class ControlServer {
       socket.once('close', () => {
         this.connections -= 1;
       });
-      for (const listener of serve) listener.call(server, socket);
+      const filter = new HeadFilter(socket);
+      for (const listener of serve) listener.call(server, filter);
     };
     const gate = new Gate({ perAddress: RATE, strangers: RATE }, performance.now());
     const lobby = new Lobby(gate, enter, () => undefined);
@@ -128,6 +130,13 @@ export class ControlServer {
     // A client that goes away is nobody's loss.
     request.on('error', () => undefined);
     response.on('error', () => undefined);
+    const bodyBytes = bodyBytesOf(request);
+    if (bodyBytes instanceof FtError) {
+      reply(response, refused(400, bodyBytes));
+      return;
+    }
+    const socket: Duplex = request.socket;
+    if (socket instanceof HeadFilter) socket.expectBody(bodyBytes);
     request.on('end', () => {
       if (bytes > BODY_BYTES_MAX) {
         reply(response, TOO_LONG);
@@ -199,10 +208,13 @@ export class ControlServer {
       end = streamEvents(response, target.journal, from, onDone);
     }
     this.streams.add(end);
+    const socket = response.socket as Duplex | null;
+    if (socket instanceof HeadFilter) socket.answerIsEndless();
     return undefined;
   }
 
   private upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    if (socket instanceof HeadFilter) socket.passThrough();
     socket.on('error', () => undefined);
     const found = findRoute(request.method ?? '', request.url ?? '');
     if ('error' in found) {
@@ -225,6 +237,12 @@ export class ControlServer {
     );
     this.target.console.attach(socket, head);
   }
+}
+
+/** How long a request says that its body is. */
+function bodyBytesOf({ headers }: IncomingMessage): number | FtError {
+  if (headers['transfer-encoding'] === undefined) return Number(headers['content-length'] ?? 0);
+  return badRequest('A request says how long its body is: send Content-Length.');
 }
 
 /** POST /v1/drain takes nothing, or { "force": true | false }. */

@@ -7,12 +7,14 @@
  *   ┌──────┐ ── blank line handed on ──▶ ┌───────────┐ ── upgraded ──▶ ┌─────────┐ all bytes, both
  *   │ head │                             │ answering │                 │ through │ ways, for ever
  *   └──────┘ ◀── answered, a turn later ─┴───────────┘                 └─────────┘
- *                    what comes meanwhile is held, and the connection read no further
+ *                    what comes meanwhile │  ▲  is held, and the connection read no further
+ *                          body expected  ▼  │  all of it handed on
+ *                                        body
  *
  * A head ends with a line of nothing but CR and LF. However a request is framed, Node cannot find the
  * end of a second head in what it gets before the first is answered, and between two answers
- * everything else of the node has its turn. Bodies are not handed on before the answer either: there
- * are none here. At most two reads of a socket (128 KiB) are held.
+ * everything else of the node has its turn. A body is handed on only to a server that expects one,
+ * and as long as its request said. At most two reads of a socket (128 KiB) are held.
  */
 import type { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
@@ -22,7 +24,7 @@ import { TLSSocket } from 'node:tls';
 const CR = 0x0d;
 const LF = 0x0a;
 
-type State = 'head' | 'answering' | 'through' | 'over';
+type State = 'head' | 'answering' | 'body' | 'through' | 'over';
 
 /** Takes the place of `source`, which nobody else reads or writes from then on. */
 export class HeadFilter extends Duplex {
@@ -36,6 +38,8 @@ export class HeadFilter extends Duplex {
   /** Of the head that is being read: whether it has begun, and what its line has beside CRs. */
   private begun = false;
   private lineBytes = 0;
+  /** Of the body that is being read: what is to come. */
+  private bodyBytes = 0;
   private ended = false;
 
   constructor(private readonly source: Socket) {
@@ -68,6 +72,23 @@ export class HeadFilter extends Duplex {
       this.state = 'head';
       this.goOn();
     });
+  }
+
+  /** The request that was handed on has a body of so many bytes, which are to be handed on as well. */
+  expectBody(bytes: number): void {
+    if (this.state !== 'answering' || bytes <= 0) return;
+    this.bodyBytes = bytes;
+    this.state = 'body';
+    // The parser, which has just said that the head is whole, takes nothing until it has returned.
+    process.nextTick(() => this.goOn());
+  }
+
+  /** The answer goes on until the client ends; whatever else it says is thrown away. */
+  answerIsEndless(): void {
+    this.state = 'over';
+    this.held = [];
+    this.source.resume();
+    process.nextTick(() => this.endIfDone());
   }
 
   /** What comes from now on is no HTTP. */
@@ -129,24 +150,24 @@ export class HeadFilter extends Duplex {
     if (this.state === 'through') this.handOn(bytes);
     else if (this.state !== 'over') {
       this.held.push(bytes);
-      this.takeHead();
+      this.takePart();
     }
   }
 
   /** In a new state: with what is held, and then with what comes. */
   private goOn(): void {
     if (this.state === 'through') for (const bytes of this.held.splice(0)) this.handOn(bytes);
-    else this.takeHead();
+    else this.takePart();
     if (this.held.length === 0) this.source.resume();
     this.endIfDone();
   }
 
-  /** Hands on what is held, up to the end of one head. */
-  private takeHead(): void {
-    while (this.state === 'head') {
+  /** Hands on what is held, up to the end of one head, or of the body that is expected. */
+  private takePart(): void {
+    while (this.state === 'head' || this.state === 'body') {
       const bytes = this.held.shift();
       if (bytes === undefined) return;
-      const end = this.endOfHead(bytes);
+      const end = this.state === 'head' ? this.endOfHead(bytes) : this.endOfBody(bytes);
       if (end < bytes.length) this.held.unshift(bytes.subarray(end));
       this.handOn(end < bytes.length ? bytes.subarray(0, end) : bytes);
     }
@@ -171,6 +192,13 @@ export class HeadFilter extends Duplex {
       }
     }
     return bytes.length;
+  }
+
+  private endOfBody(bytes: Buffer): number {
+    const end = Math.min(bytes.length, this.bodyBytes);
+    this.bodyBytes -= end;
+    if (this.bodyBytes === 0) this.state = 'answering';
+    return end;
   }
 
   private handOn(bytes: Buffer): void {

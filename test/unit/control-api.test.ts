@@ -67,6 +67,7 @@ describe('the control server', () => {
   let journal: Journal;
   let outcome: object | FtError = {};
   let sample: () => object = () => ({});
+  let requests: number;
   let forced: boolean[] = [];
   const agents: net.Socket[] = [];
 
@@ -99,11 +100,15 @@ describe('the control server', () => {
     socketPath = path.join(folder, 'node.sock');
     journal = new Journal();
     outcome = {};
+    requests = 0;
     forced = [];
     sample = () => ({ epochsPerSecond: 1 });
     const node = { machine: {}, primary: {} };
     server = new ControlServer({
-      status: () => ({ role: 'primary' }),
+      status: () => {
+        requests += 1;
+        return { role: 'primary' };
+      },
       samples: () => ({ next: () => sample(), close: () => undefined }),
       journal,
       switchover: () => Promise.resolve(outcome),
@@ -170,6 +175,30 @@ describe('the control server', () => {
       expect(status).toBe(wanted);
       expect(schema.faults('POST', url, wanted, JSON.parse(text))).toEqual([]);
     }
+  });
+
+  test('of many requests in one packet the first is answered, and no other is looked at', async () => {
+    const many = 'GET /v1/status HTTP/1.1\r\nHost: node\r\n\r\n'.repeat(1000);
+    const socket = await connect(many);
+    let answers = '';
+    socket.on('data', (piece: Buffer) => {
+      answers += piece.toString();
+    });
+    await new Promise((resolve) => socket.once('close', resolve));
+    expect(answers.split('HTTP/1.1 200').length - 1).toBe(1);
+    expect(requests).toBe(1);
+  });
+
+  test('a body without a length is refused', async () => {
+    const socket = await connect(
+      'POST /v1/drain HTTP/1.1\r\nHost: node\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n',
+    );
+    const answer = await new Promise<string>((resolve) =>
+      socket.once('data', (piece: Buffer) => resolve(piece.toString())),
+    );
+    expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+    expect(answer).toContain('Content-Length');
+    expect(forced).toEqual([]);
   });
 
   test.each([
