@@ -114,8 +114,8 @@ Result<Confined> confine(const Confinement& wanted) {
     return sys_error("FT_ERR_CONFINE", "cannot close this process's memory to others");
   }
   const long version = ::syscall(kCreateRuleset, nullptr, 0, kAskVersion);
-  // ENOSYS: not built in; EOPNOTSUPP: switched off at boot. Whatever else comes is somebody's doing:
-  // a filter of system calls, a unit's or a container's.
+  // ENOSYS: not built in; EOPNOTSUPP: switched off at boot. Whatever else comes is somebody's
+  // doing: a filter of system calls, a unit's or a container's.
   if (version < 1) return Confined{0, errno != ENOSYS && errno != EOPNOTSUPP};
   FT_TRY(restrict_self(wanted, static_cast<int>(version)));
   return Confined{static_cast<int>(version), false};

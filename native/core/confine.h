@@ -34,8 +34,8 @@ struct Confined {
   /// The version of Landlock; 0: without it, and only the other two hold. Devices are confined from
   /// 5 on, ports from 4 on.
   int landlock;
-  /// Landlock is 0 because something forbids this process to ask for it, as a filter of system calls
-  /// does. False with 0: the kernel was built or booted without it.
+  /// Landlock is 0 because something forbids this process to ask for it, as a filter of system
+  /// calls does. False with 0: the kernel was built or booted without it.
   bool forbidden;
 };
 

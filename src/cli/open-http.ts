@@ -119,11 +119,10 @@ function openMetrics(node: RunningNode, tls: HttpTls | undefined): NodeMetrics {
 function accessRoute(access: HttpAccess): [string, HttpRoute] {
   const answer: HttpRoute['answer'] = (request) => {
     const body = JSON.stringify({ reader: access.isReader(request) });
-    // A peer's page asks as well, and sees no more than that somebody answered.
-    const headers = { 'Cross-Origin-Resource-Policy': 'cross-origin' };
-    return { status: 200, type: 'application/json', body, headers };
+    return { status: 200, type: 'application/json', body };
   };
-  return ['/access', { access: 'open', answer }];
+  // A peer's page asks as well.
+  return ['/access', { access: 'open', isForOtherSites: true, answer }];
 }
 
 function metricsRoute(metrics: NodeMetrics): [string, HttpRoute] {

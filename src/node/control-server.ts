@@ -34,6 +34,8 @@ const PLACE = 'control';
 /** Of events and samples; the rest is left for those who ask something. */
 const STREAMS_MAX = 12;
 const REQUEST_MS_MAX = 5000;
+/** How often Node looks who is over it. */
+const CHECK_MS = 500;
 const BODY_BYTES_MAX = 64 * 1024;
 /** As much of a longer one is read and forgotten, so that who still sends it can read the answer. */
 const DISCARDED_BYTES_MAX = 1024 * 1024;
@@ -63,12 +65,13 @@ export class ControlServer {
 
   /** Starts to serve. Rejects as listenAtPath() does. */
   async listen(path: string): Promise<void> {
-    const server = createServer((request, response) => this.receive(request, response));
+    const server = createServer({ connectionsCheckingInterval: CHECK_MS }, (request, response) =>
+      this.receive(request, response),
+    );
     server.maxConnections = CONNECTIONS_MAX + HELD_MAX;
     this.guardDoor(server);
     server.headersTimeout = REQUEST_MS_MAX;
     server.requestTimeout = REQUEST_MS_MAX;
-    server.keepAliveTimeout = REQUEST_MS_MAX;
     server.on('upgrade', (request, socket, head) => this.upgrade(request, socket, head));
     await listenAtPath(server, path);
     // Later errors (accepting, for want of descriptors) must not end the node.

@@ -54,6 +54,11 @@ export class HeadFilter extends Duplex {
     source.on('timeout', () => this.emit('timeout'));
     source.on('error', () => this.destroy());
     source.on('close', () => this.destroy());
+    // Its client may have gone while it waited to be let in.
+    if (source.readableEnded) {
+      this.ended = true;
+      process.nextTick(() => this.endIfDone());
+    }
   }
 
   /** The client's certificate was signed by an authority of ours. */

@@ -54,6 +54,8 @@ export interface HttpRoute {
    * little that no other site's page gains by it; it has a rate of its own.
    */
   readonly isProbe?: boolean;
+  /** Pages of other sites may learn that it was answered, or refused, and no more than that. */
+  readonly isForOtherSites?: boolean;
   answer(request: IncomingMessage): HttpAnswer | Promise<HttpAnswer>;
 }
 
@@ -306,7 +308,12 @@ export class HttpServer {
     // Whatever is thrown is one request's end, and not the node's.
     Promise.resolve()
       .then(answer)
-      .then((done) => reply(response, done, refused !== undefined))
+      .then((done) => {
+        if (this.options.routes.get(pathOf(request))?.isForOtherSites === true) {
+          response.setHeader('Cross-Origin-Resource-Policy', 'cross-origin');
+        }
+        reply(response, done, refused !== undefined);
+      })
       .catch(() => reply(response, plain(500, 'This cannot be read now.'), true))
       .catch(() => socket.destroy());
   }
@@ -413,8 +420,10 @@ export function plain(
 
 function reply(response: ServerResponse, answer: HttpAnswer, last: boolean): void {
   if (response.headersSent || response.destroyed) return;
+  for (const [name, value] of Object.entries(COMMON_HEADERS)) {
+    if (!response.hasHeader(name)) response.setHeader(name, value);
+  }
   response.writeHead(answer.status, {
-    ...COMMON_HEADERS,
     'Content-Type': answer.type,
     'Content-Length': Buffer.byteLength(answer.body),
     ...(last ? { Connection: 'close' } : {}),

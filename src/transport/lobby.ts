@@ -67,8 +67,9 @@ export class Lobby {
       const one = this.held[n];
       if (one === undefined) continue;
       // Who went away while it waited takes nobody's try, and nobody counts it any more.
-      if (one.socket.destroyed) {
+      if (one.socket.destroyed || one.socket.readableEnded) {
         this.held.splice(n, 1);
+        one.socket.destroy();
         continue;
       }
       if (!this.gate.admit(one.host, nowMs)) continue;

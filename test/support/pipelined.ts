@@ -13,6 +13,12 @@ export interface Stretch {
   readonly got: string;
 }
 
+/**
+ * The longest that one packet of requests may keep the event loop, on a machine that has other things
+ * to do. All of them in one go would take over a tenth of a second.
+ */
+export const STRETCH_MS_MAX = 60;
+
 /** Sends text, and watches this process, in which the server runs too, until it hangs up. */
 export function stretchOf(socket: Duplex, text: string): Promise<Stretch> {
   return new Promise((resolve) => {

@@ -177,6 +177,19 @@ describe('the control server', () => {
     }
   });
 
+  test('who came and went while it waited to be let in takes no place', async () => {
+    for (let n = 0; n < 90; n += 1) (await connect('')).end();
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    // All are gone: fifty were let in at once, the others were let in later or cut off.
+    const open = await new Promise((resolve) =>
+      (server as unknown as { server: net.Server }).server.getConnections((_, count) =>
+        resolve(count),
+      ),
+    );
+    expect(open).toBe(0);
+    expect((await ask('GET', '/v1/status')).status).toBe(200);
+  });
+
   test('of many requests in one packet the first is answered, and no other is looked at', async () => {
     const many = 'GET /v1/status HTTP/1.1\r\nHost: node\r\n\r\n'.repeat(1000);
     const socket = await connect(many);

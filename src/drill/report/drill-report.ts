@@ -104,12 +104,16 @@ export function isBroken(
   return report.violations + (report.dualActive ?? 0) + report.failures > 0;
 }
 
-/** Which figure tells how slow the slow ones were: where a scenario has few drills, the slowest. */
+/** Which figure tells how slow the slow ones were: where a scenario has few values, the slowest. */
 export function tailOf(report: Pick<DrillReport, 'scenarios'>): {
   readonly key: 'P99' | 'Max';
   readonly word: string;
 } {
-  const hasMany = Object.values(report.scenarios).every(({ runs }) => runs >= P99_VALUES_MIN);
+  const hasMany = Object.values(report.scenarios).every(
+    (one) =>
+      (one.promotedMsP50 === null || one.promotedMsP99 !== null) &&
+      (one.failoverMsP50 === null || one.failoverMsP99 !== null),
+  );
   return hasMany ? { key: 'P99', word: 'p99' } : { key: 'Max', word: 'max' };
 }
 
