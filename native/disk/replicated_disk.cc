@@ -220,6 +220,7 @@ void ReplicatedDisk::issue(uint32_t slot) {
     }
   }
   if (op.origin == OpOrigin::kApply) records_waiting_--;
+  if (op.kind == IoKind::kFlush) flushes_under_way_++;
   window_.issue(slot);
   batch_.push_back({op.kind, op.offset, op.bytes, op.data, slot});
 }
@@ -235,6 +236,8 @@ void ReplicatedDisk::find_zeroes() {
 
 void ReplicatedDisk::settle(const IoDone& done, std::vector<DiskCompletion>& out, News& news) {
   DiskOp op = window_.leave(static_cast<uint32_t>(done.id));
+  ended_++;
+  if (op.kind == IoKind::kFlush) flushes_under_way_--;
   if (op.origin == OpOrigin::kSync) return settle_sync_read(std::move(op), done.error, news);
   if (done.error != 0) {
     settle_failed(op, done.error, news);
@@ -325,7 +328,11 @@ Status ReplicatedDisk::close() {
   }
   if (image_.read_only()) return Ok{};
   std::lock_guard lock(mutex_);
-  if (::fsync(image_.fd()) != 0) {
+  flushes_under_way_++;
+  const bool flushed = ::fsync(image_.fd()) == 0;
+  flushes_under_way_--;
+  ended_++;
+  if (!flushed) {
     map_.forget_sync();
     return sys_error("FT_ERR_DISK_IO", "Cannot flush the disk image " + image_.path());
   }

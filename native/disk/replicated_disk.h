@@ -32,6 +32,7 @@
 // Locks: one mutex of its own, innermost (may be taken under the machine lock, takes none).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -159,6 +160,14 @@ class ReplicatedDisk {
     const std::lock_guard lock(mutex_);
     return facts_.backlog_bytes;
   }
+  /// Whether the storage still does something, for whoever waits for close(). A flush may take long
+  /// and shows nothing until it has ended.
+  struct Movement {
+    uint64_t ended = 0;  // operations, so far
+    bool flushing = false;
+  };
+  /// Any thread; waits for nothing, whatever hangs.
+  Movement movement() const { return {ended_.load(), flushes_under_way_.load() > 0}; }
   /// Waits until nothing is under way, flushes, and closes the map cleanly. The disk thread has
   /// ended before. Error: FT_ERR_DISK_IO, FT_ERR_DISK_MAP; the next sync is then in full.
   Status close();
@@ -212,6 +221,8 @@ class ReplicatedDisk {
   RegionMap map_;
   Mode mode_ = Mode::kSolo;
   Facts facts_;
+  std::atomic<uint64_t> ended_{0};
+  std::atomic<uint32_t> flushes_under_way_{0};
   bool kicked_ = false;  // the engine's eventfd was made readable since the last pump
 
   std::deque<DiskOp> waiting_;  // submitted, not in the window yet

@@ -147,6 +147,16 @@ void DiskSet::in_step(const std::string& session) {
   }
 }
 
+ReplicatedDisk::Movement DiskSet::movement() const {
+  ReplicatedDisk::Movement all;
+  for (const auto& disk : disks_) {
+    const auto one = disk->movement();
+    all.ended += one.ended;
+    all.flushing = all.flushing || one.flushing;
+  }
+  return all;
+}
+
 Status DiskSet::close() {
   Status first = Ok{};
   for (const auto& disk : disks_) {

@@ -85,6 +85,8 @@ class DiskSet {
   std::optional<Error> sync_failure() const;
   std::vector<std::string> sync_ids() const;
   void in_step(const std::string& session);
+  /// ReplicatedDisk::movement() of all disks. Any thread; waits for nothing, whatever hangs.
+  ReplicatedDisk::Movement movement() const;
   /// Waits for what is under way, flushes and closes the maps. The disk thread has ended. All disks
   /// are closed whatever happens; the first error of one is returned. Once.
   Status close();

@@ -452,21 +452,31 @@ Status Machine::close_disks() {
   return disks_->close();
 }
 
-Status Machine::end(std::unique_ptr<Machine> machine) {
+Status Machine::end(std::unique_ptr<Machine> machine, const Patience& patience) {
   {
     const std::lock_guard lock(machine->hooks_lock_);
     machine->silent_ = true;
   }
   machine->stop();
+  if (machine->disks_->count() == 0) return Ok{};
+  // Of two owners, the other of which is the thread that closes: the last one frees it.
+  const std::shared_ptr<Machine> left = std::move(machine);
+  uint64_t ended = 0;
+  uint32_t idle_ms = 0;
+  const auto moves = [&] {
+    const auto seen = left->disks_->movement();
+    idle_ms = seen.ended == ended ? idle_ms + kWaitSliceMs : 0;
+    ended = seen.ended;
+    return idle_ms < (seen.flushing ? patience.flush_ms_max : patience.idle_ms_max);
+  };
+  const auto closed = run_within(moves, [left] { return left->close_disks(); });
+  if (closed) return *closed;
   std::string images;
-  for (const DiskOptions& disk : machine->options_.disks) images += " " + disk.path;
-  const auto ended = run_within(
-      kEndMsMax, [left = std::shared_ptr(std::move(machine))] { return left->close_disks(); });
-  if (ended) return *ended;
+  for (const DiskOptions& disk : left->options_.disks) images += " " + disk.path;
   return Error{"FT_ERR_DISK_STUCK", 0,
-               "The storage does not answer: " + std::to_string(kEndMsMax / 1000) +
-                   " s were not enough to end what is under way to the disk images (" +
-                   images.substr(1) + "). They stay locked until this process has ended."};
+               "The storage does not answer: nothing of what is under way to the disk images (" +
+                   images.substr(1) + ") ended in " + std::to_string(idle_ms / 1000) +
+                   " s. They stay locked until this process has ended."};
 }
 
 }  // namespace ft

@@ -97,17 +97,22 @@ class Machine {
   static Result<std::unique_ptr<Machine>> create(MachineOptions options, MachineHooks hooks);
   ~Machine();
 
-  /// How long end() waits for storage that does not answer.
-  static constexpr uint32_t kEndMsMax = 5000;
+  /// How long end() waits for storage that ends nothing, and for a flush, which shows nothing
+  /// before its end. The second is half of what systemd gives the process.
+  struct Patience {
+    uint32_t idle_ms_max = 5000;
+    uint32_t flush_ms_max = 30'000;
+  };
   /// The end of a machine, in order: every thread stops, what the disks have under way is done and
   /// flushed, their maps are closed and everything is freed. No hook is called any more.
   ///
-  /// Error: those of DiskSet::close (the machine is gone all the same), and FT_ERR_DISK_STUCK when
-  /// the storage did not answer in time. What is left of the machine then is beyond anybody's reach
-  /// until the storage answers or the process ends: images, maps and TAP stay locked, and memory
-  /// that the kernel may still write to stays mapped. The maps are as a killed process leaves them:
-  /// every write that may yet come is marked.
-  static Status end(std::unique_ptr<Machine> machine);
+  /// Slow storage is waited for as long as it moves. Error: those of DiskSet::close (the machine is
+  /// gone all the same), and FT_ERR_DISK_STUCK when nothing moved any more. What is left of the
+  /// machine then is beyond anybody's reach until the storage answers or the process ends: images,
+  /// maps and TAP stay locked, and memory that the kernel may still write to stays mapped. The maps
+  /// are as a killed process leaves them: every write that may yet come is marked.
+  static Status end(std::unique_ptr<Machine> machine) { return end(std::move(machine), {}); }
+  static Status end(std::unique_ptr<Machine> machine, const Patience& patience);
 
   /// The CPU features by name ("cpuid.7.0.ebx"): those the guest was given; of a standby, those
   /// that it offers.

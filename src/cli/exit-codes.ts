@@ -32,6 +32,18 @@ export function exitCodeOfEnd(end: NodeEnd): ExitCode {
   }
 }
 
+/** Those that say that all is well with the guest's disks here. */
+const ORDERLY: ReadonlySet<ExitCode> = new Set([
+  ExitCode.ok,
+  ExitCode.guestOff,
+  ExitCode.guestReset,
+]);
+
+/** For an end with `code`, when the disks could not be closed with `error`. */
+export function exitCodeOfStop(code: ExitCode, error: FtError | undefined): ExitCode {
+  return error !== undefined && ORDERLY.has(code) ? ExitCode.environment : code;
+}
+
 /** A disk or a port, not a defect of ours. */
 function isOfThisHost(error: FtError): boolean {
   return error.code.startsWith('FT_ERR_DISK_') || error.code === 'FT_ERR_SIM_PORT';

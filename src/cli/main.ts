@@ -27,7 +27,7 @@ import { marksOf } from '../observe/journal-marks';
 import { type NodeLog, openLog } from '../observe/logger';
 import { type BuiltNode, buildNode } from './build-node';
 import { confineNode } from './confine';
-import { exitCodeOfEnd, exitCodeOfStart, sentenceOfEnd } from './exit-codes';
+import { exitCodeOfEnd, exitCodeOfStart, exitCodeOfStop, sentenceOfEnd } from './exit-codes';
 import { LineWriter } from './line-writer';
 import { liveSettings } from './live-settings';
 import { type Reading, Reloader, reloadWords } from './reloader';
@@ -250,26 +250,24 @@ class Running {
     if (this.ending) return;
     this.ending = true;
     this.endingUnasked = kind !== 'signal';
-    process.exitCode = code;
     this.supervisor?.stopping(sentence);
     if (kind !== 'start-failed') this.say(code === ExitCode.ok ? 'info' : 'fatal', sentence, kind);
     this.built?.lines.end(kind, sentence);
-    const level = code === ExitCode.ok ? 'info' : 'error';
-    this.built?.journal.add(level, sentence, { event: 'end', kind, exitCode: code });
     this.ticker?.stop();
-    this.close(leave);
+    const exitCode = exitCodeOfStop(code, this.built?.node.stop(`${this.command} ends`, leave));
+    process.exitCode = exitCode;
+    const level = exitCode === ExitCode.ok ? 'info' : 'error';
+    this.built?.journal.add(level, sentence, { event: 'end', kind, exitCode });
+    this.close();
     // Whoever still holds the loop after that has had its time.
     setTimeout(() => {
       this.flush();
-      process.exit(code);
+      process.exit(exitCode);
     }, FAREWELL_MS).unref();
   }
 
-  private close(leave = false): void {
-    const { built } = this;
-    if (built === undefined) return;
-    built.node.stop(`${this.command} ends`, leave);
-    built.close().catch((thrown: unknown) => {
+  private close(): void {
+    this.built?.close().catch((thrown: unknown) => {
       this.say('error', toFtError(thrown).message);
     });
   }

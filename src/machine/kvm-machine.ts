@@ -341,9 +341,7 @@ export class KvmMachine implements Machine {
       return undefined;
     } catch (thrown) {
       // The machine is closed even so, and whoever closes it has nothing left to undo.
-      const error = toFtError(thrown);
-      process.emitWarning(error.message, { type: 'DiskWarning', code: error.code });
-      return error;
+      return toFtError(thrown);
     }
   }
 

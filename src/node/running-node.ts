@@ -253,15 +253,25 @@ export class RunningNode {
    * `leave`, and soon after a drain that was refused, nobody is told: a standby that holds the guest
    * shall take it over. It hears the connections end when this turn is over, and the machine closes
    * in this turn; where that takes long (much memory to free, disks to sync), silence tells it first.
+   * Returns what the disks could not be closed with: what was under way to them may be lost.
    */
-  stop(reason: string, leave = false): void {
+  stop(reason: string, leave = false): FtError | undefined {
     this.stopped = true;
     const why = this.drains.active ? 'drained by its operator' : reason;
     if (this.primary === undefined) this.standby?.stop(why);
     else if (leave || this.shallLeave) this.primary.leave(why);
     else this.primary.stop(why);
-    this.currentMachine?.close();
+    return this.closeMachine();
+  }
+
+  private closeMachine(): FtError | undefined {
+    const error = this.currentMachine?.close();
     this.currentMachine = undefined;
+    if (error !== undefined) {
+      const { code, message } = error;
+      this.parts.logger.error(`the disks could not be closed: ${message}`, { event: 'disk', code });
+    }
+    return error;
   }
 
   private get shallLeave(): boolean {
@@ -279,8 +289,7 @@ export class RunningNode {
     this.tally.lifeEnds(this);
     this.primary = undefined;
     this.standby = undefined;
-    const error = this.currentMachine?.close();
-    this.currentMachine = undefined;
+    const error = this.closeMachine();
     // Another machine would only be told that the image is in use.
     if (error?.code === 'FT_ERR_DISK_STUCK') throw error;
     this.life += 1;

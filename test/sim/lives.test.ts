@@ -174,6 +174,16 @@ describe('a primary that lost its claim', () => {
     expect(world.violations).toEqual([]);
   });
 
+  test('says at its end that what it wrote may be lost', async () => {
+    const { a } = await equals();
+    const machine: Machine = a.machine;
+    const close = machine.close.bind(machine);
+    machine.close = () => close() ?? new FtError('FT_ERR_DISK_STUCK', 'Nothing is written.');
+    expect(a.node.stop('test')?.code).toBe('FT_ERR_DISK_STUCK');
+    expect(a.said).toContain('the disks could not be closed: Nothing is written.');
+    expect(a.node.stop('again')).toBeUndefined();
+  });
+
   test('may be stopped in the very moment between two lives', async () => {
     const { world, a, b } = await equals();
     a.onState = (event) => {

@@ -3,11 +3,11 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import os from 'node:os';
 import path from 'node:path';
 import { diskFiles } from '../../src/cli/disk-files';
-import { exitCodeOfEnd, exitCodeOfStart } from '../../src/cli/exit-codes';
+import { exitCodeOfEnd, exitCodeOfStart, exitCodeOfStop } from '../../src/cli/exit-codes';
 import { FtError } from '../../src/common/errors';
 import type { DiskConfig } from '../../src/config/compound-values';
 import { readPrimaryConfig, readStandbyConfig } from '../../src/config/config';
-import { helpText } from '../../src/config/help';
+import { ExitCode, helpText } from '../../src/config/help';
 
 const KVM = ['--kernel', 'k.elf', '--tap', 'tap0', '--witness', 'none'];
 
@@ -128,4 +128,11 @@ test('a disk that ends the node is this host’s fault, not a defect', () => {
   expect(exitCodeOfEnd({ kind: 'machine-error', error })).toBe(3);
   expect(exitCodeOfEnd({ kind: 'promotion-failed', error })).toBe(3);
   expect(exitCodeOfEnd({ kind: 'promotion-failed', error: new FtError('FT_ERR_X', '') })).toBe(70);
+});
+
+test('an end whose disks could not be closed is not in order', () => {
+  const error = new FtError('FT_ERR_DISK_STUCK', 'Nothing is written.');
+  const codes = [ExitCode.ok, ExitCode.guestOff, ExitCode.guestReset, ExitCode.fenced];
+  expect(codes.map((code) => exitCodeOfStop(code, error))).toEqual([3, 3, 3, 4]);
+  expect(codes.map((code) => exitCodeOfStop(code, undefined))).toEqual(codes);
 });
