@@ -55,10 +55,11 @@ export function count(value) {
   return digits(value >= 100 ? Math.round(value) : value);
 }
 
-/** A count and what is counted. @param {string} unit */
-export function counted(unit) {
+/** A count and what is counted. @param {string} unit @param {string} one */
+export function counted(unit, one = unit) {
   /** @param {number | undefined} value */
-  return (value) => (count(value) === NONE ? NONE : `${count(value)} ${unit}`);
+  return (value) =>
+    count(value) === NONE ? NONE : `${count(value)} ${count(value) === '1' ? one : unit}`;
 }
 
 /** 0…1. @param {number | undefined} ratio */

@@ -329,7 +329,8 @@ class Plot {
     return {
       width: 300,
       height: HEIGHT,
-      padding: [8, 12, 0, 0],
+      // On the right, half of the last time's width.
+      padding: [8, 28, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: 'romulus' }, y: false, drag: { x: false, y: false } },
       scales: {

@@ -204,7 +204,7 @@ const TILES = [
     'Outbox',
     'outbox',
     (node) => [
-      counted('frames')(node.number('outboxFrames')),
+      counted('frames', 'frame')(node.number('outboxFrames')),
       `${bytes(node.number('outboxBytes'))} held back`,
     ],
   ],
