@@ -360,9 +360,10 @@ export interface Machine {
   readonly console?: MachineConsole;
   stats(): MachineStats;
   /**
-   * Stops the vCPUs, ends what the disks have under way, and frees everything. Waits for slow
-   * disks as long as they write, and some seconds for those that do nothing. What the disks could not be closed with is returned: after FT_ERR_DISK_STUCK (storage that
-   * does not answer) this process still has the images, and no other machine can have them.
+   * Stops the vCPUs, ends what the disks have under way, and frees everything. Waits for slow disks
+   * as long as they write, and some seconds for those that do nothing. What the disks could not be
+   * closed with is returned: after FT_ERR_DISK_STUCK (storage that does not answer) this process
+   * still has the images, and no other machine can have them.
    */
   close(): FtError | undefined;
 }
