@@ -118,8 +118,10 @@ kvmDescribe('ft-drill', () => {
   test(
     'finds a planted defect, and says so with exit code 1',
     async () => {
-      const words = ['run', 'primary-kill', '--runs', '3', '--test-fault', 'release-early'];
-      const [code, said] = await run([...words, '--witness', 'file', '--json', file('r.json')]);
+      // Many requests, so that each kill finds answers out whose epoch the standby does not hold.
+      const words = ['run', 'primary-kill', '--runs', '4', '--rate', '5000', '--witness', 'file'];
+      const fault = ['--test-fault', 'release-early'];
+      const [code, said] = await run([...words, ...fault, '--json', file('r.json')]);
       expect(code).toBe(1);
       expect(report().violations).toBeGreaterThan(0);
       expect(said).toMatch(/primary-kill: /);
