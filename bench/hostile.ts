@@ -4,7 +4,7 @@
  *
  *   nobody · the clients at a decoy · the clients at the pair
  *
- *   node dist/bench/hostile.js [--clients 50] [--seconds 3] [--turns 6] [--pages 16]
+ *   node dist/bench/hostile.js [--clients 50] [--seconds 3] [--turns 8] [--pages 16]
  *                              [--interval-us 400]
  *
  * The clients stand for other machines and run on this one, so they cost the pair something wherever
@@ -33,7 +33,7 @@ function readOptions(): HostileOptions {
     options: {
       clients: { type: 'string', default: '50' },
       seconds: { type: 'string', default: '3' },
-      turns: { type: 'string', default: '6' },
+      turns: { type: 'string', default: '8' },
       pages: { type: 'string', default: '16' },
       'interval-us': { type: 'string', default: '400' },
     },
